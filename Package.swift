@@ -1,0 +1,91 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
+
+/// A release is linked with the Swift, C++ and GCC libraries inside (docs/decisions/0003): a
+/// program then needs nothing but libc, and starts in a third of the time.
+let release: [LinkerSetting] = [
+  .unsafeFlags(
+    [
+      "-use-ld=lld", "-L\(Context.packageDirectory)/Sources/CLinux/link",
+      "-Xclang-linker", "-static-libgcc", "-Xlinker", "-z", "-Xlinker", "now",
+    ], .when(configuration: .release))
+]
+
+let argumentParser = Target.Dependency.product(
+  name: "ArgumentParser", package: "swift-argument-parser")
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+
+let package = Package(
+  name: "daemon-store",
+  products: [
+    .executable(name: "daemon-store", targets: ["daemon-store"]),
+    .executable(name: "cryptohome", targets: ["cryptohome"]),
+    .executable(name: "minijail0", targets: ["minijail0"]),
+    .library(name: "Jail", targets: ["Jail"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+  ],
+  targets: [
+    // C: what Swift cannot call.
+    .target(name: "CLinux", exclude: ["link"]),
+    .systemLibrary(name: "CLibmount", pkgConfig: "mount", providers: [.apt(["libmount-dev"])]),
+    .systemLibrary(name: "CLibcap", providers: [.apt(["libcap-dev"])]),
+
+    // Safe Swift over the system.
+    .target(name: "Kernel", dependencies: ["CLinux"], swiftSettings: strict),
+    .target(
+      name: "MountTable", dependencies: ["CLibmount", "CLinux", "Kernel"], swiftSettings: strict),
+    .target(name: "Accounts", dependencies: ["CLinux", "Kernel"], swiftSettings: strict),
+
+    // The domain.
+    .target(
+      name: "DaemonStore", dependencies: ["Accounts", "CLinux", "Kernel", "MountTable"],
+      swiftSettings: strict),
+    .target(
+      name: "Cryptohome",
+      dependencies: ["Accounts", "CLinux", "DaemonStore", "Kernel", "MountTable", crypto],
+      swiftSettings: strict),
+    .target(
+      name: "Jail", dependencies: ["Accounts", "CLibcap", "CLinux", "Kernel"],
+      swiftSettings: strict),
+
+    // Programs: parse arguments, call, print.
+    .target(name: "Program", dependencies: ["CLinux", argumentParser], swiftSettings: strict),
+    .executableTarget(
+      name: "daemon-store",
+      dependencies: ["Cryptohome", "DaemonStore", "Kernel", "Program", argumentParser],
+      swiftSettings: strict, linkerSettings: release),
+    .executableTarget(
+      name: "cryptohome",
+      dependencies: ["Accounts", "Cryptohome", "DaemonStore", "Kernel", "Program", argumentParser],
+      swiftSettings: strict, linkerSettings: release),
+    .executableTarget(
+      name: "minijail0", dependencies: ["Jail", "Kernel"], swiftSettings: strict,
+      linkerSettings: release),
+
+    // Tests. TestSupport is a test target, so that no release builds it.
+    .testTarget(name: "TestSupport", dependencies: ["CLinux", "Kernel"], swiftSettings: strict),
+    .testTarget(
+      name: "KernelTests", dependencies: ["CLinux", "Kernel", "TestSupport"],
+      swiftSettings: strict),
+    .testTarget(
+      name: "MountTableTests", dependencies: ["Kernel", "MountTable", "TestSupport"],
+      swiftSettings: strict),
+    .testTarget(
+      name: "DaemonStoreTests",
+      dependencies: ["CLinux", "DaemonStore", "Kernel", "MountTable", "TestSupport"],
+      swiftSettings: strict),
+    .testTarget(
+      name: "CryptohomeTests",
+      dependencies: ["Cryptohome", "DaemonStore", "Kernel", "TestSupport"], swiftSettings: strict),
+    .testTarget(
+      name: "JailTests", dependencies: ["Jail", "Kernel", "TestSupport"], swiftSettings: strict),
+    .testTarget(
+      name: "CommandLineTests", dependencies: ["CLinux", "Kernel", "TestSupport"],
+      swiftSettings: strict),
+  ]
+)

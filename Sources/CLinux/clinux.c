@@ -1,0 +1,126 @@
+#define _GNU_SOURCE
+#include "clinux.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/close_range.h>
+#include <linux/loop.h>
+#include <net/if.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <syslog.h>
+#include <unistd.h>
+
+_Static_assert(LINUX_AT_EMPTY_PATH == AT_EMPTY_PATH, "");
+_Static_assert(LINUX_AT_RECURSIVE == AT_RECURSIVE, "");
+_Static_assert(LINUX_O_PATH == O_PATH, "");
+_Static_assert(LINUX_SIGNAL_LAST == _NSIG - 1, "");
+
+int linux_openat2(int directory, const char *path, const struct open_how *how) {
+    return (int)syscall(SYS_openat2, directory, path, how, sizeof *how);
+}
+
+int linux_statx(int directory, const char *path, int flags, struct statx *out) {
+    return (int)syscall(SYS_statx, directory, path, flags | AT_STATX_DONT_SYNC,
+                        STATX_BASIC_STATS | STATX_MNT_ID, out);
+}
+
+int linux_rename_new(int directory, const char *from, const char *to) {
+    return renameat2(directory, from, directory, to, RENAME_NOREPLACE);
+}
+
+int linux_unshare(int flags) { return unshare(flags); }
+int linux_setns(int descriptor, int kind) { return setns(descriptor, kind); }
+
+int linux_pivot_root(const char *new_root, const char *put_old) {
+    return (int)syscall(SYS_pivot_root, new_root, put_old);
+}
+
+int linux_close_range(unsigned first, unsigned last, int flags) {
+    return (int)syscall(SYS_close_range, first, last, flags);
+}
+
+int linux_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
+
+pid_t linux_fork(uint64_t flags) {
+    // Without new namespaces libc's own fork keeps its locks in order.
+    if (flags == 0) return fork();
+    return (pid_t)syscall(SYS_clone, flags | SIGCHLD, NULL, NULL, NULL, 0UL);
+}
+
+int linux_pidfd_open(pid_t process) { return (int)syscall(SYS_pidfd_open, process, 0); }
+
+int linux_prctl(int option, unsigned long a, unsigned long b, unsigned long c) {
+    return prctl(option, a, b, c, 0UL);
+}
+
+int linux_setgroups(size_t count, const gid_t *groups) { return setgroups(count, groups); }
+int linux_setresuid(uid_t user) { return setresuid(user, user, user); }
+int linux_setresgid(gid_t group) { return setresgid(group, group, group); }
+int linux_initgroups(const char *user, gid_t group) { return initgroups(user, group); }
+
+int linux_getgrouplist(const char *user, gid_t group, gid_t *groups, int capacity) {
+    return getgrouplist(user, group, groups, &capacity);
+}
+
+int linux_sethostname(const char *name) { return sethostname(name, strlen(name)); }
+
+int linux_mknod(int directory, const char *name, mode_t mode, unsigned major, unsigned minor) {
+    return mknodat(directory, name, mode, makedev(major, minor));
+}
+
+int linux_loopback_up(void) {
+    int socket_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (socket_fd < 0) return -1;
+    struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+    int result = ioctl(socket_fd, SIOCSIFFLAGS, &request);
+    int code = errno;
+    close(socket_fd);
+    errno = code;
+    return result;
+}
+
+int linux_take_terminal(int descriptor) { return ioctl(descriptor, TIOCSCTTY, 0); }
+
+int linux_reopen_through(int directory, const char *link, int mount) {
+    union {
+        struct file_handle handle;
+        char space[sizeof(struct file_handle) + MAX_HANDLE_SZ];
+    } file = {.handle.handle_bytes = MAX_HANDLE_SZ};
+    int mount_id;
+    int found = link[0] == 0
+                    ? name_to_handle_at(directory, "", &file.handle, &mount_id, AT_EMPTY_PATH)
+                    : name_to_handle_at(directory, link, &file.handle, &mount_id, AT_SYMLINK_FOLLOW);
+    if (found != 0) return -1;
+    return open_by_handle_at(mount, &file.handle, O_PATH | O_CLOEXEC);
+}
+
+int linux_loop_backing(int device, uint64_t *dev, uint64_t *inode) {
+    struct loop_info64 info;
+    if (ioctl(device, LOOP_GET_STATUS64, &info) != 0) return -1;
+    // The kernel's own encoding of a device number, which is also the one of makedev(3).
+    *dev = info.lo_device;
+    *inode = info.lo_inode;
+    return 0;
+}
+
+const char *linux_errno_name(int code) { return strerrorname_np(code); }
+const char *linux_signal_name(int signal) { return sigabbrev_np(signal); }
+unsigned linux_major(uint64_t device) { return major(device); }
+unsigned linux_minor(uint64_t device) { return minor(device); }
+uint64_t linux_makedev(unsigned major, unsigned minor) { return makedev(major, minor); }
+int linux_wait_exited(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : -1; }
+int linux_wait_signaled(int status) { return WIFSIGNALED(status) ? WTERMSIG(status) : -1; }
+void linux_syslog(int priority, const char *text) { syslog(priority, "%s", text); }
+char **linux_environ(void) { return environ; }

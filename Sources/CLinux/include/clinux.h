@@ -1,0 +1,72 @@
+// What `import Glibc` hides from Swift: GNU functions, newer system calls, ioctls. No logic.
+//
+// Never define _GNU_SOURCE here: libc's types would differ from those of the Glibc module. Values
+// that only <_GNU_SOURCE> shows are repeated as LINUX_… and checked in clinux.c.
+#pragma once
+#include <linux/openat2.h>
+#include <linux/sched.h>
+#include <linux/stat.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+static const int LINUX_AT_EMPTY_PATH = 0x1000;
+static const int LINUX_AT_RECURSIVE = 0x8000;
+static const int LINUX_O_PATH = 010000000;
+static const int LINUX_SIGNAL_LAST = 64;
+
+/// MOUNT_ATTR_NOSYMFOLLOW, Linux 5.14: newer than the C library that Debian 12 ships.
+static const uint64_t LINUX_MOUNT_ATTR_NOSYMFOLLOW = 0x00200000;
+
+// Every function returns -1 and sets errno on failure, unless it says otherwise.
+
+/// openat2(2), Linux 5.6.
+int linux_openat2(int directory, const char *_Nonnull path, const struct open_how *_Nonnull how);
+/// statx(2) with the basic fields and STATX_MNT_ID (Linux 5.8). Never waits for a network file
+/// system: AT_STATX_DONT_SYNC is implied.
+int linux_statx(int directory, const char *_Nonnull path, int flags, struct statx *_Nonnull out);
+/// renameat2(2) with RENAME_NOREPLACE, both names in `directory`.
+int linux_rename_new(int directory, const char *_Nonnull from, const char *_Nonnull to);
+int linux_unshare(int flags);
+int linux_setns(int descriptor, int kind);
+int linux_pivot_root(const char *_Nonnull new_root, const char *_Nonnull put_old);
+int linux_close_range(unsigned first, unsigned last, int flags);
+int linux_pipe(int ends[_Nonnull 2]);  // both ends close-on-exec
+/// The fork of clone(2), into the new namespaces of `flags`: 0 in the child. One thread only.
+pid_t linux_fork(uint64_t flags);
+int linux_pidfd_open(pid_t process);
+int linux_prctl(int option, unsigned long a, unsigned long b, unsigned long c);
+int linux_setgroups(size_t count, const gid_t *_Nullable groups);
+int linux_setresuid(uid_t user);
+int linux_setresgid(gid_t group);
+int linux_initgroups(const char *_Nonnull user, gid_t group);
+/// The supplementary groups of a user; returns their number, or -1 when `capacity` is too small.
+int linux_getgrouplist(const char *_Nonnull user, gid_t group, gid_t *_Nonnull groups, int capacity);
+int linux_sethostname(const char *_Nonnull name);
+int linux_mknod(int directory, const char *_Nonnull name, mode_t mode, unsigned major,
+                unsigned minor);
+/// SIOCSIFFLAGS on `lo`: up and running.
+int linux_loopback_up(void);
+/// TIOCSCTTY: makes the terminal the controlling one, if nobody has it.
+int linux_take_terminal(int descriptor);
+/// name_to_handle_at(2) of what a magic link leads to, then open_by_handle_at(2) beneath `mount`:
+/// an O_PATH descriptor of the same inode, as that mount sees it.
+int linux_reopen_through(int directory, const char *_Nonnull link, int mount);
+/// LOOP_GET_STATUS64: the device and inode that a loop device is backed by.
+int linux_loop_backing(int device, uint64_t *_Nonnull dev, uint64_t *_Nonnull inode);
+
+const char *_Nullable linux_errno_name(int code);    // strerrorname_np(3)
+const char *_Nullable linux_signal_name(int signal);  // sigabbrev_np(3), "KILL"
+unsigned linux_major(uint64_t device);
+unsigned linux_minor(uint64_t device);
+uint64_t linux_makedev(unsigned major, unsigned minor);
+
+// Wait statuses: the macros of wait(2).
+int linux_wait_exited(int status);       // the exit status, or -1
+int linux_wait_signaled(int status);     // the signal, or -1
+
+/// syslog(3) of one finished text: variadic functions are not imported.
+void linux_syslog(int priority, const char *_Nonnull text);
+
+/// The environment, as execve(2) takes it.
+char *_Nullable *_Nonnull linux_environ(void);

@@ -1,0 +1,28 @@
+import CLinux
+import Glibc
+
+/// Who the calling thread is. Each call is for good: real, effective and saved id alike.
+public enum Credentials {
+  /// setgroups(2).
+  public static func setGroups(_ groups: [gid_t]) throws(SystemError) {
+    try check("setgroups", nil, linux_setgroups(groups.count, groups))
+  }
+
+  /// setresgid(2), all three.
+  public static func setGroup(_ group: gid_t) throws(SystemError) {
+    try check("setresgid", "\(group)", linux_setresgid(group))
+  }
+
+  /// setresuid(2), all three.
+  public static func setUser(_ user: uid_t) throws(SystemError) {
+    try check("setresuid", "\(user)", linux_setresuid(user))
+  }
+}
+
+/// prctl(2), with the arguments that it does not use at 0.
+@discardableResult
+public func processControl(
+  _ option: CInt, _ a: UInt = 0, _ b: UInt = 0, _ c: UInt = 0, named name: String
+) throws(SystemError) -> CInt {
+  try check("prctl", name, linux_prctl(option, a, b, c))
+}

@@ -1,0 +1,71 @@
+import CLinux
+import Glibc
+
+/// An open file descriptor with one owner.
+public struct Descriptor: ~Copyable, Sendable {
+  /// Lent for one call: whoever borrows it neither stores nor closes it.
+  public let number: CInt
+
+  public init(owning number: CInt) { self.number = number }
+
+  /// Opens `path`, refusing a symbolic link anywhere in it (openat2(2)); `O_CLOEXEC` is implied.
+  public init(opening path: String, flags: CInt, mode: mode_t = 0) throws(SystemError) {
+    try self.init(
+      opening: path, at: AT_FDCWD, flags: flags, mode: mode,
+      resolve: RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS, shown: path)
+  }
+
+  /// openat2(2) with `resolve` as given; `shown` is what an error calls the place.
+  init(
+    opening path: String, at directory: CInt, flags: CInt, mode: mode_t = 0, resolve: CInt,
+    shown: String
+  ) throws(SystemError) {
+    var how = open_how()
+    how.flags = UInt64(flags | O_CLOEXEC)
+    how.mode = UInt64(mode)
+    how.resolve = UInt64(resolve)
+    number = try check("open", shown, linux_openat2(directory, path, &how))
+  }
+
+  deinit { _ = Glibc.close(number) }
+
+  /// Closes now, with the error that `deinit` would swallow: for a file that was written to.
+  public consuming func close() throws(SystemError) {
+    let number = number
+    discard self
+    if Glibc.close(number) != 0 { throw SystemError(operation: "close", path: nil, code: errno) }
+  }
+
+  /// Gives the descriptor up: whoever asks closes it.
+  public consuming func release() -> CInt {
+    let number = number
+    discard self
+    return number
+  }
+
+  /// What is open here. An `O_PATH` descriptor will do.
+  public func status(shown: String? = nil) throws(SystemError) -> FileStatus {
+    try FileStatus(at: number, "", flags: LINUX_AT_EMPTY_PATH, shown: shown)
+  }
+
+  /// The bytes up to the end of the file, at most `limit`; nil when there are more.
+  public func read(atMost limit: Int, shown: String) throws(SystemError) -> [UInt8]? {
+    var bytes: [UInt8] = []
+    var buffer = [UInt8](repeating: 0, count: 1 << 16)
+    while true {
+      let count = try check("read", shown, Glibc.read(number, &buffer, buffer.count))
+      if count == 0 { return bytes }
+      bytes += buffer[..<count]
+      if bytes.count > limit { return nil }
+    }
+  }
+
+  public func write(_ bytes: [UInt8], shown: String) throws(SystemError) {
+    var rest = bytes[...]
+    while !rest.isEmpty {
+      let written = try check(
+        "write", shown, rest.withUnsafeBytes { Glibc.write(number, $0.baseAddress, $0.count) })
+      rest = rest.dropFirst(written)
+    }
+  }
+}

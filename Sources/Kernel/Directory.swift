@@ -1,0 +1,149 @@
+import CLinux
+import Glibc
+
+/// A directory that is held open. What is done in it is done by name from here, so nobody who
+/// renames or replaces part of its path can lead it elsewhere. `path` is only for messages.
+public struct Directory: ~Copyable, Sendable {
+  /// `O_PATH`: for the calls that take a directory and a name.
+  public let descriptor: Descriptor
+  public let path: String
+
+  init(_ descriptor: consuming Descriptor, path: String) {
+    self.descriptor = descriptor
+    self.path = path
+  }
+
+  private static let flags = LINUX_O_PATH | O_DIRECTORY | O_NOFOLLOW
+
+  /// Opens an absolute path without symbolic links in it.
+  public init(opening path: String) throws(SystemError) {
+    self.init(try Descriptor(opening: path, flags: Self.flags), path: path)
+  }
+
+  /// Opens what the user named, following symbolic links: only for a path from the command line.
+  public init(followingLinks path: String) throws(SystemError) {
+    let descriptor = try Descriptor(
+      opening: path, at: AT_FDCWD, flags: LINUX_O_PATH | O_DIRECTORY, resolve: 0, shown: path)
+    let real = try linkTarget(of: "/proc/self/fd/\(descriptor.number)")
+    self.init(descriptor, path: real)
+  }
+
+  /// The path of `name` in here, for messages.
+  public func path(of name: String) -> String { path == "/" ? "/\(name)" : "\(path)/\(name)" }
+
+  /// Opens the directory `name`, which may have several components, beneath this one and without
+  /// a symbolic link in it. With `crossingMounts` false, a mount point on the way is refused
+  /// (`EXDEV`): what is opened is then on the very mount that this directory is on.
+  public func directory(
+    _ name: String, crossingMounts: Bool = true
+  ) throws(SystemError) -> Directory {
+    Directory(
+      try file(name, flags: Self.flags, crossingMounts: crossingMounts), path: path(of: name))
+  }
+
+  /// Opens or creates a file beneath this directory, by the same rules.
+  public func file(
+    _ name: String, flags: CInt, mode: mode_t = 0, crossingMounts: Bool = true
+  ) throws(SystemError) -> Descriptor {
+    try Descriptor(
+      opening: name, at: descriptor.number, flags: flags, mode: mode,
+      resolve: RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
+        | (crossingMounts ? 0 : RESOLVE_NO_XDEV),
+      shown: path(of: name))
+  }
+
+  public func status() throws(SystemError) -> FileStatus { try descriptor.status(shown: path) }
+
+  /// What `name` is, itself if it is a symbolic link; nil when there is nothing. Shows the root
+  /// of what is mounted there, if something is.
+  public func status(of name: String) throws(SystemError) -> FileStatus? {
+    do {
+      return try FileStatus(at: descriptor.number, name, flags: 0, shown: path(of: name))
+    } catch where error.code == ENOENT {
+      return nil
+    }
+  }
+
+  /// Creates `name`; false when there is something already, whatever it is.
+  @discardableResult
+  public func makeDirectory(_ name: String, mode: mode_t = 0o700) throws(SystemError) -> Bool {
+    do {
+      try check("mkdir", path(of: name), mkdirat(descriptor.number, name, mode))
+      return true
+    } catch where error.code == EEXIST {
+      return false
+    }
+  }
+
+  /// Removes an empty directory; false when there is none. A mount on it in another mount
+  /// namespace is detached by that (rmdir(2) since Linux 3.18); one in this namespace refuses it.
+  @discardableResult
+  public func removeDirectory(_ name: String) throws(SystemError) -> Bool {
+    do {
+      try check("rmdir", path(of: name), unlinkat(descriptor.number, name, AT_REMOVEDIR))
+      return true
+    } catch where error.code == ENOENT {
+      return false
+    }
+  }
+
+  public func removeFile(_ name: String) throws(SystemError) {
+    try check("unlink", path(of: name), unlinkat(descriptor.number, name, 0))
+  }
+
+  /// Sets the owner of this directory itself, then its mode, in the order that keeps set-id bits.
+  public func set(owner: uid_t, group: gid_t, mode: mode_t) throws(SystemError) {
+    try check(
+      "chown", path, fchownat(descriptor.number, "", owner, group, LINUX_AT_EMPTY_PATH))
+    // "." and not the descriptor: fchmod(2) refuses an O_PATH one.
+    try check("chmod", path, fchmodat(descriptor.number, ".", mode, 0))
+  }
+
+  /// The names in this directory, sorted by their bytes. A name that is not UTF-8 comes with
+  /// replacement characters, so it never equals a real one.
+  public func names() throws(SystemError) -> [String] {
+    let readable = try file(".", flags: O_RDONLY | O_DIRECTORY)
+    guard let stream = fdopendir(readable.number) else {
+      throw SystemError(operation: "opendir", path: path, code: errno)
+    }
+    _ = readable.release()  // the stream's now
+    defer { closedir(stream) }
+    var names: [String] = []
+    while true {
+      errno = 0
+      guard let entry = readdir(stream) else { break }
+      let name = withUnsafeBytes(of: &entry.pointee.d_name) {
+        String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+      }
+      if name != "." && name != ".." { names.append(name) }
+    }
+    guard errno == 0 else { throw SystemError(operation: "readdir", path: path, code: errno) }
+    return names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+  }
+
+  /// Flushes the directory itself: after a rename, that the new name is on the disk.
+  public func sync() throws(SystemError) {
+    let readable = try file(".", flags: O_RDONLY | O_DIRECTORY)
+    try check("fsync", path, fsync(readable.number))
+  }
+}
+
+/// readlink(2), of any length.
+public func linkTarget(of path: String) throws(SystemError) -> String {
+  var capacity = 256
+  while true {
+    var buffer = [CChar](repeating: 0, count: capacity)
+    let count = try check("readlink", path, readlink(path, &buffer, capacity))
+    if count < capacity {
+      return String(decoding: buffer[..<count].lazy.map(UInt8.init(bitPattern:)), as: UTF8.self)
+    }
+    capacity *= 2
+  }
+}
+
+/// The whole of a small file of the kernel's own (`/proc`, `/sys`), which may be a magic link away.
+public func kernelFile(_ path: String) throws(SystemError) -> [UInt8] {
+  let descriptor = Descriptor(
+    owning: try check("open", path, Glibc.open(path, O_RDONLY | O_CLOEXEC)))
+  return try descriptor.read(atMost: .max, shown: path) ?? []
+}

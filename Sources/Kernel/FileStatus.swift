@@ -1,0 +1,62 @@
+import CLinux
+import Glibc
+
+/// One file on one file system: what stays the same however many mounts show it.
+public struct FileIdentity: Hashable, Sendable {
+  /// As in `st_dev`. On btrfs this is the subvolume's, and not the one that mountinfo shows.
+  public let device: UInt64
+  public let inode: UInt64
+
+  public init(device: UInt64, inode: UInt64) {
+    self.device = device
+    self.inode = inode
+  }
+}
+
+/// What statx(2) says of a file.
+public struct FileStatus: Equatable, Sendable {
+  public let identity: FileIdentity
+  public let owner: uid_t
+  public let group: gid_t
+  /// Type and permissions, as in `st_mode`.
+  public let mode: mode_t
+  public let size: UInt64
+  /// The id of the mount that shows it, as in the first field of mountinfo (Linux 5.8).
+  public let mountID: UInt64
+  /// Whether it is the root of that mount: whether something is mounted here (Linux 5.8).
+  public let isMountRoot: Bool
+  /// Whether fscrypt encrypts it (Linux 5.0).
+  public let isEncrypted: Bool
+
+  init(at directory: CInt, _ path: String, flags: CInt, shown: String?) throws(SystemError) {
+    var raw = CLinux.statx()
+    try check(
+      "statx", shown, linux_statx(directory, path, flags | AT_SYMLINK_NOFOLLOW, &raw))
+    identity = FileIdentity(
+      device: linux_makedev(raw.stx_dev_major, raw.stx_dev_minor), inode: raw.stx_ino)
+    owner = raw.stx_uid
+    group = raw.stx_gid
+    mode = mode_t(raw.stx_mode)
+    size = raw.stx_size
+    mountID = raw.stx_mnt_id
+    isMountRoot = raw.stx_attributes & UInt64(STATX_ATTR_MOUNT_ROOT) != 0
+    isEncrypted = raw.stx_attributes & UInt64(STATX_ATTR_ENCRYPTED) != 0
+  }
+
+  public var isDirectory: Bool { mode & S_IFMT == S_IFDIR }
+
+  /// The low twelve bits: permissions, set-id, sticky.
+  public var permissions: mode_t { mode & 0o7777 }
+
+  /// In words, for an error: `a symbolic link`.
+  public var kind: String {
+    switch mode & S_IFMT {
+    case S_IFDIR: "a directory"
+    case S_IFREG: "a file"
+    case S_IFLNK: "a symbolic link"
+    case S_IFSOCK: "a socket"
+    case S_IFIFO: "a named pipe"
+    default: "a device"
+    }
+  }
+}

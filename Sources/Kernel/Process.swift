@@ -1,0 +1,79 @@
+import CLinux
+import Glibc
+
+/// How a process ended: wait(2).
+public enum ProcessEnd: Equatable, Sendable {
+  case exited(CInt)
+  case killed(signal: CInt)
+
+  init(waitStatus: CInt) {
+    let signal = linux_wait_signaled(waitStatus)
+    self = signal >= 0 ? .killed(signal: signal) : .exited(linux_wait_exited(waitStatus))
+  }
+}
+
+/// Forks, into new namespaces of `kinds`; nil in the child. For a process of one thread: only the
+/// calling one is in the child.
+public func fork(into kinds: NamespaceKinds = []) throws(SystemError) -> pid_t? {
+  let process = try check("clone", nil, linux_fork(kinds.rawValue))
+  return process == 0 ? nil : process
+}
+
+/// Waits for `process`, or for any child when it is -1.
+public func wait(for process: pid_t = -1) throws(SystemError) -> (process: pid_t, end: ProcessEnd) {
+  var status: CInt = 0
+  let ended = try check("waitpid", nil, waitpid(process, &status, 0))
+  return (ended, ProcessEnd(waitStatus: status))
+}
+
+/// A pipe whose ends both close on exec.
+public struct Pipe: ~Copyable {
+  public let reading: Descriptor
+  public let writing: Descriptor
+
+  public init() throws(SystemError) {
+    var ends: [CInt] = [-1, -1]
+    try check("pipe", nil, linux_pipe(&ends))
+    reading = Descriptor(owning: ends[0])
+    writing = Descriptor(owning: ends[1])
+  }
+
+  /// Keeps the one end and closes the other.
+  public consuming func intoReading() -> Descriptor { reading }
+  public consuming func intoWriting() -> Descriptor { writing }
+}
+
+/// The signals of one process, as sigprocmask(2) takes them.
+public struct SignalMask {
+  private var set = sigset_t()
+
+  /// Blocks every signal that the kernel does not raise for a fault of our own, and returns what
+  /// was blocked before. A blocked signal is not lost: ``next()`` takes it.
+  public static func blockAll() throws(SystemError) -> SignalMask {
+    var all = sigset_t()
+    var old = SignalMask()
+    sigfillset(&all)
+    for fault in [SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS] {
+      sigdelset(&all, fault)
+    }
+    try check("sigprocmask", nil, sigprocmask(SIG_BLOCK, &all, &old.set))
+    return old
+  }
+
+  public func restore() throws(SystemError) {
+    var set = set
+    try check("sigprocmask", nil, sigprocmask(SIG_SETMASK, &set, nil))
+  }
+
+  /// Waits for any signal and takes it: sigwaitinfo(2).
+  public static func next() throws(SystemError) -> CInt {
+    var all = sigset_t()
+    sigfillset(&all)
+    return try check("sigwaitinfo", nil, sigwaitinfo(&all, nil))
+  }
+}
+
+/// `KILL` for 9; a real-time signal has no name.
+public func signalName(_ signal: CInt) -> String {
+  linux_signal_name(signal).map { "SIG\(String(cString: $0))" } ?? "signal \(signal)"
+}

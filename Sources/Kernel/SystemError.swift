@@ -1,0 +1,45 @@
+import CLinux
+import Glibc
+
+/// A system call that the kernel refused: `move_mount /run/x: Operation not permitted (EPERM)`.
+public struct SystemError: Error, Equatable, CustomStringConvertible, Sendable {
+  public let operation: String
+  public let path: String?
+  public let code: CInt
+
+  public init(operation: String, path: String?, code: CInt) {
+    self.operation = operation
+    self.path = path
+    self.code = code
+  }
+
+  public var description: String {
+    let name = linux_errno_name(code).map { String(cString: $0) } ?? "errno \(code)"
+    let subject = path.map { " \($0)" } ?? ""
+    return "\(operation)\(subject): \(String(cString: strerror(code))) (\(name))\(hint)"
+  }
+
+  /// What to do about the errors whose text alone misleads.
+  private var hint: String {
+    switch (code, operation) {
+    case (ENOSYS, _): "; this kernel has no \(operation), Linux 5.15 or later is needed"
+    case (ENOSPC, "move_mount"), (ENOSPC, "mount"), (ENOSPC, "open_tree"):
+      "; the limit of mounts is reached, raise /proc/sys/fs/mount-max"
+    case (EMFILE, _): "; raise the limit of open files (ulimit -n)"
+    default: ""
+    }
+  }
+}
+
+/// Makes a call that fails with -1, again on EINTR. Not for close(2), which has closed even then.
+@discardableResult
+public func check<Value: FixedWidthInteger>(
+  _ operation: String, _ path: String? = nil, _ call: @autoclosure () -> Value
+) throws(SystemError) -> Value {
+  while true {
+    let value = call()
+    guard value == -1 else { return value }
+    let code = errno  // at once: anything in between may change it
+    guard code == EINTR else { throw SystemError(operation: operation, path: path, code: code) }
+  }
+}
