@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/close_range.h>
+#include <linux/kcmp.h>
 #include <linux/loop.h>
 #include <net/if.h>
 #include <sched.h>
@@ -36,8 +37,8 @@ int linux_statx(int directory, const char *path, int flags, struct statx *out) {
                         STATX_BASIC_STATS | STATX_MNT_ID, out);
 }
 
-int linux_rename_new(int directory, const char *from, const char *to) {
-    return renameat2(directory, from, directory, to, RENAME_NOREPLACE);
+int linux_rename_new(int from_directory, const char *from, int to_directory, const char *to) {
+    return renameat2(from_directory, from, to_directory, to, RENAME_NOREPLACE);
 }
 
 int linux_unshare(int flags) { return unshare(flags); }
@@ -106,6 +107,10 @@ int linux_reopen_through(int directory, const char *link, int mount) {
     return open_by_handle_at(mount, &file.handle, O_PATH | O_CLOEXEC);
 }
 
+int linux_compare_files(pid_t one, pid_t other) {
+    return (int)syscall(SYS_kcmp, one, other, KCMP_FILES, 0UL, 0UL);
+}
+
 int linux_loop_backing(int device, uint64_t *dev, uint64_t *inode) {
     struct loop_info64 info;
     if (ioctl(device, LOOP_GET_STATUS64, &info) != 0) return -1;
@@ -123,4 +128,9 @@ uint64_t linux_makedev(unsigned major, unsigned minor) { return makedev(major, m
 int linux_wait_exited(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : -1; }
 int linux_wait_signaled(int status) { return WIFSIGNALED(status) ? WTERMSIG(status) : -1; }
 void linux_syslog(int priority, const char *text) { syslog(priority, "%s", text); }
+
+int linux_contains(const void *text, size_t size, const char *word) {
+    return text != NULL && memmem(text, size, word, strlen(word)) != NULL;
+}
+
 char **linux_environ(void) { return environ; }

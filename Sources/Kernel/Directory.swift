@@ -13,7 +13,7 @@ public struct Directory: ~Copyable, Sendable {
     self.path = path
   }
 
-  private static let flags = LINUX_O_PATH | O_DIRECTORY | O_NOFOLLOW
+  static let flags = LINUX_O_PATH | O_DIRECTORY | O_NOFOLLOW
 
   /// Opens an absolute path without symbolic links in it.
   public init(opening path: String) throws(SystemError) {
@@ -64,6 +64,13 @@ public struct Directory: ~Copyable, Sendable {
     }
   }
 
+  /// The file that the magic link `name` leads to; nil when there is none, or we may not look.
+  public func identity(behind name: String) -> FileIdentity? {
+    try? FileStatus(
+      at: descriptor.number, name, flags: 0, followingLinks: true, shown: nil
+    ).identity
+  }
+
   /// Creates `name`; false when there is something already, whatever it is.
   @discardableResult
   public func makeDirectory(_ name: String, mode: mode_t = 0o700) throws(SystemError) -> Bool {
@@ -87,6 +94,13 @@ public struct Directory: ~Copyable, Sendable {
     }
   }
 
+  /// Renames a file within this directory; `EEXIST` when the new name is taken.
+  public func renameNew(_ old: String, to new: String) throws(SystemError) {
+    try check(
+      "rename", path(of: new),
+      linux_rename_new(descriptor.number, old, descriptor.number, new))
+  }
+
   public func removeFile(_ name: String) throws(SystemError) {
     try check("unlink", path(of: name), unlinkat(descriptor.number, name, 0))
   }
@@ -97,28 +111,6 @@ public struct Directory: ~Copyable, Sendable {
       "chown", path, fchownat(descriptor.number, "", owner, group, LINUX_AT_EMPTY_PATH))
     // "." and not the descriptor: fchmod(2) refuses an O_PATH one.
     try check("chmod", path, fchmodat(descriptor.number, ".", mode, 0))
-  }
-
-  /// The names in this directory, sorted by their bytes. A name that is not UTF-8 comes with
-  /// replacement characters, so it never equals a real one.
-  public func names() throws(SystemError) -> [String] {
-    let readable = try file(".", flags: O_RDONLY | O_DIRECTORY)
-    guard let stream = fdopendir(readable.number) else {
-      throw SystemError(operation: "opendir", path: path, code: errno)
-    }
-    _ = readable.release()  // the stream's now
-    defer { closedir(stream) }
-    var names: [String] = []
-    while true {
-      errno = 0
-      guard let entry = readdir(stream) else { break }
-      let name = withUnsafeBytes(of: &entry.pointee.d_name) {
-        String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
-      }
-      if name != "." && name != ".." { names.append(name) }
-    }
-    guard errno == 0 else { throw SystemError(operation: "readdir", path: path, code: errno) }
-    return names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
   }
 
   /// Flushes the directory itself: after a rename, that the new name is on the disk.

@@ -11,4 +11,7 @@ public struct FileLock: ~Copyable {
     try check("flock", directory.path(of: name), flock(file.number, LOCK_EX))
     descriptor = file
   }
+
+  /// Lets go. At the latest the end of the scope does.
+  public consuming func release() {}
 }

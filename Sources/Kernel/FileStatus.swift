@@ -28,10 +28,12 @@ public struct FileStatus: Equatable, Sendable {
   /// Whether fscrypt encrypts it (Linux 5.0).
   public let isEncrypted: Bool
 
-  init(at directory: CInt, _ path: String, flags: CInt, shown: String?) throws(SystemError) {
+  init(
+    at directory: CInt, _ path: String, flags: CInt, followingLinks: Bool = false, shown: String?
+  ) throws(SystemError) {
     var raw = CLinux.statx()
-    try check(
-      "statx", shown, linux_statx(directory, path, flags | AT_SYMLINK_NOFOLLOW, &raw))
+    let flags = flags | (followingLinks ? 0 : AT_SYMLINK_NOFOLLOW)
+    try check("statx", shown, linux_statx(directory, path, flags, &raw))
     identity = FileIdentity(
       device: linux_makedev(raw.stx_dev_major, raw.stx_dev_minor), inode: raw.stx_ino)
     owner = raw.stx_uid

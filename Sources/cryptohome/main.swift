@@ -1,1 +1,16 @@
-print(1)
+import ArgumentParser
+import Kernel
+import Program
+
+/// `cryptohome`: users' vaults.
+struct CryptohomeProgram: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "cryptohome",
+    abstract: "Log users in and out: their vault, their homes, their folder in each daemon store.",
+    version: version,
+    subcommands: [
+      MountCommand.self, UnmountCommand.self, StatusCommand.self, SanitizeCommand.self,
+    ])
+}
+
+Program.run(CryptohomeProgram.self)

@@ -1,1 +1,14 @@
-print(1)
+import ArgumentParser
+import Kernel
+import Program
+
+/// `daemon-store`: the stores of this machine.
+struct DaemonStoreProgram: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "daemon-store",
+    abstract: "Per-user folders that reach daemons in their own mount namespace.",
+    version: version,
+    subcommands: [StartupCommand.self, ShutdownCommand.self])
+}
+
+Program.run(DaemonStoreProgram.self)

@@ -25,8 +25,9 @@ int linux_openat2(int directory, const char *_Nonnull path, const struct open_ho
 /// statx(2) with the basic fields and STATX_MNT_ID (Linux 5.8). Never waits for a network file
 /// system: AT_STATX_DONT_SYNC is implied.
 int linux_statx(int directory, const char *_Nonnull path, int flags, struct statx *_Nonnull out);
-/// renameat2(2) with RENAME_NOREPLACE, both names in `directory`.
-int linux_rename_new(int directory, const char *_Nonnull from, const char *_Nonnull to);
+/// renameat2(2) with RENAME_NOREPLACE.
+int linux_rename_new(int from_directory, const char *_Nonnull from, int to_directory,
+                     const char *_Nonnull to);
 int linux_unshare(int flags);
 int linux_setns(int descriptor, int kind);
 int linux_pivot_root(const char *_Nonnull new_root, const char *_Nonnull put_old);
@@ -52,6 +53,8 @@ int linux_take_terminal(int descriptor);
 /// name_to_handle_at(2) of what a magic link leads to, then open_by_handle_at(2) beneath `mount`:
 /// an O_PATH descriptor of the same inode, as that mount sees it.
 int linux_reopen_through(int directory, const char *_Nonnull link, int mount);
+/// kcmp(2), KCMP_FILES: 0 when both threads have one table of descriptors.
+int linux_compare_files(pid_t one, pid_t other);
 /// LOOP_GET_STATUS64: the device and inode that a loop device is backed by.
 int linux_loop_backing(int device, uint64_t *_Nonnull dev, uint64_t *_Nonnull inode);
 
@@ -67,6 +70,9 @@ int linux_wait_signaled(int status);     // the signal, or -1
 
 /// syslog(3) of one finished text: variadic functions are not imported.
 void linux_syslog(int priority, const char *_Nonnull text);
+
+/// memmem(3), as a question.
+int linux_contains(const void *_Nullable text, size_t size, const char *_Nonnull word);
 
 /// The environment, as execve(2) takes it.
 char *_Nullable *_Nonnull linux_environ(void);

@@ -1,0 +1,131 @@
+import Accounts
+import DaemonStore
+import Glibc
+import Kernel
+
+/// Whom a user's own files belong to.
+public struct Owner: Equatable, Sendable {
+  public let user: uid_t
+  public let group: gid_t
+
+  public init(user: uid_t, group: gid_t) {
+    self.user = user
+    self.group = group
+  }
+}
+
+/// The directories in a vault: `mount/user`, `mount/root` and `root/.cache`.
+struct HomeTree: ~Copyable {
+  let user: OwnedDirectory
+  let root: OwnedDirectory
+  let repairs: [String]
+
+  /// Makes or repairs them: what only root needs is root 0700. `user` belongs to `owner`, who may
+  /// give it the mode that he likes.
+  ///
+  /// - Parameter owner: nil to leave `user` with whom it belongs to.
+  init(in vault: borrowing Directory, owner: Owner?) throws {
+    let root = try OwnedDirectory("root", in: vault, owner: 0, group: 0, mode: 0o700)
+    let cache = try OwnedDirectory(".cache", in: root.directory, owner: 0, group: 0, mode: 0o700)
+    let present = try vault.status(of: "user")
+    guard let owner = owner ?? present.map({ Owner(user: $0.owner, group: $0.group) }) else {
+      throw Refusal(
+        path: vault.path(of: "user"),
+        reason: "whom should it belong to? The user has no passwd entry; give --owner UID:GID")
+    }
+    let user = try OwnedDirectory(
+      "user", in: vault, owner: owner.user, group: owner.group, mode: nil)
+    repairs = root.repairs + cache.repairs + user.repairs
+    self.user = user
+    self.root = root
+  }
+}
+
+/// The two places where a home is shown: `/home/user/H` and `/home/root/H`.
+enum HomePlace: String, CaseIterable {
+  case user, root
+
+  /// Opens `/home/user` or `/home/root`, made if absent. The names in it tell who has logged in, so
+  /// it can be passed but not listed.
+  func make(_ layout: Layout) throws -> Directory {
+    let home = try Directory(opening: layout.root).trusted("home")
+    if try home.makeDirectory(rawValue) {
+      try home.directory(rawValue).set(owner: 0, group: 0, mode: self == .user ? 0o711 : 0o700)
+    }
+    return try home.trusted(rawValue)
+  }
+
+  /// Opens it; nil when it is absent.
+  func open(_ layout: Layout) throws -> Directory? {
+    do {
+      return try Directory(opening: layout.root).trusted("home/\(rawValue)")
+    } catch let error as SystemError where error.code == ENOENT {
+      return nil
+    }
+  }
+}
+
+/// One bind of a home, built but not shown.
+struct HomeBind: ~Copyable {
+  private let parent: Directory
+  private let name: String
+  /// nil when it is mounted already.
+  private let mount: DetachedMount?
+  let isPresent: Bool
+
+  /// - Throws: ``Refusal`` when something else is at the place.
+  init(
+    of user: ObfuscatedUsername, at place: HomePlace, source: borrowing OwnedDirectory,
+    _ layout: Layout
+  ) throws {
+    let parent = try place.make(layout)
+    let name = user.description
+    let isPresent = try Self.isMounted(name, in: parent, source: source.identity)
+    if isPresent {
+      mount = nil
+    } else {
+      let clone = try DetachedMount(
+        cloning: source.directory.descriptor, shown: source.directory.path)
+      // Out of the peer group of `/home`, into one of its own.
+      try clone.set(.home, propagation: .private)
+      try clone.set(propagation: .shared)
+      mount = consume clone
+    }
+    self.parent = parent
+    self.name = name
+    self.isPresent = isPresent
+  }
+
+  private static func isMounted(
+    _ name: String, in parent: borrowing Directory, source: FileIdentity
+  ) throws -> Bool {
+    guard let status = try parent.status(of: name) else { return false }
+    let path = parent.path(of: name)
+    guard status.isDirectory else {
+      throw Refusal(path: path, reason: "is \(status.kind), not a mount point; move it away")
+    }
+    if status.isMountRoot {
+      guard status.identity == source else {
+        throw Refusal(path: path, reason: "something else is mounted there; unmount it")
+      }
+      return true
+    }
+    guard try parent.directory(name).names().isEmpty else {
+      throw Refusal(
+        path: path, reason: "holds files while nothing is mounted there; move them away")
+    }
+    return false
+  }
+
+  /// Shows it; leaves no mount point behind when that fails.
+  consuming func attach() throws {
+    guard let mount else { return }
+    try parent.makeDirectory(name)
+    do {
+      try mount.attach(on: name, in: parent)
+    } catch {
+      _ = try? parent.removeDirectory(name)  // the first error is the one that counts
+      throw error
+    }
+  }
+}

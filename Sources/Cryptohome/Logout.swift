@@ -1,0 +1,141 @@
+import DaemonStore
+import Glibc
+import Kernel
+import MountTable
+
+/// What a logout did, and what it could not do.
+public struct LogoutReport: Sendable {
+  public let user: ObfuscatedUsername
+  /// Whether anything of the user's was mounted.
+  public let wasMounted: Bool
+  public internal(set) var removals: [Removal] = []
+  /// Copies that other namespaces kept for themselves, and that are gone now: each in one line.
+  public internal(set) var detachedCopies: [String] = []
+  /// Who uses the user's data still.
+  public internal(set) var holders: [Holder] = []
+
+  /// Whether nothing is mounted and nobody uses anything.
+  public var isComplete: Bool {
+    holders.isEmpty && removals.allSatisfy { $0.outcome == .removed }
+  }
+}
+
+/// Unmounts a user everywhere, and finds out whether that is true.
+public enum Logout {
+  /// - Parameter lazily: detach what is busy.
+  /// - Throws: when nothing could be done at all. What is busy is no error, but in the report.
+  public static func run(
+    _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool = false
+  ) throws -> LogoutReport {
+    try locked(user, layout) { try unmount(user, layout, lazily: lazily) }
+  }
+
+  private static func unmount(
+    _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool
+  ) throws -> LogoutReport {
+    guard let kind = try VaultKind.mounted(of: user, layout) else {
+      return try withoutVault(user, layout, lazily: lazily)
+    }
+    let vault = kind.vault(of: user, layout, size: nil)
+    let subtree = try subtree(of: user, layout)
+    let before = try subtree.views()
+    let own = before.first { $0.isOwn }
+    var report = LogoutReport(user: user, wasMounted: own != nil)
+
+    let ours = Set((own?.mounts ?? []).map { UInt64($0.id) })
+    report.removals = try UserFolders.remove(user, from: layout, lazily: lazily) {
+      ours.contains($0.mountID)
+    }
+    for place in HomePlace.allCases.reversed() {
+      report.removals += try place.remove(user, layout, lazily: lazily) {
+        ours.contains($0.mountID)
+      }
+    }
+    if !report.removals.contains(where: \.isHeld),
+      let removal = try vault.close(lazily: lazily)
+    {
+      report.removals.append(removal)
+    }
+
+    let after = try subtree.views()
+    report.detachedCopies = NamespaceView.detached(from: before, to: after)
+    report.holders = NamespaceView.holders(in: after, held: report.removals) + (try subtree.holders())
+    return report
+  }
+
+  /// Again until nobody holds anything, or `patience` is over.
+  public static func run(
+    _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool, patience: Duration
+  ) throws -> LogoutReport {
+    let clock = ContinuousClock()
+    let deadline = clock.now + patience
+    var pause = Duration.milliseconds(20)
+    var detached: [String] = []
+    while true {
+      // Lazily only when waiting has not helped.
+      let isLast = clock.now + pause >= deadline
+      var report = try run(user, layout, lazily: lazily && isLast)
+      detached += report.detachedCopies
+      report.detachedCopies = detached
+      if report.isComplete || isLast { return report }
+      var time = timespec(
+        tv_sec: 0, tv_nsec: Int(pause.components.attoseconds / 1_000_000_000))
+      nanosleep(&time, nil)
+      pause = min(pause * 2, .milliseconds(500))
+    }
+  }
+
+  private static func subtree(
+    of user: ObfuscatedUsername, _ layout: Layout
+  ) throws -> UserSubtree {
+    let vault = try Directory(opening: "\(layout.shadow)/\(user)/mount")
+    return try UserSubtree(of: user, vault: vault, in: layout, table: .current())
+  }
+
+  /// For a user whose vault is gone, or never was: what may be left are mount points.
+  private static func withoutVault(
+    _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool
+  ) throws -> LogoutReport {
+    var removals = try UserFolders.remove(user, from: layout, lazily: lazily)
+    for place in HomePlace.allCases.reversed() {
+      removals += try place.remove(user, layout, lazily: lazily)
+    }
+    // An ephemeral vault that a crash left half made.
+    if let shadow = try UserDirectory.shadow(layout) {
+      _ = try? shadow.removeDirectory(user.description)
+    }
+    var report = LogoutReport(user: user, wasMounted: !removals.isEmpty)
+    report.removals = removals
+    return report
+  }
+}
+
+extension VaultKind {
+  /// The kind of vault that is there to be unmounted, whether or not this version could open it.
+  static func mounted(of user: ObfuscatedUsername, _ layout: Layout) throws -> VaultKind? {
+    guard let shadow = try UserDirectory.shadow(layout),
+      let status = try shadow.status(of: user.description), status.isDirectory,
+      try shadow.status(of: "\(user)/mount") != nil
+    else { return nil }
+    return try status.isMountRoot && EphemeralVault.isMounted(status) ? .ephemeral : .plain
+  }
+}
+
+extension HomePlace {
+  /// Unmounts `/home/user/H` or `/home/root/H` and removes the mount point.
+  @discardableResult
+  func remove(
+    _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool,
+    isOurs: (FileStatus) -> Bool = { _ in true }
+  ) throws -> [Removal] {
+    guard let parent = try open(layout) else { return [] }
+    let removal = parent.clear(user.description, lazily: lazily, isOurs: isOurs)
+    if let removal, removal.isHeld { return [removal] }
+    do {
+      try parent.removeDirectory(user.description)
+    } catch {
+      return [Removal(path: parent.path(of: user.description), outcome: .held("\(error)"))]
+    }
+    return removal.map { [$0] } ?? []
+  }
+}

@@ -1,0 +1,27 @@
+import DaemonStore
+import Glibc
+import Kernel
+
+/// `/home/.shadow` and the users' directories in it.
+enum UserDirectory {
+  /// Opens `/home/.shadow`; nil when there is none.
+  static func shadow(_ layout: Layout) throws -> Directory? {
+    do {
+      return try Directory(opening: layout.root).trusted("home").directory(".shadow")
+    } catch let error as SystemError where error.code == ENOENT {
+      return nil
+    }
+  }
+
+  /// Opens `/home/.shadow`, made or repaired: root 0700.
+  static func makeShadow(_ layout: Layout) throws -> OwnedDirectory {
+    let home = try Directory(opening: layout.root).trusted("home")
+    return try OwnedDirectory(".shadow", in: home, owner: 0, group: 0, mode: 0o700)
+  }
+
+  /// Every user who has a directory.
+  static func all(_ layout: Layout) throws -> [ObfuscatedUsername] {
+    guard let shadow = try shadow(layout) else { return [] }
+    return try shadow.names().compactMap { ObfuscatedUsername($0) }
+  }
+}

@@ -1,0 +1,139 @@
+import DaemonStore
+import Glibc
+import Kernel
+import MountTable
+
+/// How a user's data is kept.
+public enum VaultKind: String, CaseIterable, Sendable {
+  /// A directory: somebody else encrypts it, or nobody does.
+  case plain
+  /// A file system in memory that is gone at logout: for guests.
+  case ephemeral
+}
+
+/// What opens and closes the directory `/home/.shadow/H/mount`.
+protocol Vault {
+  /// Opens it, made if it is not there; true when it was made just now.
+  func open() throws -> OpenVault
+  /// Takes away what ``open()`` put in place, when nothing below it is mounted any more: nil when
+  /// there is nothing to take away.
+  func close(lazily: Bool) throws -> Removal?
+}
+
+/// An open vault.
+struct OpenVault: ~Copyable {
+  /// `…/H/mount`.
+  let directory: Directory
+  let repairs: [String]
+  let isNew: Bool
+}
+
+extension VaultKind {
+  /// The kind of vault that a user has, from the disk and the kernel alone; nil for none.
+  ///
+  /// - Throws: ``Refusal`` for a vault that this version cannot open.
+  static func existing(
+    of user: ObfuscatedUsername, _ layout: Layout
+  ) throws -> VaultKind? {
+    guard let shadow = try UserDirectory.shadow(layout),
+      let status = try shadow.status(of: user.description)
+    else { return nil }
+    guard status.isDirectory else {
+      throw Refusal(
+        path: shadow.path(of: user.description),
+        reason: "is \(status.kind), not a user's directory; move it away")
+    }
+    if status.isMountRoot, try EphemeralVault.isMounted(status) { return .ephemeral }
+    let directory = try shadow.directory(user.description)
+    let mount = try directory.status(of: "mount")
+    // Never anything in clear in the place of what is encrypted.
+    guard try directory.status(of: "vault.json") == nil, mount?.isEncrypted != true else {
+      throw Refusal(
+        path: directory.path, reason: "is an encrypted vault, which this version cannot open")
+    }
+    return mount == nil ? nil : .plain
+  }
+
+  func vault(of user: ObfuscatedUsername, _ layout: Layout, size: String?) -> any Vault {
+    switch self {
+    case .plain: PlainVault(user: user, layout: layout)
+    case .ephemeral: EphemeralVault(user: user, layout: layout, size: size)
+    }
+  }
+}
+
+/// A directory. What is mounted on it, if somebody does that, is the vault.
+private struct PlainVault: Vault {
+  let user: ObfuscatedUsername
+  let layout: Layout
+
+  func open() throws -> OpenVault {
+    let shadow = try UserDirectory.makeShadow(layout)
+    let home = try OwnedDirectory(
+      user.description, in: shadow.directory, owner: 0, group: 0, mode: 0o700,
+      crossingMounts: true)
+    let mount = try OwnedDirectory(
+      "mount", in: home.directory, owner: 0, group: 0, mode: 0o700, crossingMounts: true)
+    let repairs = shadow.repairs + home.repairs + mount.repairs
+    let isNew = mount.isNew
+    return OpenVault(directory: mount.opened(), repairs: repairs, isNew: isNew)
+  }
+
+  func close(lazily: Bool) throws -> Removal? { nil }
+}
+
+/// A tmpfs on `/home/.shadow/H` itself, with `mount` in it: on the disk nothing remains of it but
+/// an empty directory, which is no vault, whenever the machine stops.
+struct EphemeralVault: Vault {
+  let user: ObfuscatedUsername
+  let layout: Layout
+  /// As tmpfs(5) takes it; nil for the kernel's default, half of the memory.
+  let size: String?
+
+  /// What mountinfo says was mounted.
+  private static let source = "daemon-store-ephemeral"
+
+  /// Whether the root of a mount is that of an ephemeral vault.
+  static func isMounted(_ status: FileStatus) throws -> Bool {
+    try MountTable.current().mounts.contains {
+      UInt64($0.id) == status.mountID && $0.fileSystem == "tmpfs" && $0.source == source
+    }
+  }
+
+  func open() throws -> OpenVault {
+    let shadow = try UserDirectory.makeShadow(layout)
+    let home = try OwnedDirectory(
+      user.description, in: shadow.directory, owner: 0, group: 0, mode: 0o700,
+      crossingMounts: true)
+    let isNew = try !home.directory.status().isMountRoot
+    if isNew {
+      let options = [("mode", "0700")] + (size.map { [("size", $0)] } ?? [])
+      let memory = try DetachedMount(
+        newFilesystem: "tmpfs", source: Self.source, options: options, attributes: .home)
+      try memory.root.makeDirectory("mount")
+      try memory.attach(on: user.description, in: shadow.directory)
+    }
+    let mount = try shadow.directory.directory("\(user)/mount")
+    let repairs = shadow.repairs + home.repairs
+    return OpenVault(directory: mount, repairs: repairs, isNew: isNew)
+  }
+
+  /// Empties it first: whoever kept a copy of the mount keeps nothing.
+  func close(lazily: Bool) throws -> Removal? {
+    guard let shadow = try UserDirectory.shadow(layout),
+      let status = try shadow.status(of: user.description)
+    else { return nil }
+    var removal: Removal?
+    if status.isMountRoot {
+      do {
+        try shadow.directory(user.description).removeContents()
+      } catch {
+        return Removal(path: shadow.path(of: user.description), outcome: .held("\(error)"))
+      }
+      removal = shadow.clear(user.description, lazily: lazily)
+      if let removal, removal.isHeld { return removal }
+    }
+    try shadow.removeDirectory(user.description)
+    return removal
+  }
+}

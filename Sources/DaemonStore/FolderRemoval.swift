@@ -1,0 +1,125 @@
+import Glibc
+import Kernel
+import MountTable
+
+/// What became of one mount that was to go.
+public struct Removal: Equatable, Sendable {
+  public enum Outcome: Equatable, Sendable {
+    case removed
+    /// Taken out of sight, but alive until its last user lets go.
+    case detached
+    /// Still there, and why.
+    case held(String)
+  }
+
+  public let path: String
+  public let outcome: Outcome
+
+  public init(path: String, outcome: Outcome) {
+    self.path = path
+    self.outcome = outcome
+  }
+
+  public var isHeld: Bool {
+    if case .held = outcome { true } else { false }
+  }
+}
+
+extension Directory {
+  /// Unmounts what is on `name` in here, however often it is stacked, and says what became of it;
+  /// nil when nothing was mounted.
+  ///
+  /// - Parameter isOurs: whether a mount with this root may go. Something that was mounted on top
+  ///   by others stays, and is the reason.
+  public func clear(
+    _ name: String, lazily: Bool, isOurs: (FileStatus) -> Bool = { _ in true }
+  ) -> Removal? {
+    let path = path(of: name)
+    var outcome: Removal.Outcome?
+    do {
+      while let status = try status(of: name), status.isMountRoot {
+        guard isOurs(status) else {
+          return Removal(path: path, outcome: .held("something else is mounted on it"))
+        }
+        do {
+          try unmount(name)
+          outcome = .removed
+        } catch where lazily && error.code == EBUSY {
+          try unmount(name, lazily: true)
+          outcome = .detached
+        }
+      }
+    } catch {
+      return Removal(path: path, outcome: .held("\(error)"))
+    }
+    return outcome.map { Removal(path: path, outcome: $0) }
+  }
+}
+
+/// Takes a user's folders away, in all stores, and so in every jail.
+public enum UserFolders {
+  /// The last first. Each mount point goes with its mount: that detaches what a namespace keeps on
+  /// it of its own (rmdir(2) since Linux 3.18).
+  ///
+  /// - Parameters:
+  ///   - lazily: detach what is busy.
+  ///   - isOurs: whether a mount with this root is of the user's data.
+  /// - Throws: what stops all: trees that cannot be opened. No tree is no folders.
+  public static func remove(
+    _ user: ObfuscatedUsername, from layout: Layout, lazily: Bool,
+    isOurs: (FileStatus) -> Bool = { _ in true }
+  ) throws -> [Removal] {
+    guard let trees = try OpenTrees(existingIn: layout) else { return [] }
+    let lock = try trees.lock()
+    var removals: [Removal] = []
+    for tree in StoreTree.allCases.reversed() {
+      for store in try trees[tree].stores().reversed() {
+        removals += try trees[tree].remove(user, from: store, lazily: lazily, isOurs: isOurs)
+      }
+    }
+    lock.release()
+    return removals
+  }
+
+  /// Every user who has a mount point in a store, mounted or not.
+  public static func users(of layout: Layout) throws -> [ObfuscatedUsername] {
+    guard let trees = try OpenTrees(existingIn: layout) else { return [] }
+    var users: Set<ObfuscatedUsername> = []
+    for tree in StoreTree.allCases {
+      for store in try trees[tree].stores() { users.formUnion(try trees[tree].users(in: store)) }
+    }
+    return users.sorted()
+  }
+}
+
+extension OpenTree {
+  /// The names of the directories that are stores, or can be.
+  func stores() throws(SystemError) -> [StoreName] {
+    try backstage.root.names().compactMap { StoreName($0) }
+  }
+
+  /// The users who have a mount point in a store.
+  func users(in store: StoreName) throws(SystemError) -> [ObfuscatedUsername] {
+    let status = try backstage.root.status(of: store.description)
+    guard status?.isDirectory == true else { return [] }
+    return try backstage.root.directory(store.description).names()
+      .compactMap { ObfuscatedUsername($0) }
+  }
+
+  func remove(
+    _ user: ObfuscatedUsername, from store: StoreName, lazily: Bool,
+    isOurs: (FileStatus) -> Bool
+  ) throws(SystemError) -> [Removal] {
+    let name = "\(store)/\(user)"
+    // ENOTDIR: not a store, but a file in the place of one.
+    guard (try? backstage.root.status(of: name)) ?? nil != nil else { return [] }
+    let removal = front.clear(name, lazily: lazily, isOurs: isOurs)
+    if let removal, removal.isHeld { return [removal] }
+    do {
+      try backstage.root.removeDirectory(name)
+    } catch {
+      return [Removal(path: front.path(of: name), outcome: .held("\(error)"))]
+    }
+    return removal.map { [$0] } ?? []
+  }
+}

@@ -1,0 +1,38 @@
+import Kernel
+import MountTable
+
+/// A jail that receives the logins of a store through a mount of its own.
+public struct Follower: Sendable, CustomStringConvertible {
+  public let process: ProcessName
+  public var description: String { process.description }
+}
+
+enum Followers {
+  /// The namespaces that hold a slave or peer of one of `stores` by a bind of their own. One that
+  /// has merely inherited the store with the mount around it is none: what happens to the store
+  /// happens to its copy too, and it comes back with the next startup.
+  ///
+  /// - Parameter ground: the mount that the stores are on.
+  static func of(_ stores: [Mount], ground: Mount) throws -> [Follower] {
+    let groups = Set(stores.compactMap(\.peerGroup))
+    guard !groups.isEmpty else { return [] }
+    var followers: [Follower] = []
+    for namespace in try MountNamespace.all().dropFirst() {
+      guard let table = try namespace.table(containing: "/daemon-store") else { continue }
+      if holdsItsOwn(table, groups: groups, ground: ground) {
+        followers.append(Follower(process: namespace.process))
+      }
+    }
+    return followers
+  }
+
+  static func holdsItsOwn(_ table: MountTable, groups: Set<Int>, ground: Mount) -> Bool {
+    let byID = Dictionary(table.mounts.map { ($0.id, $0) }) { first, _ in first }
+    return table.mounts.contains { mount in
+      guard mount.follows(groups) else { return false }
+      guard let groundGroup = ground.peerGroup, let parent = byID[mount.parent] else { return true }
+      let isInherited = parent.peerGroup == groundGroup || parent.master == groundGroup
+      return !isInherited
+    }
+  }
+}

@@ -1,0 +1,89 @@
+import Glibc
+import Kernel
+
+/// The two places that each store has.
+public enum StoreTree: String, CaseIterable, Sendable {
+  /// `/run/daemon-store`, from `…/mount/root/D`.
+  case data
+  /// `/run/daemon-store-cache`, from `…/mount/root/.cache/D`: what may be lost.
+  case cache
+
+  /// Below `/run`.
+  var name: String {
+    switch self {
+    case .data: "daemon-store"
+    case .cache: "daemon-store-cache"
+    }
+  }
+}
+
+/// Where everything is, below the root of the system or of an image of one.
+public struct Layout: Equatable, Sendable {
+  /// Absolute and without a symbolic link: `/`, or the directory of an image.
+  public let root: String
+
+  /// The layout of the running system.
+  public static let system = Layout(root: "/")
+
+  public init(root: String) { self.root = root }
+
+  public var templates: String { below("etc/daemon-store") }
+  public var shadow: String { below("home/.shadow") }
+  /// Runtime state of `cryptohome`: locks, one a user.
+  public var state: String { below("run/cryptohome") }
+
+  public func directory(of tree: StoreTree) -> String { below("run/\(tree.name)") }
+
+  public func path(of store: StoreName, in tree: StoreTree) -> String {
+    "\(directory(of: tree))/\(store)"
+  }
+
+  public func path(
+    of user: ObfuscatedUsername, in store: StoreName, _ tree: StoreTree
+  ) -> String {
+    "\(path(of: store, in: tree))/\(user)"
+  }
+
+  public func below(_ path: String) -> String { root == "/" ? "/\(path)" : "\(root)/\(path)" }
+}
+
+extension Directory {
+  /// Opens `path` component by component from here, requiring that nobody but root can put
+  /// anything there: each component a directory of root's that only root can write.
+  ///
+  /// - Throws: ``Refusal``, or a ``SystemError`` of `ENOENT` when it is absent.
+  public func trusted(_ path: String) throws -> Directory {
+    try requireTrust()
+    guard let slash = path.utf8.firstIndex(of: UInt8(ascii: "/")) else {
+      return try trustedChild(path)
+    }
+    let rest = String(path[path.utf8.index(after: slash)...])
+    return try trustedChild(String(path[..<slash])).trusted(rest)
+  }
+
+  private func trustedChild(_ name: String) throws -> Directory {
+    if let status = try status(of: name), !status.isDirectory {
+      throw Refusal(
+        path: self.path(of: name), reason: "is \(status.kind), not a directory")
+    }
+    let child = try directory(name)
+    try child.requireTrust()
+    return child
+  }
+
+  private func requireTrust() throws {
+    let status = try status()
+    guard status.owner == 0 else {
+      throw Refusal(path: path, reason: "belongs to user \(status.owner), not to root")
+    }
+    guard status.permissions & 0o022 == 0 else {
+      throw Refusal(
+        path: path,
+        reason: "can be written by others than root (mode \(octal(status.permissions))); "
+          + "chmod go-w it")
+    }
+  }
+}
+
+/// As chmod(1) writes a mode: `0751`.
+public func octal(_ mode: mode_t) -> String { "0" + String(mode, radix: 8) }

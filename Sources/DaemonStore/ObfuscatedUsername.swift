@@ -1,0 +1,19 @@
+/// The form of a user name that paths and logs carry: 40 lower-case hexadecimal digits. A value of
+/// this type is safe as a component of a path. How it is derived is `Cryptohome`'s.
+public struct ObfuscatedUsername: Hashable, Sendable, CustomStringConvertible, Comparable {
+  public let description: String
+
+  /// nil unless `text` is exactly 40 of `0-9a-f`; upper case is refused, so that two texts are
+  /// never one user.
+  public init?(_ text: String) {
+    guard text.utf8.count == 40, text.utf8.allSatisfy(Self.isDigit) else { return nil }
+    description = text
+  }
+
+  private static func isDigit(_ byte: UInt8) -> Bool {
+    (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
+      || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains(byte)
+  }
+
+  public static func < (left: Self, right: Self) -> Bool { left.description < right.description }
+}

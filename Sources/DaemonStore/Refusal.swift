@@ -1,0 +1,15 @@
+/// Something that is there but is not what it must be: refused, and never changed or overwritten.
+/// Beside ``SystemError`` and ``MountTableError`` the only error of this module; each of them
+/// prints as one line.
+public struct Refusal: Error, Equatable, CustomStringConvertible, Sendable {
+  public let path: String
+  /// Goes on after the path, and ends with the way out: `is a file, not a directory; remove it`.
+  public let reason: String
+
+  public init(path: String, reason: String) {
+    self.path = path
+    self.reason = reason
+  }
+
+  public var description: String { "\(path): \(reason)" }
+}

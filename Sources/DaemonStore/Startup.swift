@@ -1,0 +1,176 @@
+import Glibc
+import Kernel
+import MountTable
+
+/// What `daemon-store startup` did, or with a dry run would do.
+public struct StartupReport: Equatable, Sendable {
+  public struct Entry: Equatable, Sendable {
+    public let store: StoreName
+    public let tree: StoreTree
+    public let path: String
+    public let step: StoreStep
+    /// Why `step` could not be carried out; nil when it was.
+    public let failure: String?
+
+    /// Why the store is not as it should be, in one line; nil when it is.
+    public var problem: String? {
+      if let failure { return failure }
+      return switch step {
+      case .refuse(let reason), .retain(let reason): "\(path): \(reason)"
+      case .keep, .create, .repair, .remove: nil
+      }
+    }
+  }
+
+  /// In the order of the names, each store in both trees.
+  public internal(set) var entries: [Entry] = []
+  public let rejected: [Refusal]
+  /// Whether there is no `/etc/daemon-store`: no stores, and nothing wrong.
+  public let hasNoTemplates: Bool
+
+  /// The stores that are not as they should be, each with the reason in one line.
+  public var problems: [String] {
+    rejected.map(\.description) + entries.compactMap(\.problem)
+  }
+}
+
+/// Turns each template into a shared mount, and brings into order what is not. Repeating it changes
+/// nothing, and keeps the peer groups that running jails follow.
+public enum Startup {
+  /// - Parameters:
+  ///   - only: the stores to set up, when a login finds them missing; nothing is removed then.
+  ///   - dryRun: find out the steps, and take none.
+  /// - Throws: what stops all stores: an unreadable mount table, a `/run` that others can write.
+  public static func run(
+    _ layout: Layout, templates: Templates, only: Set<StoreName>? = nil, dryRun: Bool = false
+  ) throws -> StartupReport {
+    var report = StartupReport(
+      rejected: templates.rejected, hasNoTemplates: templates.isMissing)
+    if dryRun {
+      for tree in StoreTree.allCases {
+        guard let front = try existing(tree, layout) else {
+          report.entries += templates.valid.map {
+            entry($0.name, tree, layout, .create)
+          }
+          continue
+        }
+        let steps = try plan(tree, layout, front, backstage: front, templates, only: only)
+        report.entries += steps.map { entry($0.store, tree, layout, $0.step) }
+      }
+    } else {
+      if templates.valid.isEmpty, try existing(.data, layout) == nil { return report }
+      let trees = try OpenTrees(making: layout)
+      let lock = try trees.lock()
+      for tree in StoreTree.allCases {
+        try carryOut(trees[tree], layout, templates, only: only, into: &report)
+      }
+      lock.release()
+    }
+    report.entries.sort { $0.store < $1.store }  // stable: data before cache
+    return report
+  }
+
+  private static func existing(_ tree: StoreTree, _ layout: Layout) throws -> Directory? {
+    do {
+      return try Directory(opening: layout.root).trusted("run/\(tree.name)")
+    } catch let error as SystemError where error.code == ENOENT {
+      return nil
+    }
+  }
+
+  private static func entry(
+    _ store: StoreName, _ tree: StoreTree, _ layout: Layout, _ step: StoreStep,
+    failure: String? = nil
+  ) -> StartupReport.Entry {
+    StartupReport.Entry(
+      store: store, tree: tree, path: layout.path(of: store, in: tree), step: step,
+      failure: failure)
+  }
+
+  /// The steps of one tree, in the order of the names: those with a template, and those that are
+  /// there without.
+  private static func plan(
+    _ tree: StoreTree, _ layout: Layout, _ front: borrowing Directory,
+    backstage: borrowing Directory, _ templates: Templates, only: Set<StoreName>?
+  ) throws -> [(store: StoreName, step: StoreStep)] {
+    let mounts = try TreeMounts(
+      .current(), directory: front.path, groundID: try front.status().mountID)
+    let groups = Dictionary(
+      uniqueKeysWithValues: templates.valid.map { ($0.name, $0.group) })
+    let there = Set(try backstage.names().compactMap { StoreName($0) })
+    let wanted = only ?? there.union(groups.keys)
+    return try wanted.sorted().filter { !templates.rejectedNames.contains($0) }.map { store in
+      let place = StorePlace(
+        path: layout.path(of: store, in: tree), entry: try entry(at: store, in: backstage),
+        mounts: mounts.at(store), below: mounts.below(store))
+      let step = try StorePlan.step(for: place, group: groups[store], ground: mounts.ground) {
+        try Followers.of(place.mounts, ground: mounts.ground.mount).map(\.description)
+      }
+      return (store, step)
+    }
+  }
+
+  private static func entry(
+    at store: StoreName, in backstage: borrowing Directory
+  ) throws(SystemError) -> StorePlace.Entry {
+    guard let status = try backstage.status(of: store.description) else { return .absent }
+    return status.isDirectory ? .directory(status) : .other(status.kind)
+  }
+
+  private static func carryOut(
+    _ open: OpenTree, _ layout: Layout, _ templates: Templates, only: Set<StoreName>?,
+    into report: inout StartupReport
+  ) throws {
+    let groups = Dictionary(
+      uniqueKeysWithValues: templates.valid.map { ($0.name, $0.group) })
+    for (store, step) in try plan(
+      open.tree, layout, open.front, backstage: open.backstage.root, templates, only: only)
+    {
+      var failure: String?
+      do {
+        try take(step, store, group: groups[store], in: open)
+      } catch {
+        failure = "\(error)"
+      }
+      report.entries.append(entry(store, open.tree, layout, step, failure: failure))
+    }
+  }
+
+  private static func take(
+    _ step: StoreStep, _ store: StoreName, group: gid_t?, in open: OpenTree
+  ) throws(SystemError) {
+    let name = store.description
+    switch (step, group) {
+    case (.create, let group?):
+      try open.backstage.root.makeDirectory(name)
+      try own(name, group, in: open)
+      let source = try open.front.directory(name, crossingMounts: false)
+      let mount = try DetachedMount(cloning: source.descriptor, shown: source.path)
+      // The clone is a peer of `/run` where that is shared: out of that group, into a new one.
+      try mount.set(StorePlan.attributes, propagation: .private)
+      try mount.set(propagation: .shared)
+      try mount.attach(on: name, in: open.front)
+    case (.repair(let repairs), let group?):
+      try own(name, group, in: open)
+      let store = try open.front.directory(name)
+      let regroup = repairs.contains(.foreignGroup)
+      try setMountAttributes(
+        store.descriptor, StorePlan.attributes, propagation: regroup ? .private : nil,
+        shown: store.path)
+      if regroup || repairs.contains(.unshared) {
+        try setMountAttributes(store.descriptor, [], propagation: .shared, shown: store.path)
+      }
+    case (.remove, _):
+      if try open.front.status(of: name)?.isMountRoot == true { try open.front.unmount(name) }
+      try open.backstage.root.removeDirectory(name)
+    case (.keep, _), (.retain, _), (.refuse, _), (.create, nil), (.repair, nil): break
+    }
+  }
+
+  private static func own(
+    _ name: String, _ group: gid_t, in open: OpenTree
+  ) throws(SystemError) {
+    try open.backstage.root.directory(name).set(
+      owner: 0, group: group, mode: StorePlan.permissions)
+  }
+}

@@ -1,0 +1,95 @@
+import Glibc
+import Kernel
+import MountTable
+
+/// One tree of stores, `/run/daemon-store` or its twin, held open for changing it.
+final class OpenTree {
+  let tree: StoreTree
+  /// As everybody sees it: with the stores mounted in it.
+  let front: Directory
+  /// The same directory without anything mounted in it, and writable: a mount of its own that no
+  /// path shows. Here the mount points are made that lie in a read-only store.
+  let backstage: DetachedMount
+
+  /// Opens the tree, which must be there.
+  init(opening tree: StoreTree, of layout: Layout) throws {
+    let front = try Directory(opening: layout.root).trusted("run/\(tree.name)")
+    let backstage = try DetachedMount(cloning: front.descriptor, shown: front.path)
+    // Private: what happens here is nobody's business, and what happens there is not ours.
+    try backstage.set(propagation: .private)
+    self.tree = tree
+    self.front = front
+    self.backstage = backstage
+  }
+
+  /// Opens the tree, made if need be: root 0755.
+  convenience init(making tree: StoreTree, of layout: Layout) throws {
+    let run = try Directory(opening: layout.root).trusted("run")
+    if try run.makeDirectory(tree.name) {
+      try run.directory(tree.name, crossingMounts: false).set(owner: 0, group: 0, mode: 0o755)
+    }
+    try self.init(opening: tree, of: layout)
+  }
+}
+
+/// Both trees of stores, and the lock that whoever changes them holds.
+struct OpenTrees {
+  private let data: OpenTree
+  private let cache: OpenTree
+
+  init(making layout: Layout) throws {
+    data = try OpenTree(making: .data, of: layout)
+    cache = try OpenTree(making: .cache, of: layout)
+  }
+
+  /// nil when there are none: no startup yet, or a shutdown before.
+  init?(existingIn layout: Layout) throws {
+    do {
+      data = try OpenTree(opening: .data, of: layout)
+      cache = try OpenTree(opening: .cache, of: layout)
+    } catch let error as SystemError where error.code == ENOENT {
+      return nil
+    }
+  }
+
+  subscript(tree: StoreTree) -> OpenTree {
+    switch tree {
+    case .data: data
+    case .cache: cache
+    }
+  }
+
+  /// Waits until nobody else changes stores or the folders in them: they are few and quick.
+  func lock() throws(SystemError) -> FileLock { try FileLock(".lock", in: data.front) }
+}
+
+/// What a mount table shows of one tree of stores.
+struct TreeMounts {
+  let ground: StoreGround
+  /// By the name of the store.
+  private var stores: [String: (at: [Mount], below: [String])] = [:]
+
+  /// - Parameter groundID: the id of the mount that the directory of the tree is on.
+  init(_ table: MountTable, directory: String, groundID: UInt64) throws {
+    guard let mount = table.mounts.first(where: { UInt64($0.id) == groundID }) else {
+      throw Refusal(path: directory, reason: missingMount)
+    }
+    ground = StoreGround(mount: mount)
+    let prefix = directory + "/"
+    for mount in table.mounts where mount.target.utf8.starts(with: prefix.utf8) {
+      let path = mount.target.dropFirst(prefix.count)
+      let name = String(path.prefix { $0 != "/" })
+      if name.utf8.count == path.utf8.count {
+        stores[name, default: ([], [])].at.append(mount)
+      } else {
+        stores[name, default: ([], [])].below.append(mount.target)
+      }
+    }
+  }
+
+  func at(_ name: StoreName) -> [Mount] { stores[name.description]?.at ?? [] }
+  func below(_ name: StoreName) -> [String] { stores[name.description]?.below ?? [] }
+}
+
+/// The mount that a directory is on is not in the mount table: it is being changed under us.
+let missingMount = "its mount is not in the mount table; run this again"

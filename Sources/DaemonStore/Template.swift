@@ -1,0 +1,96 @@
+import Glibc
+import Kernel
+
+/// What `/etc/daemon-store/D` says of a store: nothing but its name, owner, group and mode.
+public struct Template: Equatable, Sendable {
+  public let name: StoreName
+  public let owner: uid_t
+  public let group: gid_t
+  /// The low twelve bits: set-id and sticky bits too.
+  public let permissions: mode_t
+
+  public init(name: StoreName, owner: uid_t, group: gid_t, permissions: mode_t) {
+    self.name = name
+    self.owner = owner
+    self.group = group
+    self.permissions = permissions
+  }
+}
+
+/// The templates of a system, read in one go.
+public struct Templates: Equatable, Sendable {
+  /// In the order of their names.
+  public let valid: [Template]
+  public let rejected: [Refusal]
+  /// Whether `/etc/daemon-store` is absent: a system without stores.
+  public let isMissing: Bool
+  /// The store names of the rejected: their stores are left as they are.
+  let rejectedNames: Set<StoreName>
+
+  init(
+    valid: [Template], rejected: [Refusal] = [], isMissing: Bool = false,
+    rejectedNames: Set<StoreName> = []
+  ) {
+    self.valid = valid
+    self.rejected = rejected
+    self.isMissing = isMissing
+    self.rejectedNames = rejectedNames
+  }
+
+  /// Reads the templates of `layout`. A template is a real directory with a valid name that nobody
+  /// but its owner and group can write, reached through directories that only root can write.
+  ///
+  /// - Throws: ``SystemError`` when the directory is there and cannot be read.
+  public static func read(_ layout: Layout) throws -> Templates {
+    let directory: Directory
+    do {
+      directory = try Directory(opening: layout.root).trusted("etc/daemon-store")
+    } catch let error as SystemError where error.code == ENOENT {
+      return Templates(valid: [], isMissing: true)
+    } catch let error as Refusal {
+      // Whoever can write it could have put any template there, so none is used; and none is
+      // taken for gone.
+      let names = (try? Directory(opening: layout.templates).names()) ?? []
+      return Templates(
+        valid: [], rejected: [Refusal(path: error.path, reason: error.reason)],
+        rejectedNames: Set(names.compactMap { StoreName($0) }))
+    }
+
+    var valid: [Template] = []
+    var rejected: [Refusal] = []
+    var rejectedNames: Set<StoreName> = []
+    for entry in try directory.names() {
+      switch try judge(entry, in: directory) {
+      case .success(let template): valid.append(template)
+      case .failure(let rejection):
+        rejected.append(rejection)
+        if let name = StoreName(entry) { rejectedNames.insert(name) }
+      }
+    }
+    return Templates(valid: valid, rejected: rejected, rejectedNames: rejectedNames)
+  }
+
+  private static func judge(
+    _ entry: String, in directory: borrowing Directory
+  ) throws(SystemError) -> Result<Template, Refusal> {
+    let path = directory.path(of: entry)
+    func reject(_ reason: String) -> Result<Template, Refusal> {
+      .failure(Refusal(path: path, reason: reason))
+    }
+    guard let name = StoreName(entry) else {
+      return reject(
+        "is not a store name: it begins with a letter or digit and goes on with those and . _ -")
+    }
+    guard let status = try directory.status(of: entry) else {
+      return reject("went away while it was read; run this again")
+    }
+    guard status.isDirectory else { return reject("is \(status.kind), not a directory") }
+    guard status.permissions & 0o002 == 0 else {
+      return reject(
+        "can be written by everybody (mode \(octal(status.permissions))); chmod o-w it")
+    }
+    return .success(
+      Template(
+        name: name, owner: status.owner, group: status.group, permissions: status.permissions))
+  }
+}

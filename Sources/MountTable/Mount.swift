@@ -1,0 +1,56 @@
+/// One mount, as a line of mountinfo gives it: proc_pid_mountinfo(5).
+public struct Mount: Equatable, Sendable {
+  /// Unique among the mounts of this moment, in all namespaces; used again later.
+  public let id: Int
+  public let parent: Int
+  /// `major:minor` of the file system. On btrfs not what `st_dev` says.
+  public let device: UInt64
+  /// The directory of the file system that is the root of this mount.
+  public let root: String
+  /// Where it is mounted, as seen from the root of the process that was asked.
+  public let target: String
+  /// Of this mount (`ro`, `nosuid`, …), not those of its file system.
+  public let options: Set<String>
+  public let fileSystem: String
+  /// What was mounted, in the file system's own words: `/dev/sda1`, `tmpfs`.
+  public let source: String
+  /// The peer group, of a shared mount.
+  public let peerGroup: Int?
+  /// The peer group that it receives from, of a slave.
+  public let master: Int?
+
+  public init(
+    id: Int, parent: Int, device: UInt64 = 0, root: String, target: String,
+    options: Set<String> = [], fileSystem: String = "tmpfs", source: String = "tmpfs",
+    peerGroup: Int? = nil, master: Int? = nil
+  ) {
+    self.id = id
+    self.parent = parent
+    self.device = device
+    self.root = root
+    self.target = target
+    self.options = options
+    self.fileSystem = fileSystem
+    self.source = source
+    self.peerGroup = peerGroup
+    self.master = master
+  }
+
+  /// How it takes part in propagation, in the words of mount_namespaces(7).
+  public var propagation: String {
+    switch (peerGroup, master) {
+    case (nil, nil): "private"
+    case (let peers?, nil): "shared:\(peers)"
+    case (nil, let master?): "slave of \(master)"
+    case (let peers?, let master?): "shared:\(peers), slave of \(master)"
+    }
+  }
+}
+
+/// Whether `path` is `directory` or lies below it, component by component.
+public func isPath(_ path: String, atOrBelow directory: String) -> Bool {
+  if directory == "/" { return path.utf8.first == UInt8(ascii: "/") }
+  guard path.utf8.starts(with: directory.utf8) else { return false }
+  let rest = path.utf8.dropFirst(directory.utf8.count)
+  return rest.isEmpty || rest.first == UInt8(ascii: "/")
+}

@@ -1,0 +1,96 @@
+import ArgumentParser
+import Glibc
+
+/// How a program of this project ends.
+public enum ExitStatus: CInt, Sendable {
+  case done = 0
+  /// Failed, and nothing left behind.
+  case failed = 1
+  case usage = 2
+  /// Done except for what was named on standard error.
+  case partial = 3
+}
+
+/// Ends a command with a status whose reasons have been printed.
+public struct Ending: Error {
+  public let status: ExitStatus
+  public init(_ status: ExitStatus) { self.status = status }
+}
+
+/// A failure that has nothing below it that throws: one line.
+public struct Failure: Error, CustomStringConvertible {
+  public let description: String
+  public init(_ description: String) { self.description = description }
+}
+
+/// The only place that prints errors and exits.
+public enum Program {
+  /// Parses the command line, runs the command and exits.
+  ///
+  /// An argument that is not UTF-8 is refused: repaired, two names of users could become one.
+  public static func run<Root: ParsableCommand>(_ root: Root.Type) -> Never {
+    let program = root.configuration.commandName ?? "program"
+    for (index, argument) in CommandLine.rawArguments.enumerated()
+    where String(validatingCString: argument) == nil {
+      complain("\(program): argument \(index) is not valid UTF-8")
+      exit(ExitStatus.usage.rawValue)
+    }
+    var name = program
+    do {
+      var command = try root.parseAsRoot()
+      if let verb = type(of: command).configuration.commandName, verb != program {
+        name += ": \(verb)"
+      }
+      try command.run()
+      finish(.done, name)
+    } catch let ending as Ending {
+      finish(ending.status, name)
+    } catch {
+      finish(root, error, name)
+    }
+  }
+
+  private static func finish<Root: ParsableCommand>(
+    _ root: Root.Type, _ error: any Error, _ name: String
+  ) -> Never {
+    let code = root.exitCode(for: error)
+    if code == .success {  // --help and --version
+      print(root.fullMessage(for: error))
+      finish(.done, name)
+    }
+    if code == .validationFailure {
+      let program = root.configuration.commandName ?? name
+      complain("\(program): \(root.message(for: error)); see \(program) --help")
+      finish(.usage, name)
+    }
+    complain("\(name): \(error)")
+    finish(.failed, name)
+  }
+
+  /// Exits, unless the results did not arrive.
+  private static func finish(_ status: ExitStatus, _ name: String) -> Never {
+    if fflush(nil) != 0 {
+      complain("\(name): standard output: \(String(cString: strerror(errno)))")
+      exit(ExitStatus.failed.rawValue)
+    }
+    exit(status.rawValue)
+  }
+
+  /// One line on standard error.
+  public static func complain(_ line: String) {
+    fflush(nil)  // what was printed before comes before
+    let bytes = Array((line + "\n").utf8)
+    _ = write(STDERR_FILENO, bytes, bytes.count)  // nobody is left to be told of a failure
+  }
+
+  /// - Throws: ``Failure`` for anybody but root.
+  public static func requireRoot() throws(Failure) {
+    guard geteuid() == 0 else { throw Failure("only root can do that") }
+  }
+}
+
+extension CommandLine {
+  fileprivate static var rawArguments: [UnsafeMutablePointer<CChar>] {
+    (0..<Int(argc)).compactMap { unsafeArgv[$0] }
+  }
+}

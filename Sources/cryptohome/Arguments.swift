@@ -1,0 +1,55 @@
+import ArgumentParser
+import Cryptohome
+import DaemonStore
+import Glibc
+import Kernel
+import Program
+
+extension VaultKind: ExpressibleByArgument {}
+
+/// `UID:GID`.
+struct OwnerArgument: ExpressibleByArgument {
+  let owner: Owner
+
+  init?(argument: String) {
+    let ids = argument.split(separator: ":", omittingEmptySubsequences: false).map { uid_t($0) }
+    // The largest number means "leave it as it is" to chown(2).
+    guard ids.count == 2, let user = ids[0], let group = ids[1], user != .max, group != .max,
+      argument.utf8.allSatisfy({ (48...58).contains($0) })
+    else { return nil }
+    owner = Owner(user: user, group: group)
+  }
+}
+
+/// A size as tmpfs(5) takes it: bytes, or with K, M or G.
+struct SizeArgument: ExpressibleByArgument {
+  let text: String
+
+  init?(argument: String) {
+    let digits = argument.utf8.prefix { (48...57).contains($0) }
+    let unit = argument.dropFirst(digits.count)
+    let shifts = ["": 0, "k": 10, "K": 10, "m": 20, "M": 20, "g": 30, "G": 30]
+    guard let shift = shifts[String(unit)], let count = UInt64(Substring(digits)), count > 0,
+      count <= UInt64(Int64.max) >> UInt64(shift)
+    else { return nil }
+    text = argument
+  }
+}
+
+/// The user that a command is about.
+func user(_ text: String) throws -> ObfuscatedUsername {
+  switch try Username(text) {
+  case .hash(let user): user
+  case .name(let name): try ObfuscatedUsername(of: name, salt: .read(.system))
+  }
+}
+
+/// Says so when mounts made here are not what the rest of the system sees.
+func warnOfForeignNamespace(_ verb: String) {
+  guard let own = try? linkTarget(of: "/proc/self/ns/mnt"),
+    let first = try? linkTarget(of: "/proc/1/ns/mnt"), own != first
+  else { return }
+  Program.complain(
+    "cryptohome: \(verb): warning: this is not the mount namespace of pid 1, so the system does "
+      + "not see what is mounted here")
+}

@@ -1,0 +1,94 @@
+import ArgumentParser
+import Cryptohome
+import DaemonStore
+import Program
+
+struct MountCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "mount",
+    abstract: "Open a user's vault and show it: the homes, and a folder in each store.",
+    discussion: """
+      Mounting twice changes nothing. Every running daemon that follows a store sees the user's \
+      folder appear in it.
+
+      Exit status: 0 mounted in all stores, 1 nothing is mounted and nothing left behind, 2 usage, \
+      3 mounted, but not in the stores that are named on standard error.
+      """)
+
+  @Argument(help: "The user's name, or the 40-digit hash of a user who has a vault.")
+  var user: String
+
+  @Option(
+    help: ArgumentHelp(
+      "Make a vault of this kind if the user has none: plain (a directory, not encrypted) or "
+        + "ephemeral (in memory, gone at unmount).", valueName: "kind"))
+  var vault: VaultKind?
+
+  @Option(help: ArgumentHelp("Size of an ephemeral vault: bytes, or with K, M, G.", valueName: "size"))
+  var size: SizeArgument?
+
+  @Option(
+    help: ArgumentHelp(
+      "Whom the files belong to, for a user without a passwd entry.", valueName: "uid:gid"))
+  var owner: OwnerArgument?
+
+  @Flag(help: "Print the result as JSON.")
+  var json = false
+
+  func validate() throws {
+    if size != nil && vault != .ephemeral {
+      throw ValidationError("--size is for --vault ephemeral")
+    }
+  }
+
+  func run() throws {
+    try Program.requireRoot()
+    warnOfForeignNamespace("mount")
+    let request = LoginRequest(
+      username: try Username(user), vault: vault, owner: owner?.owner, size: size?.text)
+    let report = try Login.run(request, .system)
+    if json {
+      try printJSON(MountOutput(report))
+    } else {
+      for repair in report.repairs { print("repaired \(repair)") }
+      let stores = Set(report.folders.map(\.store)).count
+      print(
+        report.changedNothing
+          ? "\(user) is mounted already" : "mounted \(user) in \(stores) stores as \(report.user)")
+    }
+    for problem in report.problems { Program.complain("cryptohome: mount: \(problem)") }
+    if !report.problems.isEmpty { throw Ending(.partial) }
+  }
+}
+
+/// `cryptohome mount --json`.
+struct MountOutput: Encodable {
+  struct Folder: Encodable {
+    let store: String
+    let path: String
+    let mounted: Bool
+    let problem: String?
+  }
+
+  let user: String
+  let vault: String
+  let changed: Bool
+  let folders: [Folder]
+  let repaired: [String]
+  let problems: [String]
+
+  init(_ report: LoginReport) {
+    user = report.user.description
+    vault = report.vault.rawValue
+    changed = !report.changedNothing
+    repaired = report.repairs
+    problems = report.problems
+    folders = report.folders.map { folder in
+      var problem: String?
+      if case .failed(let reason) = folder.outcome { problem = reason }
+      return Folder(
+        store: folder.store.description, path: folder.path, mounted: problem == nil,
+        problem: problem)
+    }
+  }
+}

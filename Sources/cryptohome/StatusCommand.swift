@@ -1,0 +1,63 @@
+import ArgumentParser
+import Cryptohome
+import DaemonStore
+import Program
+
+struct StatusCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "status",
+    abstract: "Say who is mounted, in which stores, and what is missing: from the kernel alone.")
+
+  @Argument(help: "The user's name or 40-digit hash; everybody when left out.")
+  var user: String?
+
+  @Flag(help: "Print the result as JSON.")
+  var json = false
+
+  func run() throws {
+    try Program.requireRoot()
+    let users = try user.map { [try UserStatus.of(cryptohome.user($0), .system)] }
+      ?? UserStatus.all(.system)
+    if json {
+      try printJSON(users.map { StatusOutput($0) })
+      return
+    }
+    if users.isEmpty { print("no user has a vault here") }
+    for user in users { print(user.line) }
+  }
+}
+
+extension UserStatus {
+  fileprivate var line: String {
+    let state =
+      isMounted
+      ? "mounted in \(stores.isEmpty ? "no store" : names(stores))"
+        + (missing.isEmpty ? "" : "; missing in \(names(missing))")
+        + (hasHomes ? "" : "; its homes are missing")
+      : "not mounted"
+    return "\(user)  \(vault?.rawValue ?? "no vault")  \(state)"
+  }
+
+  private func names(_ stores: [StoreName]) -> String {
+    stores.map(\.description).joined(separator: " ")
+  }
+}
+
+/// `cryptohome status --json`: one for each user.
+struct StatusOutput: Encodable {
+  let user: String
+  let vault: String?
+  let mounted: Bool
+  let homes: Bool
+  let stores: [String]
+  let missing: [String]
+
+  init(_ status: UserStatus) {
+    user = status.user.description
+    vault = status.vault?.rawValue
+    mounted = status.isMounted
+    homes = status.hasHomes
+    stores = status.stores.map(\.description)
+    missing = status.missing.map(\.description)
+  }
+}

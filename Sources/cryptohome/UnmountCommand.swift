@@ -1,0 +1,119 @@
+import ArgumentParser
+import Cryptohome
+import DaemonStore
+import Program
+
+struct UnmountCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "unmount",
+    abstract: "Take a user's mounts away, here and in every jail, and tell whether all is gone.",
+    discussion: """
+      What is free is removed, what is in use stays and is named with those who use it; run it \
+      again when they are gone. Status 0 means that no mount namespace shows the user's data and \
+      no process uses any of it.
+
+      Exit status: 0 all is gone, 1 nothing was done, 2 usage, 3 all but what is named on standard \
+      error is gone.
+      """)
+
+  @Argument(help: "The user's name or 40-digit hash.")
+  var user: String?
+
+  @Flag(help: "Every user who is mounted.")
+  var all = false
+
+  @Option(
+    help: ArgumentHelp("Try again for so long (5s, 500ms, 2m) while it is in use.", valueName: "time"))
+  var wait: DurationArgument?
+
+  @Flag(help: "Detach what is in use: out of sight, but alive until its last user lets go.")
+  var force = false
+
+  @Flag(help: "Print the result as JSON.")
+  var json = false
+
+  func validate() throws {
+    guard (user != nil) != all else {
+      throw ValidationError("Name one user, or give --all")
+    }
+  }
+
+  func run() throws {
+    try Program.requireRoot()
+    warnOfForeignNamespace("unmount")
+    var reports: [LogoutReport] = []
+    for (name, user) in try users() {
+      let report = try Logout.run(
+        user, .system, lazily: force, patience: wait?.duration ?? .zero)
+      reports.append(report)
+      if !json { printText(report, name: name) }
+      for line in report.complaints {
+        Program.complain("cryptohome: unmount: \(name): \(line)")
+      }
+    }
+    if json { try printJSON(reports.map { UnmountOutput($0) }) }
+    if !reports.allSatisfy(\.isComplete) { throw Ending(.partial) }
+  }
+
+  private func users() throws -> [(name: String, user: ObfuscatedUsername)] {
+    guard let user else {
+      return try UserStatus.all(.system).filter { $0.isMounted || $0.vault == .ephemeral }
+        .map { ($0.user.description, $0.user) }
+    }
+    return [(user, try cryptohome.user(user))]
+  }
+
+  private func printText(_ report: LogoutReport, name: String) {
+    for copy in report.detachedCopies { print("detached a private copy: \(copy)") }
+    guard report.isComplete else { return }
+    print(report.wasMounted ? "unmounted \(name)" : "\(name) is not mounted")
+  }
+}
+
+extension LogoutReport {
+  /// What is not gone, each in one line.
+  var complaints: [String] {
+    let held = removals.compactMap { removal -> String? in
+      switch removal.outcome {
+      case .removed: nil
+      case .detached: "\(removal.path): detached"
+      case .held(let reason): reason
+      }
+    }
+    let isDetached = removals.contains { $0.outcome == .detached }
+    return held + holders.map { (isDetached ? "detached, " : "") + "still held by \($0)" }
+  }
+}
+
+/// `cryptohome unmount --json`: one for each user.
+struct UnmountOutput: Encodable {
+  let user: String
+  let complete: Bool
+  let unmounted: [String]
+  let detached: [String]
+  let held: [String]
+  let detachedCopies: [String]
+  let holders: [HolderOutput]
+
+  init(_ report: LogoutReport) {
+    user = report.user.description
+    complete = report.isComplete
+    unmounted = report.removals.filter { $0.outcome == .removed }.map(\.path)
+    detached = report.removals.filter { $0.outcome == .detached }.map(\.path)
+    held = report.removals.filter(\.isHeld).map(\.path)
+    detachedCopies = report.detachedCopies
+    holders = report.holders.map { HolderOutput($0) }
+  }
+}
+
+struct HolderOutput: Encodable {
+  let pid: Int32?
+  let program: String?
+  let what: String
+
+  init(_ holder: Holder) {
+    pid = holder.process?.pid
+    program = holder.process?.program
+    what = holder.description
+  }
+}
