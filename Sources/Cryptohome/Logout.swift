@@ -9,8 +9,8 @@ public struct LogoutReport: Sendable {
   /// Whether anything of the user's was mounted.
   public let wasMounted: Bool
   public internal(set) var removals: [Removal] = []
-  /// Copies that other namespaces kept for themselves, and that are gone now: each in one line.
-  public internal(set) var detachedCopies: [String] = []
+  /// What other namespaces kept for themselves, and is gone now.
+  public internal(set) var detachedCopies: [DetachedCopies] = []
   /// Who uses the user's data still.
   public internal(set) var holders: [Holder] = []
 
@@ -70,7 +70,7 @@ public enum Logout {
     let clock = ContinuousClock()
     let deadline = clock.now + patience
     var pause = Duration.milliseconds(20)
-    var detached: [String] = []
+    var detached: [DetachedCopies] = []
     while true {
       // Lazily only when waiting has not helped.
       let isLast = clock.now + pause >= deadline

@@ -8,14 +8,12 @@ public struct UserStatus: Equatable, Sendable {
   public let user: ObfuscatedUsername
   /// nil for a user whose vault is gone, or of a kind that this version cannot tell.
   public let vault: VaultKind?
-  /// Whether both homes are mounted.
-  public let hasHomes: Bool
-  /// The stores that the user's folder is mounted in, both folder and cache.
+  /// The stores that a folder of the user's is mounted in, in the one tree or the other.
   public let stores: [StoreName]
-  /// The stores that have a template, and not both mounts of this user.
-  public let missing: [StoreName]
-
-  public var isMounted: Bool { hasHomes || !stores.isEmpty }
+  /// Whether anything is mounted.
+  public let isMounted: Bool
+  /// Of a user who is mounted: the paths where something should be, and is not.
+  public let missing: [String]
 
   /// Every user who has a directory or a mount, in the order of their hashes.
   public static func all(_ layout: Layout) throws -> [UserStatus] {
@@ -39,12 +37,19 @@ public struct UserStatus: Equatable, Sendable {
   ) throws {
     self.user = user
     vault = try VaultKind.mounted(of: user, layout)
-    hasHomes = mounts.homes[user] == Set(HomePlace.allCases)
+    let homes = mounts.homes[user] ?? []
     let folders = mounts.folders[user] ?? [:]
-    let complete = folders.filter { $0.value.count == StoreTree.allCases.count }.map(\.key)
-    stores = complete.sorted()
-    let isMounted = hasHomes || !complete.isEmpty
-    missing = isMounted ? Set(templates).subtracting(complete).sorted() : []
+    stores = folders.keys.sorted()
+    isMounted = !homes.isEmpty || !folders.isEmpty
+    let missingHomes = HomePlace.allCases.filter { !homes.contains($0) }.map {
+      layout.below("home/\($0.rawValue)/\(user)")
+    }
+    let missingFolders = templates.flatMap { store in
+      StoreTree.allCases.filter { folders[store]?.contains($0) != true }.map {
+        layout.path(of: user, in: store, $0)
+      }
+    }
+    missing = isMounted ? missingHomes + missingFolders : []
   }
 }
 

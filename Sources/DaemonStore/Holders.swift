@@ -87,19 +87,6 @@ struct HolderSearch {
     }
     return nil
   }
-
-  /// The loop devices that are backed by one of the files.
-  static func loopDevices(using isHeld: Test) -> [Holder] {
-    guard let blocks = try? Directory(opening: "/sys/block").names(),
-      let root = try? Directory(opening: "/")
-    else { return [] }
-    return blocks.filter { $0.utf8.starts(with: "loop".utf8) }.compactMap { name in
-      guard let text = try? kernelFile("/sys/block/\(name)/loop/backing_file") else { return nil }
-      let path = String(decoding: text.dropLast(), as: UTF8.self)
-      guard isHeld(String(path.drop { $0 == "/" }), root) else { return nil }
-      return Holder(process: nil, hold: .loopDevice("/dev/\(name)"))
-    }
-  }
 }
 
 extension UserSubtree {
@@ -126,6 +113,29 @@ extension UserSubtree {
       contains(name, in: directory, cache: &cache)
     }
     let processes = try HolderSearch.processes(using: isHeld)
-    return processes + HolderSearch.loopDevices(using: isHeld)
+    return processes + loopDevices(isHeld)
+  }
+
+  /// The loop devices that are backed by a file of the user's. The kernel knows the file; the path
+  /// that it shows is the one of whoever set the device up, and may lead elsewhere by now.
+  private func loopDevices(_ isHeld: HolderSearch.Test) -> [Holder] {
+    guard let blocks = try? Directory(opening: "/sys/block").names(),
+      let root = try? Directory(opening: "/")
+    else { return [] }
+    var holders: [Holder] = []
+    for name in blocks where name.utf8.starts(with: "loop".utf8) {
+      guard let text = try? kernelFile("/sys/block/\(name)/loop/backing_file"),
+        let device = try? Descriptor(opening: "/dev/\(name)", flags: O_RDONLY | O_NONBLOCK)
+      else { continue }
+      var backing: UInt64 = 0
+      var inode: UInt64 = 0
+      guard linux_loop_backing(device.number, &backing, &inode) == 0, isOnDevice(backing) else {
+        continue
+      }
+      let path = String(decoding: text.dropLast(), as: UTF8.self)
+      guard isHeld(String(path.drop { $0 == "/" }), root) || names(user, in: path) else { continue }
+      holders.append(Holder(process: nil, hold: .loopDevice("/dev/\(name)")))
+    }
+    return holders
   }
 }

@@ -22,14 +22,16 @@ public struct NamespaceView: Sendable {
   /// removal of the mount point has detached them.
   public static func detached(
     from before: [NamespaceView], to after: [NamespaceView]
-  ) -> [String] {
+  ) -> [DetachedCopies] {
     let groups = Set(before.filter(\.isOwn).flatMap(\.mounts).compactMap(\.peerGroup))
     let alive = Set(after.flatMap(\.mounts).map(\.id))
-    return before.filter { !$0.isOwn }.flatMap { view in
+    return before.filter { !$0.isOwn }.compactMap { view in
       let covered = Set(view.below.map(\.parent))
-      return view.mounts.filter { mount in
+      let gone = view.mounts.filter { mount in
         !alive.contains(mount.id) && (covered.contains(mount.id) || !mount.follows(groups))
-      }.map { "\($0.target) in the mount namespace of \(view.namespace.process)" }
+      }
+      return gone.isEmpty
+        ? nil : DetachedCopies(process: view.namespace.process, paths: gone.map(\.target))
     }
   }
 
@@ -57,6 +59,14 @@ public struct NamespaceView: Sendable {
       return copies + covering
     }
   }
+}
+
+/// Copies of a user's mounts that one namespace kept for itself, and that are gone now.
+public struct DetachedCopies: Equatable, Sendable {
+  /// Somebody in the namespace.
+  public let process: ProcessName
+  /// Where the copies were in it.
+  public let paths: [String]
 }
 
 extension Mount {

@@ -73,14 +73,24 @@ public struct UserSubtree: ~Copyable {
     } else {
       // A file system without file handles: take its word for where the file is.
       let shown = try? linkTarget(of: process.path(of: link))
-      verdict = (shown ?? "").split(separator: "/").contains { $0 == user.description }
+      verdict = names(user, in: shown ?? "")
     }
     cache.known[identity] = verdict
     return verdict
   }
 
+  /// Whether files of this `st_dev` can be the user's.
+  func isOnDevice(_ device: UInt64) -> Bool { self.device == device }
+
   /// What was found of each file so far: most are the same libraries again and again.
   struct Verdicts {
     fileprivate var known: [FileIdentity: Bool] = [:]
+  }
+}
+
+/// Whether a component of `path` is the user's.
+func names(_ user: ObfuscatedUsername, in path: String) -> Bool {
+  path.utf8.split(separator: UInt8(ascii: "/")).contains {
+    $0.elementsEqual(user.description.utf8)
   }
 }

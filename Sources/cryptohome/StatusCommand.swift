@@ -23,23 +23,18 @@ struct StatusCommand: ParsableCommand {
       return
     }
     if users.isEmpty { print("no user has a vault here") }
-    for user in users { print(user.line) }
+    for user in users {
+      print(user.line)
+      for path in user.missing { print("  missing: \(path)") }
+    }
   }
 }
 
 extension UserStatus {
   fileprivate var line: String {
-    let state =
-      isMounted
-      ? "mounted in \(stores.isEmpty ? "no store" : names(stores))"
-        + (missing.isEmpty ? "" : "; missing in \(names(missing))")
-        + (hasHomes ? "" : "; its homes are missing")
-      : "not mounted"
-    return "\(user)  \(vault?.rawValue ?? "no vault")  \(state)"
-  }
-
-  private func names(_ stores: [StoreName]) -> String {
-    stores.map(\.description).joined(separator: " ")
+    let names = stores.isEmpty ? "no store" : stores.map(\.description).joined(separator: " ")
+    return "\(user)  \(vault?.rawValue ?? "no vault")  "
+      + (isMounted ? "mounted in \(names)" : "not mounted")
   }
 }
 
@@ -48,7 +43,6 @@ struct StatusOutput: Encodable {
   let user: String
   let vault: String?
   let mounted: Bool
-  let homes: Bool
   let stores: [String]
   let missing: [String]
 
@@ -56,8 +50,7 @@ struct StatusOutput: Encodable {
     user = status.user.description
     vault = status.vault?.rawValue
     mounted = status.isMounted
-    homes = status.hasHomes
     stores = status.stores.map(\.description)
-    missing = status.missing.map(\.description)
+    missing = status.missing
   }
 }

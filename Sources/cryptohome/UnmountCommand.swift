@@ -64,7 +64,12 @@ struct UnmountCommand: ParsableCommand {
   }
 
   private func printText(_ report: LogoutReport, name: String) {
-    for copy in report.detachedCopies { print("detached a private copy: \(copy)") }
+    for copies in report.detachedCopies {
+      let count = copies.paths.count
+      print(
+        "detached \(count) private \(count == 1 ? "copy" : "copies") of \(name)'s mounts in the "
+          + "mount namespace of \(copies.process)")
+    }
     guard report.isComplete else { return }
     print(report.wasMounted ? "unmounted \(name)" : "\(name) is not mounted")
   }
@@ -92,7 +97,7 @@ struct UnmountOutput: Encodable {
   let unmounted: [String]
   let detached: [String]
   let held: [String]
-  let detachedCopies: [String]
+  let detachedCopies: [CopiesOutput]
   let holders: [HolderOutput]
 
   init(_ report: LogoutReport) {
@@ -101,9 +106,17 @@ struct UnmountOutput: Encodable {
     unmounted = report.removals.filter { $0.outcome == .removed }.map(\.path)
     detached = report.removals.filter { $0.outcome == .detached }.map(\.path)
     held = report.removals.filter(\.isHeld).map(\.path)
-    detachedCopies = report.detachedCopies
+    detachedCopies = report.detachedCopies.map {
+      CopiesOutput(pid: $0.process.pid, program: $0.process.program, paths: $0.paths)
+    }
     holders = report.holders.map { HolderOutput($0) }
   }
+}
+
+struct CopiesOutput: Encodable {
+  let pid: Int32
+  let program: String
+  let paths: [String]
 }
 
 struct HolderOutput: Encodable {
