@@ -3,8 +3,8 @@ import MountTable
 
 /// A jail that receives the logins of a store through a mount of its own.
 public struct Follower: Sendable, CustomStringConvertible {
-  public let process: ProcessName
-  public var description: String { process.description }
+  public let keeper: MountNamespace.Keeper
+  public var description: String { keeper.description }
 }
 
 enum Followers {
@@ -20,7 +20,7 @@ enum Followers {
     for namespace in try MountNamespace.all().dropFirst() {
       guard let table = try namespace.table(containing: "/daemon-store") else { continue }
       if holdsItsOwn(table, groups: groups, ground: ground) {
-        followers.append(Follower(process: namespace.process))
+        followers.append(Follower(keeper: namespace.keeper))
       }
     }
     return followers

@@ -17,8 +17,8 @@ public struct Holder: Hashable, Sendable, CustomStringConvertible {
     case loopDevice(String)
   }
 
-  /// Who; nil for what no process holds.
-  public let process: ProcessName?
+  /// Who; nil for what nobody in particular holds.
+  public let keeper: MountNamespace.Keeper?
   public let hold: Hold
 
   public var description: String {
@@ -33,7 +33,7 @@ public struct Holder: Hashable, Sendable, CustomStringConvertible {
       case .mount(let path, let kind): "\(kind) mounted at \(path)"
       case .loopDevice(let name): "loop device \(name)"
       }
-    return process.map { "\($0): \(what)" } ?? what
+    return keeper.map { "\($0): \(what)" } ?? what
   }
 }
 
@@ -50,7 +50,7 @@ struct HolderSearch {
       // A process that goes away while it is looked at holds nothing any more.
       guard let directory = try? Directory(opening: "/proc/\(process)") else { continue }
       holders += uses(of: process, in: directory, isHeld).map {
-        Holder(process: ProcessName(process), hold: $0)
+        Holder(keeper: .process(ProcessName(process)), hold: $0)
       }
     }
     return holders
@@ -134,7 +134,7 @@ extension UserSubtree {
       }
       let path = String(decoding: text.dropLast(), as: UTF8.self)
       guard isHeld(String(path.drop { $0 == "/" }), root) || names(user, in: path) else { continue }
-      holders.append(Holder(process: nil, hold: .loopDevice("/dev/\(name)")))
+      holders.append(Holder(keeper: nil, hold: .loopDevice("/dev/\(name)")))
     }
     return holders
   }

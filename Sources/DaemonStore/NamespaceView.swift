@@ -31,7 +31,7 @@ public struct NamespaceView: Sendable {
         !alive.contains(mount.id) && (covered.contains(mount.id) || !mount.follows(groups))
       }
       return gone.isEmpty
-        ? nil : DetachedCopies(process: view.namespace.process, paths: gone.map(\.target))
+        ? nil : DetachedCopies(keeper: view.namespace.keeper, paths: gone.map(\.target))
     }
   }
 
@@ -48,12 +48,12 @@ public struct NamespaceView: Sendable {
       }
       let copies = others.map { mount in
         view.isOwn
-          ? Holder(process: nil, hold: .mount(mount.target, "the same data"))
-          : Holder(process: view.namespace.process, hold: .mountNamespace(mount.target))
+          ? Holder(keeper: nil, hold: .mount(mount.target, "the same data"))
+          : Holder(keeper: view.namespace.keeper, hold: .mountNamespace(mount.target))
       }
       let covering = view.below.map { mount in
         Holder(
-          process: view.isOwn ? nil : view.namespace.process,
+          keeper: view.isOwn ? nil : view.namespace.keeper,
           hold: .mount(mount.target, mount.fileSystem))
       }
       return copies + covering
@@ -63,8 +63,7 @@ public struct NamespaceView: Sendable {
 
 /// Copies of a user's mounts that one namespace kept for itself, and that are gone now.
 public struct DetachedCopies: Equatable, Sendable {
-  /// Somebody in the namespace.
-  public let process: ProcessName
+  public let keeper: MountNamespace.Keeper
   /// Where the copies were in it.
   public let paths: [String]
 }

@@ -47,16 +47,16 @@ public enum Shutdown {
 
   private static func followers(of trees: OpenTrees) throws -> [Follower] {
     let table = try MountTable.current()
-    var found: [pid_t: Follower] = [:]
+    var found: [MountNamespace.Keeper: Follower] = [:]
     for tree in StoreTree.allCases.map({ trees[$0] }) {
       let mounts = try TreeMounts(
         table, directory: tree.front.path, groundID: try tree.front.status().mountID)
       let stores = try tree.stores().flatMap { mounts.at($0) }
       for follower in try Followers.of(stores, ground: mounts.ground.mount) {
-        found[follower.process.pid] = follower
+        found[follower.keeper] = follower
       }
     }
-    return found.values.sorted { $0.process.pid < $1.process.pid }
+    return found.values.sorted { $0.description < $1.description }
   }
 
   private static func holders(

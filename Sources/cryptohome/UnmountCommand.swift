@@ -68,7 +68,7 @@ struct UnmountCommand: ParsableCommand {
       let count = copies.paths.count
       print(
         "detached \(count) private \(count == 1 ? "copy" : "copies") of \(name)'s mounts in the "
-          + "mount namespace of \(copies.process)")
+          + "mount namespace of \(copies.keeper)")
     }
     guard report.isComplete else { return }
     print(report.wasMounted ? "unmounted \(name)" : "\(name) is not mounted")
@@ -107,15 +107,14 @@ struct UnmountOutput: Encodable {
     detached = report.removals.filter { $0.outcome == .detached }.map(\.path)
     held = report.removals.filter(\.isHeld).map(\.path)
     detachedCopies = report.detachedCopies.map {
-      CopiesOutput(pid: $0.process.pid, program: $0.process.program, paths: $0.paths)
+      CopiesOutput(keeper: $0.keeper.description, paths: $0.paths)
     }
     holders = report.holders.map { HolderOutput($0) }
   }
 }
 
 struct CopiesOutput: Encodable {
-  let pid: Int32
-  let program: String
+  let keeper: String
   let paths: [String]
 }
 
@@ -125,8 +124,13 @@ struct HolderOutput: Encodable {
   let what: String
 
   init(_ holder: Holder) {
-    pid = holder.process?.pid
-    program = holder.process?.program
+    if case .process(let process) = holder.keeper {
+      pid = process.pid
+      program = process.program
+    } else {
+      pid = nil
+      program = nil
+    }
     what = holder.description
   }
 }

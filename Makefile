@@ -1,0 +1,58 @@
+# Every verb that a person needs; `make help` lists them.
+PREFIX ?= /usr
+DESTDIR ?=
+SWIFT ?= swift
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
+# What Debian 12 must have beside a Swift 6.3 toolchain: to build, and to test.
+BUILD_PACKAGES := libcap-dev libmount-dev pkg-config
+TEST_PACKAGES := acl e2fsprogs libcap2-bin python3 strace util-linux
+
+RELEASE := -c release --static-swift-stdlib --disable-local-rpath \
+	--explicit-target-dependency-import-check error
+PROGRAMS := daemon-store cryptohome minijail0
+BIN = $(shell $(SWIFT) build $(RELEASE) --show-bin-path)
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build demo test lint format install clean
+
+help: ## Lists the verbs.
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+deps: ## Installs what is needed from Debian, through sudo unless root.
+	@missing=; for package in $(BUILD_PACKAGES) $(TEST_PACKAGES); do \
+	  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' \
+	    || missing="$$missing $$package"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	  echo "installing$$missing"; \
+	  $(SUDO) apt-get update -qq && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+
+build: deps ## Makes the release.
+	$(SWIFT) build $(RELEASE)
+
+demo: build ## Shows the main job, in namespaces of its own: the host is not touched.
+	@$(SUDO) env PATH="$(BIN):$$PATH" sh docs/demo.sh
+
+test: build ## Runs every test, those that need root too.
+	$(SWIFT) build --build-tests
+	@$(SUDO) env PATH="$$PATH" HOME="$$HOME" CI="$$CI" DAEMON_STORE_BUILD="$(BIN)" $(SWIFT) test --skip-build
+
+lint: ## Checks the form of the code.
+	$(SWIFT) format lint --strict -r Package.swift Sources Tests
+
+format: ## Brings the code into form.
+	$(SWIFT) format -i -r Package.swift Sources Tests
+
+install: ## Copies what was built to $(DESTDIR)$(PREFIX).
+	@test -x "$(BIN)/daemon-store" || { echo "install: nothing is built; run make build first" >&2; exit 1; }
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/systemd/system"
+	for program in $(PROGRAMS); do \
+	  install -s -m 0755 "$(BIN)/$$program" "$(DESTDIR)$(PREFIX)/bin/" || exit 1; \
+	done
+	install -m 0644 init/systemd/daemon-store-startup.service "$(DESTDIR)$(PREFIX)/lib/systemd/system/"
+
+clean: ## Removes what was built.
+	rm -rf .build
