@@ -42,7 +42,7 @@ public enum Logout {
     let own = before.first { $0.isOwn }
     var report = LogoutReport(user: user, wasMounted: own != nil)
 
-    let ours = Set((own?.mounts ?? []).map { UInt64($0.id) })
+    let ours = Set((own?.shown ?? []).map { UInt64($0.mount.id) })
     report.removals = try UserFolders.remove(user, from: layout, lazily: lazily) {
       ours.contains($0.mountID)
     }

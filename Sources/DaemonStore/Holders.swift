@@ -10,6 +10,8 @@ public struct Holder: Hashable, Sendable, CustomStringConvertible {
     /// With the file's path, as the process knows it.
     case openFile(String)
     case mapping(String)
+    /// A UNIX socket that is bound to this path.
+    case socket(String)
     /// A mount namespace that keeps a copy of its own at this path.
     case mountNamespace(String)
     /// Something is mounted here, at or below a mount of the user's: path and file system.
@@ -29,6 +31,7 @@ public struct Holder: Hashable, Sendable, CustomStringConvertible {
       case .program: "running program"
       case .openFile(let path): "open file \(path)"
       case .mapping(let path): "mapped file \(path)"
+      case .socket(let path): "socket \(path)"
       case .mountNamespace(let path): "mount namespace with a copy of its own at \(path)"
       case .mount(let path, let kind): "\(kind) mounted at \(path)"
       case .loopDevice(let name): "loop device \(name)"
@@ -39,29 +42,39 @@ public struct Holder: Hashable, Sendable, CustomStringConvertible {
 
 /// The search through all processes for users of some files. It asks for the file behind each
 /// link, not for paths: a path is different in each jail, and gone after an unmount.
-struct HolderSearch {
+struct HolderSearch: ~Copyable {
   /// Whether the file behind the magic link `name` of a directory in `/proc` is one of them.
   typealias Test = (_ name: String, _ directory: borrowing Directory) -> Bool
 
+  private let isHeld: Test
+  /// What is left to judge a socket by whose path leads nowhere any more.
+  private let isNamed: (_ path: String) -> Bool
+  private var sockets = BoundSockets()
+
+  init(for isHeld: @escaping Test, isNamed: @escaping (_ path: String) -> Bool = { _ in false }) {
+    self.isHeld = isHeld
+    self.isNamed = isNamed
+  }
+
   /// One entry for each kind of use and process, this process left out.
-  static func processes(using isHeld: Test) throws(SystemError) -> [Holder] {
+  mutating func processes() throws(SystemError) -> [Holder] {
     var holders: [Holder] = []
     for process in try Processes.all() where process != getpid() {
       // A process that goes away while it is looked at holds nothing any more.
       guard let directory = try? Directory(opening: "/proc/\(process)") else { continue }
-      holders += uses(of: process, in: directory, isHeld).map {
+      sockets.read(from: directory)
+      holders += uses(of: process, in: directory).map {
         Holder(keeper: .process(ProcessName(process)), hold: $0)
       }
     }
     return holders
   }
 
-  private static func uses(
-    of process: pid_t, in directory: borrowing Directory, _ isHeld: Test
-  ) -> [Holder.Hold] {
+  private func uses(of process: pid_t, in directory: borrowing Directory) -> [Holder.Hold] {
     var found: [Holder.Hold] = []
-    func add(_ hold: Holder.Hold) { if !found.contains(hold) { found.append(hold) } }
-
+    func add(_ hold: Holder.Hold?) {
+      if let hold, !found.contains(hold) { found.append(hold) }
+    }
     if isHeld("exe", directory) { add(.program) }
     for thread in Processes.threads(of: process) {
       guard let task = try? directory.directory("task/\(thread)") else { continue }
@@ -69,73 +82,70 @@ struct HolderSearch {
       if isHeld("root", task) { add(.root) }
       // Threads share one table of descriptors, unless somebody went to some trouble.
       if thread != process && linux_compare_files(process, thread) == 0 { continue }
-      if let file = first(in: "fd", of: task, isHeld) { add(.openFile(file)) }
+      add(openFile(of: task, in: directory))
     }
-    if let file = first(in: "map_files", of: directory, isHeld) { add(.mapping(file)) }
+    if let file = links(in: "map_files", of: directory, where: isHeld) { add(.mapping(file)) }
     return found
   }
 
-  /// What the first held link in a directory of links leads to.
-  private static func first(
-    in name: String, of directory: borrowing Directory, _ isHeld: Test
+  private func openFile(
+    of task: borrowing Directory, in process: borrowing Directory
+  ) -> Holder.Hold? {
+    if let file = links(in: "fd", of: task, where: isHeld) { return .openFile(file) }
+    var socket: String?
+    _ = links(in: "fd", of: task) { name, links in
+      guard let path = links.identity(behind: name).flatMap({ sockets.path(of: $0) }),
+        isHeld("root\(path)", process) || isNamed(path)
+      else { return false }
+      socket = path
+      return true
+    }
+    return socket.map { .socket($0) }
+  }
+
+  /// What the first link in a directory of links leads to that passes the test.
+  private func links(
+    in name: String, of directory: borrowing Directory, where test: Test
   ) -> String? {
     guard let links = try? directory.directory(name), let names = try? links.names() else {
       return nil
     }
-    for name in names where isHeld(name, links) {
+    for name in names where test(name, links) {
       return (try? linkTarget(of: links.path(of: name))) ?? "?"
     }
     return nil
   }
 }
 
-extension UserSubtree {
-  /// Every mount namespace that has a mount of the user's data, this one first if it has.
-  public func views() throws -> [NamespaceView] {
-    var views: [NamespaceView] = []
-    for (index, namespace) in try MountNamespace.all().enumerated() {
-      guard let table = try namespace.table(containing: needle) else { continue }
-      let mounts = table.mounts.filter { shows($0) }
-      if mounts.isEmpty { continue }
-      let ids = Set(mounts.map(\.id))
-      let below = table.mounts.filter { ids.contains($0.parent) && !ids.contains($0.id) }
-      views.append(
-        NamespaceView(
-          namespace: namespace, isOwn: index == 0, mounts: mounts, below: below))
-    }
-    return views
+/// The UNIX sockets that have a path. Such a socket keeps the mount busy that its path was on, and
+/// the descriptor says nothing about it.
+private struct BoundSockets {
+  private var paths: [UInt64: String] = [:]
+  private var networks: Set<FileIdentity> = []
+  /// Of the file system that all sockets are in.
+  private let device: UInt64?
+
+  init() {
+    let socket = Descriptor(owning: socket(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0))
+    device = (try? socket.status())?.identity.device
   }
 
-  /// Everybody who uses the user's data now: processes, by the files themselves, and loop devices.
-  public func holders() throws -> [Holder] {
-    var cache = Verdicts()
-    func isHeld(_ name: String, _ directory: borrowing Directory) -> Bool {
-      contains(name, in: directory, cache: &cache)
-    }
-    let processes = try HolderSearch.processes(using: isHeld)
-    return processes + loopDevices(isHeld)
+  func path(of file: FileIdentity) -> String? {
+    file.device == device ? paths[file.inode] : nil
   }
 
-  /// The loop devices that are backed by a file of the user's. The kernel knows the file; the path
-  /// that it shows is the one of whoever set the device up, and may lead elsewhere by now.
-  private func loopDevices(_ isHeld: HolderSearch.Test) -> [Holder] {
-    guard let blocks = try? Directory(opening: "/sys/block").names(),
-      let root = try? Directory(opening: "/")
-    else { return [] }
-    var holders: [Holder] = []
-    for name in blocks where name.utf8.starts(with: "loop".utf8) {
-      guard let text = try? kernelFile("/sys/block/\(name)/loop/backing_file"),
-        let device = try? Descriptor(opening: "/dev/\(name)", flags: O_RDONLY | O_NONBLOCK)
+  /// Reads those of the network namespace that a process is in, unless that was read before.
+  mutating func read(from process: borrowing Directory) {
+    guard let network = process.identity(behind: "ns/net"), networks.insert(network).inserted,
+      let text = try? kernelFile(process.path(of: "net/unix"))
+    else { return }
+    // Num RefCount Protocol Flags Type St Inode Path: proc_pid_net(5).
+    for line in text.split(separator: UInt8(ascii: "\n")).dropFirst() {
+      let fields = line.split(separator: UInt8(ascii: " "), maxSplits: 7)
+      guard fields.count == 8, fields[7].first == UInt8(ascii: "/"),
+        let inode = UInt64(String(decoding: fields[6], as: UTF8.self))
       else { continue }
-      var backing: UInt64 = 0
-      var inode: UInt64 = 0
-      guard linux_loop_backing(device.number, &backing, &inode) == 0, isOnDevice(backing) else {
-        continue
-      }
-      let path = String(decoding: text.dropLast(), as: UTF8.self)
-      guard isHeld(String(path.drop { $0 == "/" }), root) || names(user, in: path) else { continue }
-      holders.append(Holder(keeper: nil, hold: .loopDevice("/dev/\(name)")))
+      paths[inode] = String(decoding: fields[7], as: UTF8.self)
     }
-    return holders
   }
 }

@@ -2,36 +2,60 @@ import MountTable
 
 /// What one mount namespace shows of a user's data.
 public struct NamespaceView: Sendable {
-  public let namespace: MountNamespace
-  /// Whether it is the one of this process.
-  public let isOwn: Bool
-  /// The mounts of the user's data.
-  public let mounts: [Mount]
-  /// Other mounts on top of those.
-  let below: [Mount]
+  /// One mount of it.
+  public struct Shown: Sendable {
+    public let mount: Mount
+    /// What it is mounted in.
+    let parent: Mount?
+    /// Other mounts on top of it.
+    let covering: [Mount]
 
-  init(namespace: MountNamespace, isOwn: Bool, mounts: [Mount], below: [Mount] = []) {
-    self.namespace = namespace
-    self.isOwn = isOwn
-    self.mounts = mounts
-    self.below = below
+    /// Whether an unmount of its counterpart takes it along: an unmount propagates through the
+    /// mount around it, not through its own peers (mount_namespaces(7)).
+    func follows(_ groups: Set<Int>) -> Bool { parent?.follows(groups) == true }
   }
 
-  /// The copies in other namespaces that an unmount here does not take along, and that were there
-  /// before and are not after: private ones, and those that something else is mounted on. The
-  /// removal of the mount point has detached them.
+  public let keeper: MountNamespace.Keeper
+  /// Whether it is the one of this process.
+  public let isOwn: Bool
+  public let shown: [Shown]
+
+  init(keeper: MountNamespace.Keeper, isOwn: Bool, shown: [Shown]) {
+    self.keeper = keeper
+    self.isOwn = isOwn
+    self.shown = shown
+  }
+
+  /// - Parameter isUsers: whether a mount shows the user's data.
+  init(
+    keeper: MountNamespace.Keeper, isOwn: Bool, table: MountTable, isUsers: (Mount) -> Bool
+  ) {
+    let mounts = table.mounts.filter(isUsers)
+    let byID = Dictionary(table.mounts.map { ($0.id, $0) }) { first, _ in first }
+    let ids = Set(mounts.map(\.id))
+    let others = Dictionary(
+      grouping: table.mounts.filter { ids.contains($0.parent) && !ids.contains($0.id) },
+      by: \.parent)
+    self.init(
+      keeper: keeper, isOwn: isOwn,
+      shown: mounts.map {
+        Shown(mount: $0, parent: byID[$0.parent], covering: others[$0.id] ?? [])
+      })
+  }
+
+  /// The copies in other namespaces that an unmount here did not take along, and that are gone
+  /// nevertheless: the removal of the mount point has detached them.
   public static func detached(
     from before: [NamespaceView], to after: [NamespaceView]
   ) -> [DetachedCopies] {
-    let groups = Set(before.filter(\.isOwn).flatMap(\.mounts).compactMap(\.peerGroup))
-    let alive = Set(after.flatMap(\.mounts).map(\.id))
+    let groups = before.groupsAround { _ in true }
+    let alive = Set(after.flatMap(\.shown).map(\.mount.id))
     return before.filter { !$0.isOwn }.compactMap { view in
-      let covered = Set(view.below.map(\.parent))
-      let gone = view.mounts.filter { mount in
-        !alive.contains(mount.id) && (covered.contains(mount.id) || !mount.follows(groups))
+      let gone = view.shown.filter { copy in
+        !alive.contains(copy.mount.id) && !(copy.follows(groups) && copy.covering.isEmpty)
       }
       return gone.isEmpty
-        ? nil : DetachedCopies(keeper: view.namespace.keeper, paths: gone.map(\.target))
+        ? nil : DetachedCopies(keeper: view.keeper, paths: gone.map(\.mount.target))
     }
   }
 
@@ -40,23 +64,23 @@ public struct NamespaceView: Sendable {
   /// merely follow the held ones.
   public static func holders(in after: [NamespaceView], held: [Removal]) -> [Holder] {
     let places = Set(held.map(\.path))
-    let own = after.filter(\.isOwn).flatMap(\.mounts)
-    let groups = Set(own.filter { places.contains($0.target) }.compactMap(\.peerGroup))
+    let groups = after.groupsAround { places.contains($0.target) }
     return after.flatMap { view -> [Holder] in
-      let others = view.mounts.filter {
-        view.isOwn ? !places.contains($0.target) : !$0.follows(groups)
+      let keeper = view.isOwn ? nil : view.keeper
+      return view.shown.flatMap { copy -> [Holder] in
+        var holders = copy.covering.map {
+          Holder(keeper: keeper, hold: .mount($0.target, $0.fileSystem))
+        }
+        let path = copy.mount.target
+        if view.isOwn {
+          if !places.contains(path) {
+            holders.append(Holder(keeper: nil, hold: .mount(path, "the same data")))
+          }
+        } else if !copy.follows(groups) {
+          holders.append(Holder(keeper: keeper, hold: .mountNamespace(path)))
+        }
+        return holders
       }
-      let copies = others.map { mount in
-        view.isOwn
-          ? Holder(keeper: nil, hold: .mount(mount.target, "the same data"))
-          : Holder(keeper: view.namespace.keeper, hold: .mountNamespace(mount.target))
-      }
-      let covering = view.below.map { mount in
-        Holder(
-          keeper: view.isOwn ? nil : view.namespace.keeper,
-          hold: .mount(mount.target, mount.fileSystem))
-      }
-      return copies + covering
     }
   }
 }
@@ -66,6 +90,15 @@ public struct DetachedCopies: Equatable, Sendable {
   public let keeper: MountNamespace.Keeper
   /// Where the copies were in it.
   public let paths: [String]
+}
+
+extension [NamespaceView] {
+  /// The peer groups of the mounts that ours are mounted in.
+  fileprivate func groupsAround(_ isIncluded: (Mount) -> Bool) -> Set<Int> {
+    Set(
+      filter(\.isOwn).flatMap(\.shown).filter { isIncluded($0.mount) }
+        .compactMap { $0.parent?.peerGroup })
+  }
 }
 
 extension Mount {

@@ -76,9 +76,8 @@ public enum Shutdown {
     report.removals.append(removal)
     if removal.isHeld {
       // By its users' folders, which are named already, or by somebody in the store itself.
-      report.holders += try HolderSearch.processes { name, directory in
-        directory.identity(behind: name) == identity
-      }
+      var search = HolderSearch { name, directory in directory.identity(behind: name) == identity }
+      report.holders += try search.processes()
       return
     }
     do {

@@ -5,7 +5,7 @@ import MountTable
 
 /// What belongs to one user on a file system: the directory `…/H/mount` and all below it, however
 /// many mounts show parts of it.
-public struct UserSubtree: ~Copyable {
+public final class UserSubtree {
   public let user: ObfuscatedUsername
   /// `/home/.shadow/H/mount`.
   public let path: String
@@ -19,6 +19,9 @@ public struct UserSubtree: ~Copyable {
   let mountDevice: UInt64
   /// The directory's path in the file system: the root column of a mount of it.
   let root: String
+
+  /// What was found of each file so far: most are the same libraries again and again.
+  private var verdicts: [FileIdentity: Bool] = [:]
 
   /// - Parameter vault: the directory `…/H/mount`, open.
   public init(
@@ -52,13 +55,11 @@ public struct UserSubtree: ~Copyable {
 
   /// Whether the file behind a magic link of `/proc` is part of it: the file, not its path, since
   /// a path says nothing about a mount that is detached or in another namespace.
-  func contains(
-    _ link: String, in process: borrowing Directory, cache: inout Verdicts
-  ) -> Bool {
+  func contains(_ link: String, in process: borrowing Directory) -> Bool {
     guard let identity = process.identity(behind: link), identity.device == device else {
       return false
     }
-    if let known = cache.known[identity] { return known }
+    if let known = verdicts[identity] { return known }
     let mount: CInt
     switch directory {
     case .none: return true
@@ -75,17 +76,12 @@ public struct UserSubtree: ~Copyable {
       let shown = try? linkTarget(of: process.path(of: link))
       verdict = names(user, in: shown ?? "")
     }
-    cache.known[identity] = verdict
+    verdicts[identity] = verdict
     return verdict
   }
 
   /// Whether files of this `st_dev` can be the user's.
   func isOnDevice(_ device: UInt64) -> Bool { self.device == device }
-
-  /// What was found of each file so far: most are the same libraries again and again.
-  struct Verdicts {
-    fileprivate var known: [FileIdentity: Bool] = [:]
-  }
 }
 
 /// Whether a component of `path` is the user's.

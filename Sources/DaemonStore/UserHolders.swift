@@ -1,0 +1,47 @@
+import CLinux
+import Glibc
+import Kernel
+import MountTable
+
+extension UserSubtree {
+  /// Every mount namespace that has a mount of the user's data, this one first if it has.
+  public func views() throws -> [NamespaceView] {
+    var views: [NamespaceView] = []
+    for (index, namespace) in try MountNamespace.all().enumerated() {
+      guard let table = try namespace.table(containing: needle) else { continue }
+      let view = NamespaceView(
+        keeper: namespace.keeper, isOwn: index == 0, table: table, isUsers: shows)
+      if !view.shown.isEmpty { views.append(view) }
+    }
+    return views
+  }
+
+  /// Everybody who uses the user's data now: processes, by the files themselves, and loop devices.
+  public func holders() throws -> [Holder] {
+    var search = HolderSearch(for: contains) { names(self.user, in: $0) }
+    return try search.processes() + loopDevices()
+  }
+
+  /// The loop devices that are backed by a file of the user's. The kernel knows the file; the path
+  /// that it shows is the one of whoever set the device up, and may lead elsewhere by now.
+  private func loopDevices() -> [Holder] {
+    guard let blocks = try? Directory(opening: "/sys/block").names(),
+      let root = try? Directory(opening: "/")
+    else { return [] }
+    var holders: [Holder] = []
+    for name in blocks where name.utf8.starts(with: "loop".utf8) {
+      guard let text = try? kernelFile("/sys/block/\(name)/loop/backing_file"),
+        let device = try? Descriptor(opening: "/dev/\(name)", flags: O_RDONLY | O_NONBLOCK)
+      else { continue }
+      var backing: UInt64 = 0
+      var inode: UInt64 = 0
+      guard linux_loop_backing(device.number, &backing, &inode) == 0, isOnDevice(backing) else {
+        continue
+      }
+      let path = String(decoding: text.dropLast(), as: UTF8.self)
+      guard contains(String(path.drop { $0 == "/" }), in: root) || names(user, in: path) else { continue }
+      holders.append(Holder(keeper: nil, hold: .loopDevice("/dev/\(name)")))
+    }
+    return holders
+  }
+}
