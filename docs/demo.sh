@@ -120,8 +120,9 @@ answers() {
 tree() {
   printf '\n  %s\n' "$1"
   # In the order of the paths' components: a slash comes before any other character.
-  awk '{ key = $5; gsub("/", "\001", key); print key "\t" $0 }' "$2" | LC_ALL=C sort | cut -f2- \
-    | awk -v alice="$alice" -v bob="$bob" '
+  tab=$(printf '\t')
+  awk '{ key = $5; gsub("/", "\001", key); print key "\t" $0 }' "$2" \
+    | LC_ALL=C sort -t "$tab" -k1,1 | cut -f2- | awk -v alice="$alice" -v bob="$bob" '
     $5 !~ "^/run/daemon-store" { next }
     {
       group = ""
