@@ -1,0 +1,43 @@
+import Kernel
+
+/// Why a jail was not started, in one line, and the exit status that says so.
+public struct JailError: Error, Equatable, CustomStringConvertible {
+  public let description: String
+  public let status: CInt
+  /// The command line could not even be taken apart: the help goes to standard output.
+  public let showsHelp: Bool
+
+  init(_ description: String, status: CInt = ExitStatus.failure, showsHelp: Bool = false) {
+    self.description = description
+    self.status = status
+    self.showsHelp = showsHelp
+  }
+
+  /// A call of the set-up that the kernel refused.
+  init(_ what: String, _ error: SystemError, status: CInt = ExitStatus.failure) {
+    self.init("\(what): \(error)", status: status)
+  }
+}
+
+/// The exit statuses that are the launcher's own; all others are the program's.
+public enum ExitStatus {
+  public static let failure: CInt = 1
+  public static let notExecutable: CInt = 126
+  public static let notFound: CInt = 127
+  /// A `-b` or `-k` mount could not be done.
+  public static let mountFailed: CInt = 251
+  /// The program was killed by SIGSYS: a violation of its seccomp policy.
+  public static let policyViolation: CInt = 253
+  /// With `-p`: the program was killed by a signal, whichever.
+  public static let killedInside: CInt = 254
+  /// The program was killed by this signal.
+  public static func killed(by signal: CInt) -> CInt { 128 + signal }
+}
+
+/// Runs one step of the set-up; a refusal of the kernel becomes an error that says which.
+func step<Value: ~Copyable>(
+  _ what: @autoclosure () -> String, status: CInt = ExitStatus.failure,
+  _ body: () throws(SystemError) -> Value
+) throws(JailError) -> Value {
+  do { return try body() } catch { throw JailError(what(), error, status: status) }
+}

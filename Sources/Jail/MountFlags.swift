@@ -1,0 +1,142 @@
+import Kernel
+
+/// The flags of mount(2), as `-k` takes them.
+public struct MountFlags: OptionSet, Hashable, Sendable {
+  public let rawValue: UInt64
+  public init(rawValue: UInt64) { self.rawValue = rawValue }
+
+  public static let readOnly = Self(rawValue: 1)
+  public static let noSetID = Self(rawValue: 2)
+  public static let noDevices = Self(rawValue: 4)
+  public static let noExecution = Self(rawValue: 8)
+  public static let remount = Self(rawValue: 0x20)
+  public static let noSymlinkFollow = Self(rawValue: 0x100)
+  public static let noAccessTime = Self(rawValue: 0x400)
+  public static let noDirectoryAccessTime = Self(rawValue: 0x800)
+  public static let bind = Self(rawValue: 0x1000)
+  public static let move = Self(rawValue: 0x2000)
+  public static let recursive = Self(rawValue: 0x4000)
+  public static let relativeAccessTime = Self(rawValue: 0x20_0000)
+  public static let strictAccessTime = Self(rawValue: 0x100_0000)
+
+  /// What `-k` takes when it is given none, and for 0.
+  public static let standard: Self = [.noSetID, .noDevices, .noExecution]
+  public static let propagation = Self(rawValue: 0x1e_0000)
+
+  /// MS_… of mount(2), and the old names of the same header that the reference knows too.
+  static let names: [(String, UInt64)] = [
+    ("MS_RDONLY", 1), ("MS_NOSUID", 2), ("MS_NODEV", 4), ("MS_NOEXEC", 8),
+    ("MS_SYNCHRONOUS", 0x10), ("MS_REMOUNT", 0x20), ("MS_MANDLOCK", 0x40), ("MS_DIRSYNC", 0x80),
+    ("MS_NOSYMFOLLOW", 0x100), ("MS_NOATIME", 0x400), ("MS_NODIRATIME", 0x800),
+    ("MS_BIND", 0x1000), ("MS_MOVE", 0x2000), ("MS_REC", 0x4000), ("MS_SILENT", 0x8000),
+    ("MS_VERBOSE", 0x8000), ("MS_UNBINDABLE", 0x2_0000), ("MS_PRIVATE", 0x4_0000),
+    ("MS_SLAVE", 0x8_0000), ("MS_SHARED", 0x10_0000), ("MS_RELATIME", 0x20_0000),
+    ("MS_STRICTATIME", 0x100_0000), ("MS_LAZYTIME", 0x200_0000),
+    ("MS_MGC_VAL", 0xc0ed_0000), ("MS_MGC_MSK", 0xffff_0000),
+  ]
+
+  /// A constant expression: `value = term { "|" term }`, `term = ["~"] ( "(" value ")" | NAME |
+  /// NUMBER )`, without blanks; nil when the text is none.
+  public init?(expression: String) {
+    var parser = ConstantParser(Array(expression.utf8)[...])
+    guard let value = parser.value(depth: 0), parser.rest.isEmpty else { return nil }
+    self.init(rawValue: value)
+  }
+
+  /// What is set on a bind mount while it is still detached: mount(2) would ignore it.
+  public var attributes: MountAttributes {
+    let pairs: [(MountFlags, MountAttributes)] = [
+      (.readOnly, .readOnly), (.noSetID, .noSetID), (.noDevices, .noDevices),
+      (.noExecution, .noExecution), (.noSymlinkFollow, .noSymlinkFollow),
+      (.noAccessTime, .noAccessTime), (.noDirectoryAccessTime, .noDirectoryAccessTime),
+      (.strictAccessTime, .strictAccessTime),
+    ]
+    return pairs.reduce(into: []) { if contains($1.0) { $0.insert($1.1) } }
+  }
+
+  /// The propagation that these flags ask for, if it is one.
+  public var propagationChange: Propagation? {
+    switch rawValue & Self.propagation.rawValue {
+    case 0x2_0000: .unbindable
+    case 0x4_0000: .private
+    case 0x8_0000: .slave
+    case 0x10_0000: .shared
+    default: nil
+    }
+  }
+}
+
+extension MountAttributes {
+  static let noAccessTime = Self(rawValue: 0x10)
+  static let strictAccessTime = Self(rawValue: 0x20)
+  static let noDirectoryAccessTime = Self(rawValue: 0x80)
+  /// All kinds of access time: they are one field, cleared before one of them is set.
+  static let accessTime = Self(rawValue: 0x70)
+}
+
+/// Reads a constant expression from the left.
+private struct ConstantParser {
+  var rest: ArraySlice<UInt8>
+
+  init(_ text: ArraySlice<UInt8>) { rest = text }
+
+  mutating func value(depth: Int) -> UInt64? {
+    guard depth < 64, var result = term(depth: depth) else { return nil }
+    while rest.first == UInt8(ascii: "|") {
+      rest.removeFirst()
+      guard let next = term(depth: depth) else { return nil }
+      result |= next
+    }
+    return result
+  }
+
+  private mutating func term(depth: Int) -> UInt64? {
+    let complements = rest.first == UInt8(ascii: "~")
+    if complements { rest.removeFirst() }
+    var result: UInt64
+    if rest.first == UInt8(ascii: "(") {
+      rest.removeFirst()
+      guard let inner = value(depth: depth + 1), rest.popFirst() == UInt8(ascii: ")") else {
+        return nil
+      }
+      result = inner
+    } else {
+      let word = rest.prefix { !"|~()".utf8.contains($0) }
+      rest = rest[word.endIndex...]
+      let text = String(decoding: word, as: UTF8.self)
+      guard let constant = MountFlags.names.first(where: { $0.0 == text })?.1 ?? number(text) else {
+        return nil
+      }
+      result = constant
+    }
+    if complements { result = ~result }
+    return result
+  }
+
+  /// C notation: decimal, `0x`, a leading `0` for octal, and a sign.
+  private func number(_ text: String) -> UInt64? {
+    var digits = text[...]
+    let isNegative = digits.first == "-"
+    if digits.first == "-" || digits.first == "+" { digits.removeFirst() }
+    guard let first = digits.first, first.isASCII, first.isNumber else { return nil }
+    let magnitude: UInt64?
+    if digits.hasPrefix("0x") || digits.hasPrefix("0X") {
+      magnitude = unsigned(digits.dropFirst(2), radix: 16)
+    } else if first == "0", digits.count > 1 {
+      magnitude = unsigned(digits.dropFirst(), radix: 8)
+    } else {
+      magnitude = unsigned(digits, radix: 10)
+    }
+    guard let magnitude else { return nil }
+    guard isNegative else { return magnitude }
+    return magnitude <= 1 << 63 ? 0 &- magnitude : nil
+  }
+}
+
+/// Digits alone: what `UInt64(_:radix:)` takes, without a sign.
+func unsigned(_ text: some StringProtocol, radix: Int) -> UInt64? {
+  guard let first = text.utf8.first, first != UInt8(ascii: "+"), first != UInt8(ascii: "-") else {
+    return nil
+  }
+  return UInt64(text, radix: radix)
+}

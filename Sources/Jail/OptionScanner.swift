@@ -1,0 +1,108 @@
+/// An option as it was found on the command line.
+struct FoundOption: Equatable {
+  let name: OptionName
+  /// nil when the option takes none, or takes one if it is attached and has none.
+  let value: String?
+  /// As it was typed, for messages: `-u`, `--bind-mount`.
+  let spelling: String
+}
+
+/// Takes a command line apart by the rules of getopt_long(3): bundled short options, values
+/// attached or separate, optional values attached only, long options shortened to a prefix that
+/// fits one of them. Stops at `--` and at the first word that is no option.
+struct OptionScanner {
+  /// What is left: after the last option, the program and its arguments.
+  private(set) var rest: ArraySlice<RawArgument>
+  /// The rest of a word of bundled short options.
+  private var bundle: ArraySlice<UInt8> = []
+  /// How the program was called: what messages about the grammar start with.
+  private let program: String
+
+  init(_ arguments: [RawArgument], program: String) {
+    rest = arguments[...]
+    self.program = program
+  }
+
+  /// The next option; nil when there are no more.
+  mutating func next() throws(JailError) -> FoundOption? {
+    if !bundle.isEmpty { return try short() }
+    guard let word = rest.first?.bytes, word.count > 1, word[0] == UInt8(ascii: "-") else {
+      return nil
+    }
+    rest.removeFirst()
+    if word[1] != UInt8(ascii: "-") {
+      bundle = word.dropFirst()
+      return try short()
+    }
+    return word.count == 2 ? nil : try long(word.dropFirst(2))
+  }
+
+  private mutating func short() throws(JailError) -> FoundOption? {
+    let letter = Character(UnicodeScalar(bundle.removeFirst()))
+    guard let row = OptionRow.all.first(where: { $0.short == letter }) else {
+      throw grammar("invalid option -- '\(letter)'")
+    }
+    var value: [UInt8]?
+    if row.value != .none, !bundle.isEmpty {
+      value = Array(bundle)
+      bundle = []
+    } else if row.value == .required {
+      guard let word = rest.popFirst() else {
+        throw grammar("option requires an argument -- '\(letter)'")
+      }
+      value = word.bytes
+    }
+    return try found(row, value, "-\(letter)")
+  }
+
+  private mutating func long(_ word: ArraySlice<UInt8>) throws(JailError) -> FoundOption? {
+    let key = word.prefix { $0 != UInt8(ascii: "=") }
+    let typed = "--" + String(decoding: key, as: UTF8.self)
+    let row = try row(of: key, typed)
+    let spelling = "--" + (row.long ?? "")
+    var value = key.count < word.count ? Array(word[(key.endIndex + 1)...]) : nil
+    if value != nil, row.value == .none {
+      throw grammar("option '\(spelling)' doesn't allow an argument")
+    }
+    if value == nil, row.value == .required {
+      guard let word = rest.popFirst() else {
+        throw grammar("option '\(spelling)' requires an argument")
+      }
+      value = word.bytes
+    }
+    return try found(row, value, spelling)
+  }
+
+  /// The long option of that name, or the only one that starts so.
+  private func row(of key: ArraySlice<UInt8>, _ typed: String) throws(JailError) -> OptionRow {
+    var fitting: [OptionRow] = []
+    for row in OptionRow.all {
+      guard let long = row.long, long.utf8.starts(with: key) else { continue }
+      if long.utf8.count == key.count { return row }
+      fitting.append(row)
+    }
+    guard let row = fitting.first else { throw grammar("unrecognized option '\(typed)'") }
+    guard fitting.count == 1 else {
+      let names = fitting.map { "'--\($0.long ?? "")'" }.joined(separator: " ")
+      throw grammar("option '\(typed)' is ambiguous; possibilities: \(names)")
+    }
+    return row
+  }
+
+  private func found(
+    _ row: OptionRow, _ value: [UInt8]?, _ spelling: String
+  ) throws(JailError) -> FoundOption {
+    guard let name = row.name else {
+      throw JailError("\(spelling) is not supported by this version")
+    }
+    guard let value else { return FoundOption(name: name, value: nil, spelling: spelling) }
+    guard let text = String(validating: value, as: UTF8.self) else {
+      throw JailError("the value of \(spelling) is not valid UTF-8")
+    }
+    return FoundOption(name: name, value: text, spelling: spelling)
+  }
+
+  private func grammar(_ text: String) -> JailError {
+    JailError("\(program): \(text)", showsHelp: true)
+  }
+}

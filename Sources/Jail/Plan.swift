@@ -1,0 +1,140 @@
+import CLinux
+import Kernel
+
+/// One thing that is done to become the jail. The order of a plan is the order of doing.
+public enum JailStep: Equatable, Sendable {
+  /// setsid(2), if a standard descriptor is a terminal: nobody pushes input into the caller's.
+  case newSession
+  case unshare(NamespaceKinds)
+  case setPropagation(Propagation)
+  /// Takes the stores out of the tree, so that they stay slaves whatever becomes of the rest.
+  case gatherStores([String], rest: Propagation)
+  case setHostName(String)
+  case enterNetwork(String)
+  case raiseLoopback
+  case joinSessionKeyring
+  /// Notes which file systems are users' data, while the whole table is in sight.
+  case findUserData
+  case removeUserData
+  case buildDevices
+  case mount(JailMount)
+  /// Binds the new root on itself, if it is not the root of a mount already.
+  case makeMountPoint(String)
+  case placeStores(root: String?)
+  case placeDevices(root: String?)
+  case changeRoot(String)
+  case pivotRoot(String)
+  case mountTemporaryDirectory(bytes: UInt64)
+  case mountProcesses
+  case setSecureBits(UInt)
+  case setGroups([UInt32])
+  case setGroup(JailConfiguration.Identity)
+  case setUser(JailConfiguration.Identity)
+  case limitCapabilities(CapabilitySet)
+  case raiseAmbient(CapabilitySet)
+  case setNoNewPrivileges
+  /// Process 1 stays behind to reap and to forward signals; its child goes on.
+  case forkInit
+  case execute
+}
+
+/// What is done to start a jail, as a value: computed from the configuration alone, printed by
+/// `--explain`, and carried out by ``JailBuilder``.
+public struct JailPlan: Equatable, Sendable {
+  public let configuration: JailConfiguration
+  public let steps: [JailStep]
+
+  public init(_ configuration: JailConfiguration) {
+    self.configuration = configuration
+    var plan = Planner(configuration)
+    plan.enter()
+    plan.mount()
+    plan.dropPrivileges()
+    if configuration.processNamespace == .withInit { plan.steps.append(.forkInit) }
+    plan.steps.append(.execute)
+    steps = plan.steps
+  }
+}
+
+/// Puts the steps together, in the order of the reference: namespaces, mounts, root, privileges.
+private struct Planner {
+  let configuration: JailConfiguration
+  var steps: [JailStep] = []
+
+  init(_ configuration: JailConfiguration) { self.configuration = configuration }
+
+  private var hasStores: Bool { !configuration.daemonStores.isEmpty }
+
+  mutating func enter() {
+    let namespaces = configuration.namespaces
+    if configuration.newSessions { steps.append(.newSession) }
+    if namespaces.contains(.mount) {
+      steps.append(.unshare(.mount))
+      switch configuration.propagation {
+      case .set(let mode) where hasStores:
+        steps.append(.gatherStores(configuration.daemonStores, rest: mode))
+      case .set(let mode): steps.append(.setPropagation(mode))
+      case .unchanged: break
+      }
+    }
+    if namespaces.contains(.ipc) { steps.append(.unshare(.ipc)) }
+    if namespaces.contains(.uts) {
+      steps.append(.unshare(.uts))
+      if let name = configuration.hostName { steps.append(.setHostName(name)) }
+    }
+    if let file = configuration.networkNamespaceFile {
+      steps.append(.enterNetwork(file))
+    } else if namespaces.contains(.network) {
+      steps += [.unshare(.network), .raiseLoopback]
+    }
+    if namespaces.contains(.cgroup) { steps.append(.unshare(.cgroup)) }
+    if configuration.newSessionKeyring { steps.append(.joinSessionKeyring) }
+  }
+
+  mutating func mount() {
+    let pivots = if case .pivotRoot = configuration.root { true } else { false }
+    if configuration.removesUserData {
+      steps.append(.findUserData)
+      // A pivot leaves all of it behind; else it goes before a mount can hide it from us.
+      if !pivots { steps.append(.removeUserData) }
+    }
+    if configuration.minimalDevices { steps.append(.buildDevices) }
+    steps += configuration.mounts.map(JailStep.mount)
+    if case .pivotRoot(let path) = configuration.root { steps.append(.makeMountPoint(path)) }
+    if hasStores { steps.append(.placeStores(root: configuration.root.path)) }
+    if configuration.minimalDevices {
+      steps.append(.placeDevices(root: configuration.root.path))
+    }
+    // What a -b or -k brought in again.
+    if configuration.removesUserData, !pivots { steps.append(.removeUserData) }
+    switch configuration.root {
+    case .none: break
+    case .changeRoot(let path): steps.append(.changeRoot(path))
+    case .pivotRoot(let path): steps.append(.pivotRoot(path))
+    }
+    if configuration.removesUserData, pivots { steps.append(.removeUserData) }
+    if let bytes = configuration.temporaryBytes {
+      steps.append(.mountTemporaryDirectory(bytes: bytes))
+    }
+    if configuration.freshProcesses { steps.append(.mountProcesses) }
+  }
+
+  mutating func dropPrivileges() {
+    let capabilities = configuration.capabilities
+    if capabilities != nil { steps.append(.setSecureBits(JailPlan.secureBits)) }
+    if let groups = configuration.supplementaryGroups { steps.append(.setGroups(groups)) }
+    if let group = configuration.group { steps.append(.setGroup(group)) }
+    if let user = configuration.user { steps.append(.setUser(user)) }
+    if let capabilities {
+      // Ambient, or execve(2) would take them from a program that is not root's.
+      steps += [.limitCapabilities(capabilities), .raiseAmbient(capabilities)]
+    }
+    if configuration.noNewPrivileges { steps.append(.setNoNewPrivileges) }
+  }
+}
+
+extension JailPlan {
+  /// NOROOT, NO_SETUID_FIXUP and KEEP_CAPS, all locked; execve(2) clears KEEP_CAPS, so a program
+  /// runs with 0x2f.
+  static let secureBits: UInt = 0x3f
+}

@@ -1,0 +1,99 @@
+import CLinux
+import Glibc
+import Kernel
+
+/// The program's file, as far as it can be told from outside the jail.
+struct ProgramFile {
+  /// Where the file is now; nil when it is on a file system that the jail will mount.
+  let path: [UInt8]?
+
+  /// Maps the program's path back through the jail's mounts. A mount counts when its target is
+  /// the path or a directory above it; the last one that does hides those before it.
+  init(_ configuration: JailConfiguration) {
+    let word = configuration.program.bytes
+    let slash = UInt8(ascii: "/")
+    let root = configuration.root.path.map { Array($0.utf8) }
+    // A relative word is looked up from the working directory, which is / after a change of root.
+    let absolute = word.first == slash || root == nil ? word : [slash] + word
+    for mount in configuration.mounts.reversed() where !mount.isChange {
+      guard let rest = Self.rest(of: absolute, below: Array(mount.target.utf8)) else { continue }
+      if mount.isBind {
+        path = Array(mount.source.utf8) + (rest.isEmpty ? [] : [slash] + rest)
+      } else if case .filesystem("tmpfs", _, _) = mount.kind {
+        path = []  // nothing is in it yet, so nothing is there
+      } else {
+        path = nil
+      }
+      return
+    }
+    path = root.map { $0 + [slash] + absolute } ?? word
+  }
+
+  /// What is left of `path` below `directory`; nil when it is not below it.
+  private static func rest(of path: [UInt8], below directory: [UInt8]) -> [UInt8]? {
+    let slash = UInt8(ascii: "/")
+    var prefix = directory[...]
+    while prefix.last == slash { prefix.removeLast() }
+    guard path.starts(with: prefix) else { return nil }
+    let rest = path[prefix.count...]
+    guard rest.isEmpty || rest.first == slash else { return nil }
+    return Array(rest.drop { $0 == slash })
+  }
+
+  /// That the file can be executed, and how it is linked; nil where that shows only in the jail.
+  func check(word: RawArgument) throws(JailError) -> JailConfiguration.Linkage? {
+    guard let path else { return nil }
+    let cPath = path.map { CChar(bitPattern: $0) } + [0]
+    guard !path.isEmpty, access(cPath, X_OK) == 0 else {
+      let reason = path.isEmpty ? "a new tmpfs hides it" : String(cString: strerror(errno))
+      throw JailError("Target program '\(word)' is not accessible: \(reason)")
+    }
+    let file = Glibc.open(cPath, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    guard file >= 0 else {
+      throw JailError("Target program '\(word)' is not readable: \(String(cString: strerror(errno)))")
+    }
+    let descriptor = Descriptor(owning: file)
+    guard let linkage = Self.linkage({ Self.bytes(of: descriptor, at: $0, count: $1) }) else {
+      throw JailError("Target program '\(word)' is not a valid ELF file")
+    }
+    return linkage
+  }
+
+  private static func bytes(
+    of file: borrowing Descriptor, at offset: UInt64, count: Int
+  ) -> [UInt8] {
+    var buffer = [UInt8](repeating: 0, count: count)
+    let got = pread(file.number, &buffer, count, off_t(truncatingIfNeeded: offset))
+    return Array(buffer.prefix(max(0, got)))
+  }
+
+  /// Dynamic when it is no ELF file (a script) or names a loader (PT_INTERP); nil when its header
+  /// makes no sense.
+  static func linkage(_ read: (_ offset: UInt64, _ count: Int) -> [UInt8])
+    -> JailConfiguration.Linkage?
+  {
+    let header = read(0, 128)
+    guard header.count == 128, header.starts(with: [0x7f, 0x45, 0x4c, 0x46]) else {
+      return .dynamic
+    }
+    guard header[4] == 1 || header[4] == 2, header[5] == 1 || header[5] == 2 else { return nil }
+    let is64 = header[4] == 2
+    let isBigEndian = header[5] == 2
+    func number(_ bytes: ArraySlice<UInt8>) -> UInt64 {
+      let ordered = isBigEndian ? Array(bytes) : bytes.reversed()
+      return ordered.reduce(0) { $0 << 8 | UInt64($1) }
+    }
+    let table = is64 ? number(header[32..<40]) : number(header[28..<32])
+    let size = is64 ? number(header[54..<56]) : number(header[42..<44])
+    let count = is64 ? number(header[56..<58]) : number(header[44..<46])
+    guard size == (is64 ? 56 : 32) else { return nil }
+    for index in 0..<count {
+      let (offset, overflows) = table.addingReportingOverflow(index * size)
+      guard !overflows, offset <= UInt64(Int64.max) else { return nil }
+      let type = read(offset, 4)
+      guard type.count == 4 else { return nil }
+      if number(type[...]) == 3 { return .dynamic }
+    }
+    return .static
+  }
+}

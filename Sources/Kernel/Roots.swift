@@ -1,0 +1,61 @@
+import CLinux
+import Glibc
+
+extension Descriptor {
+  /// Opens what an administrator named, following symbolic links, as open(2) does.
+  public init(followingLinks path: String, flags: CInt = LINUX_O_PATH) throws(SystemError) {
+    try self.init(opening: path, at: AT_FDCWD, flags: flags, resolve: 0, shown: path)
+  }
+
+  /// Opens `path` with `root` as the root directory of the look-up: an absolute link, `..`, and
+  /// any component in between stay inside, whatever they say (`RESOLVE_IN_ROOT`).
+  public init(
+    opening path: String, inRoot root: borrowing Descriptor, flags: CInt = LINUX_O_PATH,
+    shown: String
+  ) throws(SystemError) {
+    var attempts = 0
+    while true {
+      do {
+        try self.init(
+          opening: path, at: root.number, flags: flags,
+          resolve: RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS, shown: shown)
+        return
+      } catch where error.code == EAGAIN && attempts < 64 {
+        attempts += 1  // somebody renamed on the way, and the kernel could not tell whose side
+      }
+    }
+  }
+}
+
+/// mount(2), as it is. A path that ends in the working directory (`.`) needs no second look-up.
+public func mountFilesystem(
+  _ source: String, on target: String, type: String, flags: UInt, data: String, shown: String
+) throws(SystemError) {
+  try check(
+    "mount", shown,
+    data.withCString { Glibc.mount(source, target, type, flags, $0) })
+}
+
+/// Moves the mount whose root is open at `mount`, with all below it, on what is open at `target`:
+/// move_mount(2). A mount that was detached is attached, and `mount` stays open on it.
+public func moveMount(
+  _ mount: borrowing Descriptor, on target: borrowing Descriptor, shown: String
+) throws(SystemError) {
+  try check(
+    "move_mount", shown,
+    move_mount(
+      mount.number, "", target.number, "",
+      UInt32(MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)))
+}
+
+/// umount2(2) by path, without following a link in its last component.
+public func unmount(_ path: String, lazily: Bool) throws(SystemError) {
+  try check("umount", path, umount2(path, CInt(UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0))))
+}
+
+/// Makes the directory the working directory: fchdir(2).
+public func changeDirectory(
+  to directory: borrowing Descriptor, shown: String
+) throws(SystemError) {
+  try check("fchdir", shown, fchdir(directory.number))
+}
