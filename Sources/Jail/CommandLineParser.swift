@@ -42,7 +42,6 @@ struct CommandLineParser {
   private var keepsGroups = false
   private var addedGroups: [gid_t]?
   private var primaryGroup: gid_t?
-  private var ambient = false
   private var explicitProcesses = false
   private var asksForInit = false
   private var asksForProgramAsInit = false
@@ -93,7 +92,7 @@ struct CommandLineParser {
     case .capabilities:
       command.configuration.capabilities = try CapabilitySet(
         optionText: value, last: lookup.lastCapability())
-    case .ambient: ambient = true
+    case .ambient: command.configuration.raisesAmbient = true
     case .pidFile: command.configuration.pidFile = value
     case .background: command.configuration.background = true
     case .noForwarding: command.configuration.forwardsSignals = false
@@ -213,7 +212,7 @@ struct CommandLineParser {
   // MARK: What only the whole tells
 
   private mutating func finish() throws(JailError) {
-    if ambient, command.configuration.capabilities == nil {
+    if command.configuration.raisesAmbient, command.configuration.capabilities == nil {
       throw JailError("Can't set ambient capabilities (--ambient) without actual capabilities (-c)")
     }
     let hasStores = !command.configuration.daemonStores.isEmpty

@@ -56,6 +56,8 @@ public struct JailConfiguration: Equatable, Sendable {
   public var supplementaryGroups: [UInt32]?
   /// nil: whatever the change of user leaves.
   public var capabilities: CapabilitySet?
+  /// Whether the program keeps the ambient set that lets `execve(2)` give it the capabilities.
+  public var raisesAmbient = false
   public var noNewPrivileges = true
 
   public var namespaces: NamespaceKinds = []

@@ -35,6 +35,7 @@ public enum ExitStatus {
 }
 
 /// Runs one step of the set-up; a refusal of the kernel becomes an error that says which.
+@discardableResult
 func step<Value: ~Copyable>(
   _ what: @autoclosure () -> String, status: CInt = ExitStatus.failure,
   _ body: () throws(SystemError) -> Value

@@ -59,3 +59,18 @@ public func changeDirectory(
 ) throws(SystemError) {
   try check("fchdir", shown, fchdir(directory.number))
 }
+
+extension DetachedMount {
+  /// The root of the mount alone, for who moves it with ``moveMount(_:on:shown:)`` and goes on
+  /// using it there.
+  public consuming func intoDescriptor() -> Descriptor { root.intoDescriptor() }
+}
+
+extension Directory {
+  /// What was opened elsewhere; it must be a directory.
+  public init(owning descriptor: consuming Descriptor, path: String) {
+    self.init(descriptor, path: path)
+  }
+
+  public consuming func intoDescriptor() -> Descriptor { descriptor }
+}

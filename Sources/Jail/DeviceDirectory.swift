@@ -1,0 +1,73 @@
+import CLinux
+import Glibc
+import Kernel
+
+/// The minimal `/dev` of `-d`: a tmpfs that is built before any path shows it.
+final class DeviceDirectory {
+  /// A mount whose target lies in the new `/dev`.
+  struct Waiting {
+    let mount: JailMount
+    /// What a bind shows; nil for another file system.
+    let clone: Held?
+  }
+
+  private let root: Held
+  private var waiting: [Waiting] = []
+
+  static let nodes: [(name: String, mode: mode_t, major: UInt32, minor: UInt32)] = [
+    ("null", 0o666, 1, 3), ("zero", 0o666, 1, 5), ("full", 0o666, 1, 7),
+    ("urandom", 0o444, 1, 9), ("tty", 0o666, 5, 0),
+  ]
+  static let links = [
+    ("ptmx", "pts/ptmx"), ("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"),
+    ("stderr", "fd/2"),
+  ]
+
+  init() throws(JailError) {
+    let mask = umask(0)
+    defer { umask(mask) }
+    root = try step("-d: new /dev") { () throws(SystemError) in
+      let mount = try DetachedMount(
+        newFilesystem: "tmpfs", source: "minijail-devfs",
+        options: [("size", "5M"), ("mode", "755")], attributes: [.noSetID, .noExecution])
+      let number = mount.root.descriptor.number
+      for node in Self.nodes {
+        try check(
+          "mknod", "/dev/\(node.name)",
+          linux_mknod(number, node.name, S_IFCHR | node.mode, node.major, node.minor))
+      }
+      for (name, target) in Self.links {
+        try check("symlink", "/dev/\(name)", symlinkat(target, number, name))
+      }
+      try check("mkdir", "/dev/shm", mkdirat(number, "shm", 0o1777))
+      return Held(mount.intoDescriptor())
+    }
+  }
+
+  func wait(for mount: Waiting) { waiting.append(mount) }
+
+  /// Shows it on `/dev`, and then what goes into it.
+  func place(in newRoot: String?, builder: JailBuilder) throws(JailError) {
+    try step("-d: new /dev") { () throws(SystemError) in
+      let base = try builder.openRoot()
+      let rootPath = newRoot ?? "/"
+      let old = try Destination("/dev", in: base.descriptor, rootPath: rootPath)
+      if newRoot == nil, try old.descriptor.status(shown: "/dev").isMountRoot {
+        try unmount("/dev", lazily: true)
+      }
+      let place = try Destination("/dev", in: base.descriptor, rootPath: rootPath)
+      try moveMount(root.descriptor, on: place.descriptor, shown: place.shown)
+    }
+    for entry in waiting {
+      let target = String(entry.mount.target.dropFirst("/dev".count))
+      try builder.mounting(entry.mount) { () throws(SystemError) in
+        if let clone = entry.clone {
+          try builder.attach(clone, target, in: root.descriptor, "/dev")
+        } else {
+          try builder.mountNew(entry.mount, target, in: root.descriptor, "/dev")
+          try builder.returnToWorkingDirectory()
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,6 @@
+struct Explanation {
+  let text: String
+  init(_ plan: JailPlan) throws(JailError) {
+    text = plan.steps.map { "\($0)\n" }.joined()
+  }
+}

@@ -1,0 +1,20 @@
+import Glibc
+import Kernel
+
+/// A descriptor that several steps of a plan use, or that waits in a list: closed with the last
+/// reference, and on exec.
+final class Held {
+  let descriptor: Descriptor
+
+  init(_ descriptor: consuming Descriptor) { self.descriptor = descriptor }
+
+  /// Follows symbolic links; nil when there is nothing.
+  convenience init?(opening path: String, flags: CInt) throws(SystemError) {
+    do throws(SystemError) {
+      self.init(try Descriptor(followingLinks: path, flags: flags))
+    } catch {
+      guard error.code == ENOENT else { throw error }
+      return nil
+    }
+  }
+}

@@ -1,0 +1,86 @@
+/// What `-h` and `-H` print.
+enum Help {
+  static func text(program: String) -> String {
+    "Usage: \(program) [options] [--] PROGRAM [ARGUMENTS...]\n\(options)"
+  }
+
+  private static let options: StaticString = """
+
+    Accounts:
+      -u USER                Become this user, by name or number.
+      -g GROUP               Become this group, by name or number.
+      -G                     Take the supplementary groups of the -u name.
+      -y                     Keep the caller's supplementary groups.
+      --add-suppl-group G    Take this supplementary group; may be repeated.
+
+    Mounts:
+      -v, --ns-mount         New mount namespace; host mounts still arrive (slave).
+      -K[MODE]               With -v, propagation: shared, private, slave, unbindable,
+                             or as it is when MODE is missing. Without -K: slave with -v,
+                             private with any other option that makes a mount namespace.
+      -b, --bind-mount SRC[,[DEST][,WRITABLE]]
+                             Bind SRC on DEST (SRC itself when missing), read-only unless
+                             WRITABLE is 1. Not recursive. Needs -v, -P, -C, a profile or
+                             --daemon-store.
+      -k, --mount SRC,DEST,TYPE[,[FLAGS][,DATA]]
+                             mount(2). FLAGS is an expression such as MS_BIND|MS_REC; none
+                             means MS_NOSUID|MS_NODEV|MS_NOEXEC.
+      -r                     New read-only /proc.
+      -d, --mount-dev        New minimal /dev.
+      -t[SIZE]               New tmpfs on /tmp, 64M unless SIZE says otherwise (K M G T P E).
+      -C DIR                 chroot to DIR.
+      -P DIR                 pivot_root to DIR.
+      --profile NAME         minimalistic-mountns: the host's root read-only, nothing below
+                             it, new /proc, /dev and /tmp; minimalistic-mountns-nodev: the
+                             same without /dev.
+      --daemon-store NAME    Show this daemon store, with the folder of each user who is
+                             logged in, now and later; may be repeated. Without -v, no other
+                             mount of user data is in the jail.
+
+    Namespaces:
+      -l                     New IPC namespace.
+      -N                     New cgroup namespace.
+      -e[FILE]               New network namespace with only lo, or enter the one of FILE.
+      --uts[=NAME]           New UTS namespace, with this host name.
+      -p                     New pid namespace with an init, new mount namespace, new /proc.
+                             Returns when the last process in it is gone.
+      -I                     As -p, but the program is process 1, and /proc stays unless -r.
+
+    Privileges:
+      -c SET                 Capabilities of the program: text such as cap_chown,cap_kill+e
+                             (only e counts), or a hexadecimal mask.
+      --ambient              With -c, also for a statically linked program.
+      -n                     no_new_privs; always set, by this version.
+
+    Running:
+      -f FILE                Write the process id of the jail to FILE.
+      -i                     Return at once, and leave the program in the background.
+      -z                     Do not forward signals to the program.
+      -T static|dynamic      Do not look at the program's file; it is linked so.
+      -w                     New session keyring.
+      --no-new-sessions      Do not call setsid(2) when there is a terminal.
+      --logging TARGET       auto (stderr if standard input is a terminal, else syslog),
+                             syslog or stderr.
+
+    Information:
+      -h, --help             This text.
+      -H                     The system calls by name and number.
+      --explain              Check everything, print what would be done and the mounts that
+                             the program would see, and start nothing.
+
+    Exit status: the program's; 1 the jail could not be set up; 126 the program could not be
+    executed; 127 there is none; 128+N killed by signal N; 251 a mount failed; 253 killed by
+    SIGSYS; 254 killed by any signal, with -p.
+    """
+
+  static func systemCalls(program: String) -> String {
+    var text = "Usage: \(program) -H\n\nSystem calls of x86_64, as policies name them:\n"
+    var number = -1
+    for word in systemCallWords.description.split(separator: " ") {
+      let parts = word.split(separator: "=")
+      number = parts.count > 1 ? Int(parts[1]) ?? number + 1 : number + 1
+      text += "  \(parts[0]) [\(number)]\n"
+    }
+    return text + "\nSee minijail0(5) for how a policy uses them.\n"
+  }
+}

@@ -1,0 +1,216 @@
+import CLinux
+import Glibc
+import Kernel
+
+/// Carries a plan out in the process that becomes the jail. Every failure is final: the process
+/// ends, its namespaces with it, and nothing has run.
+final class JailBuilder {
+  let configuration: JailConfiguration
+  let log: Log
+  /// The network namespace to enter, opened before anything changed.
+  private let network: Held?
+
+  // What one step leaves for a later one.
+  var stores: StoreMounts?
+  var devices: DeviceDirectory?
+  private var userData: UserDataMounts?
+  private var processes: Held?
+  private var workingDirectory: Held?
+
+  init(_ configuration: JailConfiguration, log: Log, network: Held?) {
+    self.configuration = configuration
+    self.log = log
+    self.network = network
+  }
+
+  /// Everything but the last two steps, which are the launcher's: to fork, and to execute.
+  func carryOut(_ jailStep: JailStep) throws(JailError) {
+    switch jailStep {
+    case .newSession: startSession()
+    case .unshare(let kinds):
+      try step("-\(Self.option(of: kinds)): new \(kinds.fileName) namespace") {
+        () throws(SystemError) in try kinds.unshare()
+      }
+      if kinds == .mount { try rememberDirectories() }
+    case .setPropagation(let mode):
+      try step("make all mounts \(mode.rawValue)") { () throws(SystemError) in
+        try mode.set(on: "/", recursive: true)
+      }
+    case .setHostName(let name):
+      try step("--uts=\(name)") { () throws(SystemError) in
+        try check("sethostname", name, linux_sethostname(name))
+      }
+    case .enterNetwork(let file):
+      guard let network else { throw JailError("-e\(file): it was not opened") }
+      try step("-e\(file)") { () throws(SystemError) in
+        try NamespaceKinds.network.enter(network.descriptor, shown: file)
+      }
+    case .raiseLoopback:
+      if linux_loopback_up() != 0 {
+        log.warning("-e: the loopback interface stays down: \(String(cString: strerror(errno)))")
+      }
+    case .joinSessionKeyring:
+      try step("-w: new session keyring") { () throws(SystemError) in
+        try check("keyctl", nil, linux_new_session_keyring())
+      }
+    case .gatherStores, .findUserData, .removeUserData, .buildDevices, .mount, .makeMountPoint,
+      .placeStores, .placeDevices, .changeRoot, .pivotRoot, .mountTemporaryDirectory,
+      .mountProcesses:
+      try carryOutMount(jailStep)
+    case .setSecureBits, .setGroups, .setGroup, .setUser, .limitCapabilities, .raiseAmbient,
+      .setNoNewPrivileges:
+      try dropPrivilege(jailStep)
+    case .forkInit, .execute: break
+    }
+  }
+
+  private static func option(of kinds: NamespaceKinds) -> String {
+    switch kinds {
+    case .ipc: "l"
+    case .uts: "-uts"
+    case .network: "e"
+    case .cgroup: "N"
+    default: "v"
+    }
+  }
+
+  /// A jail must not push input into the caller's terminal (TIOCSTI).
+  private func startSession() {
+    guard (0...2).contains(where: { isatty($0) == 1 }) else { return }
+    _ = setsid()  // fails only for who leads a group, and then there is a session already
+    // Nobody minds when it fails: the caller's session has the terminal then.
+    if isatty(STDIN_FILENO) == 1 { _ = linux_take_terminal(STDIN_FILENO) }
+  }
+
+  /// Both on the mounts of the new namespace; the old one's would not be found in it.
+  private func rememberDirectories() throws(JailError) {
+    workingDirectory = try held("the working directory", ".")
+    if configuration.removesUserData { processes = try held("/proc", "/proc") }
+  }
+
+  private func held(_ what: String, _ path: String) throws(JailError) -> Held {
+    try step(what) { () throws(SystemError) in
+      Held(try Descriptor(followingLinks: path, flags: LINUX_O_PATH | O_DIRECTORY))
+    }
+  }
+
+  /// Relative sources are looked up from where the launcher was called.
+  func returnToWorkingDirectory() throws(SystemError) {
+    guard let workingDirectory else { return }
+    try changeDirectory(to: workingDirectory.descriptor, shown: ".")
+  }
+
+  // MARK: Mounts
+
+  private func carryOutMount(_ mountStep: JailStep) throws(JailError) {
+    switch mountStep {
+    case .gatherStores(let names, let rest):
+      stores = try StoreMounts(gathering: names, rest: rest, builder: self)
+    case .findUserData: userData = UserDataMounts(try mountTable())
+    case .removeUserData: try removeUserData()
+    case .buildDevices: devices = try DeviceDirectory()
+    case .mount(let mount): try perform(mount)
+    case .makeMountPoint(let path): try makeMountPoint(path)
+    case .placeStores(let root): try stores?.place(in: root, builder: self)
+    case .placeDevices(let root): try devices?.place(in: root, builder: self)
+    case .changeRoot(let path):
+      try step("-C \(path)") { () throws(SystemError) in
+        try check("chroot", path, chroot(path))
+        try check("chdir", "/", chdir("/"))
+      }
+      workingDirectory = nil
+    case .pivotRoot(let path):
+      try step("-P \(path)") { () throws(SystemError) in try pivot(to: path) }
+      workingDirectory = nil
+    case .mountTemporaryDirectory(let bytes):
+      try step("-t: new /tmp") { () throws(SystemError) in
+        try mountFilesystem(
+          "none", on: "/tmp", type: "tmpfs", flags: UInt(MountFlags.standard.rawValue),
+          data: "size=\(bytes),mode=1777", shown: "/tmp")
+      }
+    case .mountProcesses: try mountProcesses()
+    default: break
+    }
+  }
+
+  /// The whole mount table that this process can reach.
+  private func mountTable() throws(JailError) -> [MountInfo] {
+    guard let processes else { throw JailError("/proc was not opened") }
+    let text = try step("read the mount table") { () throws(SystemError) in
+      let file = Descriptor(
+        owning: try check(
+          "open", "/proc/self/mountinfo",
+          openat(processes.descriptor.number, "self/mountinfo", O_RDONLY | O_CLOEXEC)))
+      return try file.read(atMost: .max, shown: "/proc/self/mountinfo") ?? []
+    }
+    guard let table = MountInfo.table(text) else {
+      throw JailError("/proc/self/mountinfo: a line of it has an unknown form")
+    }
+    return table
+  }
+
+  /// Detaching one takes those below it along, so the table is read again until none is left.
+  private func removeUserData() throws(JailError) {
+    guard let userData else { return }
+    var left = Int.max
+    while true {
+      let mounts = userData.mounts(in: try mountTable(), keeping: stores?.identifiers ?? [])
+      guard let first = mounts.first else { return }
+      guard mounts.count < left else {
+        throw JailError(
+          "--daemon-store: cannot take \(String(decoding: first.target, as: UTF8.self)) out of "
+            + "the jail, which would hold on to a user's data")
+      }
+      left = mounts.count
+      for mount in mounts {
+        let target = mount.target.map { CChar(bitPattern: $0) } + [0]
+        // Gone already with one above it, or hidden by another: the next turn tells.
+        let top = open(target, LINUX_O_PATH | O_CLOEXEC | O_NOFOLLOW)
+        guard top >= 0, try identifier(ofMount: Descriptor(owning: top)) == mount.id else {
+          continue
+        }
+        _ = umount2(target, CInt(UMOUNT_NOFOLLOW | MNT_DETACH))
+      }
+    }
+  }
+
+  private func identifier(ofMount place: consuming Descriptor) throws(JailError) -> UInt64 {
+    try step("--daemon-store") { () throws(SystemError) in try place.status().mountID }
+  }
+
+  private func makeMountPoint(_ path: String) throws(JailError) {
+    try step("-P \(path)") { () throws(SystemError) in
+      let root = try Descriptor(followingLinks: path, flags: LINUX_O_PATH | O_DIRECTORY)
+      guard try !root.status(shown: path).isMountRoot else { return }
+      try mountFilesystem(
+        path, on: path, type: "none", flags: UInt(MS_BIND | MS_REC), data: "", shown: path)
+    }
+  }
+
+  /// pivot_root(2) without a directory for the old root: it ends up on top of the new one, from
+  /// where it is detached.
+  private func pivot(to path: String) throws(SystemError) {
+    let old = try Descriptor(followingLinks: "/", flags: LINUX_O_PATH | O_DIRECTORY)
+    let new = try Descriptor(followingLinks: path, flags: LINUX_O_PATH | O_DIRECTORY)
+    try changeDirectory(to: new, shown: path)
+    try pivotRoot(putOld: ".")
+    try changeDirectory(to: old, shown: "the old root")
+    // Not to the host: what is unmounted here stays mounted there.
+    try Propagation.private.set(on: ".", recursive: true)
+    try unmount(".", lazily: true)
+    try changeDirectory(to: new, shown: path)
+    try check("chroot", path, chroot("."))
+    try check("chdir", "/", chdir("/"))
+  }
+
+  /// A new one that shows the jail's own processes. The old one goes first, if there is one.
+  private func mountProcesses() throws(JailError) {
+    try step("-r, -p: new /proc") { () throws(SystemError) in
+      let place = try Descriptor(followingLinks: "/proc", flags: LINUX_O_PATH | O_DIRECTORY)
+      if try place.status(shown: "/proc").isMountRoot { try unmount("/proc", lazily: true) }
+      try mountFilesystem(
+        "proc", on: "/proc", type: "proc",
+        flags: UInt(MountFlags.standard.union(.readOnly).rawValue), data: "", shown: "/proc")
+    }
+  }
+}

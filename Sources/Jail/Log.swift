@@ -1,0 +1,77 @@
+import CLinux
+import Glibc
+
+/// Where words go: errors and warnings always to standard error, one line each, and to syslog as
+/// well where that is the target; what is only informative to the target alone.
+struct Log {
+  /// Whether the target is syslog and not standard error.
+  let usesSyslog: Bool
+
+  /// Before the options are read nothing says where, so it is standard error alone.
+  init() { usesSyslog = false }
+
+  /// `auto` is standard error when standard *input* is a terminal, as in the reference.
+  init(_ logging: JailConfiguration.Logging) {
+    usesSyslog =
+      switch logging {
+      case .auto: isatty(STDIN_FILENO) == 0
+      case .syslog: true
+      case .stderr: false
+      }
+    // Connected now: the jail may have no /dev/log.
+    if usesSyslog { openlog(nil, LOG_NDELAY, LOG_USER) }
+  }
+
+  func error(_ text: String) {
+    writeLine("minijail0: \(text)", to: STDERR_FILENO)
+    if usesSyslog { linux_syslog(LOG_ERR, tagged(text)) }
+  }
+
+  func warning(_ text: String) {
+    writeLine("minijail0: warning: \(text)", to: STDERR_FILENO)
+    if usesSyslog { linux_syslog(LOG_WARNING, tagged(text)) }
+  }
+
+  /// How the program ended, in the words that scripts look for.
+  func end(_ text: String, isWarning: Bool = false) {
+    if usesSyslog {
+      linux_syslog(isWarning ? LOG_WARNING : LOG_INFO, tagged(text))
+    } else {
+      writeLine(tagged(text), to: STDERR_FILENO)
+    }
+  }
+
+  private func tagged(_ text: String) -> String { "libminijail[\(getpid())]: \(oneLine(text))" }
+}
+
+/// The text with control characters shown as `\x0a`: a name on the command line cannot forge a
+/// second line, or talk to the terminal.
+func oneLine(_ text: String) -> String {
+  guard text.utf8.contains(where: { $0 < 0x20 || $0 == 0x7f }) else { return text }
+  var result = ""
+  for scalar in text.unicodeScalars {
+    if scalar.value < 0x20 || scalar.value == 0x7f {
+      let digits = String(scalar.value, radix: 16)
+      result += "\\x" + (digits.count == 1 ? "0" : "") + digits
+    } else {
+      result.unicodeScalars.append(scalar)
+    }
+  }
+  return result
+}
+
+/// One line, in one write(2), so that lines of several processes do not mix.
+func writeLine(_ text: String, to descriptor: CInt) {
+  writeAll(Array(oneLine(text).utf8) + [UInt8(ascii: "\n")], to: descriptor)
+}
+
+/// All of it, or as much as the reader takes: there is nobody left to tell.
+func writeAll(_ bytes: [UInt8], to descriptor: CInt) {
+  var rest = bytes[...]
+  while !rest.isEmpty {
+    let written = rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+    if written < 0, errno == EINTR { continue }
+    guard written > 0 else { return }
+    rest = rest.dropFirst(written)
+  }
+}

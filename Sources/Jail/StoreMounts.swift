@@ -1,0 +1,166 @@
+import CLinux
+import Glibc
+import Kernel
+
+/// The daemon stores of a jail: slaves of the host's, in a tmpfs of their own, so that they alone
+/// follow the host while the rest of the tree does as it likes.
+///
+/// A store is only ever moved, and never cloned: a detached clone receives no mounts before Linux
+/// 6.15, so a login would be lost that happens while the jail starts.
+final class StoreMounts {
+  static let directory = "/run/daemon-store"
+  static let cacheDirectory = "/run/daemon-store-cache"
+
+  /// Where the rest of the tree waits meanwhile, and the second tmpfs; no store has such a name.
+  private static let rest = ".host"
+  private static let cache = ".cache"
+
+  private let tree: Held
+  private let cacheTree: Held
+  private let host: Held
+  /// The ids of the two mounts that the stores are in.
+  let identifiers: Set<UInt64>
+
+  /// That every store and its twin are there to be shown, before anything is started.
+  static func verify(_ names: [String]) throws(JailError) {
+    for name in names {
+      for directory in [directory, cacheDirectory] { _ = try open(name, in: directory) }
+    }
+  }
+
+  private static func open(_ name: String, in directory: String) throws(JailError) -> Held {
+    let path = "\(directory)/\(name)"
+    let hint = "run `daemon-store startup`, with a template for it in /etc/daemon-store"
+    do {
+      let store = try Descriptor(
+        opening: path, flags: LINUX_O_PATH | O_DIRECTORY | O_NOFOLLOW)
+      guard try store.status(shown: path).isMountRoot else {
+        throw JailError("--daemon-store \(name): \(path): it is not a mount; \(hint)")
+      }
+      return Held(store)
+    } catch let error as SystemError {
+      let text = error.code == ENOENT ? "there is no such store; \(hint)" : "\(error)"
+      throw JailError("--daemon-store \(name): \(path): \(text)")
+    } catch let error as JailError {
+      throw error
+    } catch {
+      throw JailError("--daemon-store \(name): \(path): \(error)")
+    }
+  }
+
+  /// Makes the tree a slave of the host's, takes the stores out of it into a tmpfs that becomes
+  /// the root, and gives the rest, which is below that now, its own propagation.
+  ///
+  /// The tree is then the root directory of this process again, but not of its namespace: no path
+  /// leads to the stores, and no copy of the tree takes them along, until they are placed.
+  init(gathering names: [String], rest: Propagation, builder: JailBuilder) throws(JailError) {
+    try step("make all mounts slaves") { () throws(SystemError) in
+      try Propagation.slave.set(on: "/", recursive: true)
+    }
+    var pairs: [(name: String, store: Held, twin: Held)] = []
+    for name in names {
+      pairs.append(
+        (
+          name, try Self.open(name, in: Self.directory),
+          try Self.open(name, in: Self.cacheDirectory)
+        ))
+    }
+    let mask = umask(0)
+    defer { umask(mask) }
+    (tree, cacheTree, host, identifiers) = try step("--daemon-store") {
+      () throws(SystemError) -> (Held, Held, Held, Set<UInt64>) in
+      let flags = LINUX_O_PATH | O_DIRECTORY
+      let host = try Descriptor(followingLinks: "/", flags: flags)
+      let tree = try Self.newTree(names + [Self.rest, Self.cache])
+      let cacheTree = try Self.newTree(names)
+      // On top of the root, where it hides nothing: a look-up starts below it.
+      try moveMount(tree.root.descriptor, on: host, shown: "/")
+      let place = try tree.root.directory(Self.cache)
+      try moveMount(cacheTree.root.descriptor, on: place.descriptor, shown: place.path)
+      for pair in pairs {
+        let store = try tree.root.directory(pair.name)
+        try moveMount(
+          pair.store.descriptor, on: store.descriptor, shown: "\(Self.directory)/\(pair.name)")
+        let twin = try cacheTree.root.directory(pair.name)
+        try moveMount(
+          pair.twin.descriptor, on: twin.descriptor, shown: "\(Self.cacheDirectory)/\(pair.name)")
+      }
+      try changeDirectory(to: tree.root.descriptor, shown: "/")
+      try pivotRoot(putOld: Self.rest)
+      if rest != .slave { try rest.set(on: Self.rest, recursive: true) }
+      try changeDirectory(to: host, shown: "/")
+      try check("chroot", "/", chroot("."))
+      try builder.returnToWorkingDirectory()
+      let identifiers: Set = [
+        try tree.root.status().mountID, try cacheTree.root.status().mountID,
+      ]
+      return (
+        Held(tree.intoDescriptor()), Held(cacheTree.intoDescriptor()), Held(host), identifiers
+      )
+    }
+  }
+
+  private static func newTree(_ names: [String]) throws(SystemError) -> DetachedMount {
+    let tree = try DetachedMount(
+      newFilesystem: "tmpfs", source: "daemon-store", options: [("mode", "755"), ("size", "64k")],
+      attributes: .data)
+    for name in names { try tree.root.makeDirectory(name, mode: 0o755) }
+    return tree
+  }
+
+  /// Makes the tree the root again, and moves the stores to where the program looks for them.
+  func place(in newRoot: String?, builder: JailBuilder) throws(JailError) {
+    try step("--daemon-store") { () throws(SystemError) in
+      try changeDirectory(to: tree.descriptor, shown: "/")
+      try check("chroot", "/", chroot("."))
+      try changeDirectory(to: host.descriptor, shown: "/")
+      try pivotRoot(putOld: ".")
+      try check("chroot", "/", chroot("."))
+      try builder.returnToWorkingDirectory()
+      for (mount, directory) in [(cacheTree, Self.cacheDirectory), (tree, Self.directory)] {
+        let root = try builder.openRoot()
+        let place = try Self.place(directory, in: root.descriptor, rootPath: newRoot ?? "/")
+        try moveMount(mount.descriptor, on: place.descriptor, shown: directory)
+      }
+      for name in [Self.rest, Self.cache] {
+        try check("rmdir", name, unlinkat(tree.descriptor.number, name, AT_REMOVEDIR))
+      }
+      for mount in [tree, cacheTree] {
+        try setMountAttributes(mount.descriptor, .readOnly, shown: Self.directory)
+      }
+    }
+  }
+
+  /// The mount point, made when it is missing. Where the new root is read-only and its `/run` is
+  /// empty, as a bind of the host's root has it, that becomes a tmpfs first.
+  private static func place(
+    _ directory: String, in root: borrowing Descriptor, rootPath: String
+  ) throws(SystemError) -> Held {
+    let missing = Destination.Missing(isDirectory: true, owner: 0, group: 0)
+    do throws(SystemError) {
+      let place = try Destination(directory, in: root, rootPath: rootPath, making: missing)
+      return Held(place.intoDescriptor())
+    } catch {
+      guard error.code == EROFS else { throw error }
+      try mountRun(in: root, rootPath: rootPath, otherwise: error)
+    }
+    let place = try Destination(directory, in: root, rootPath: rootPath)
+    return Held(place.intoDescriptor())
+  }
+
+  private static func mountRun(
+    in root: borrowing Descriptor, rootPath: String, otherwise failure: SystemError
+  ) throws(SystemError) {
+    let place = try Destination("/run", in: root, rootPath: rootPath)
+    let run = Directory(owning: place.intoDescriptor(), path: "\(rootPath)/run")
+    guard try run.names().isEmpty else { throw failure }
+    let fresh = try DetachedMount(
+      newFilesystem: "tmpfs", source: "daemon-store",
+      options: [("mode", "755"), ("size", "64k")], attributes: [.home, .noExecution])
+    for name in ["daemon-store", "daemon-store-cache"] {
+      try fresh.root.makeDirectory(name, mode: 0o755)
+    }
+    try fresh.set(.readOnly)
+    try moveMount(fresh.root.descriptor, on: run.descriptor, shown: run.path)
+  }
+}
