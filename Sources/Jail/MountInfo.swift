@@ -3,19 +3,19 @@ import Kernel
 /// One line of `/proc/PID/mountinfo`, proc_pid_mountinfo(5). Paths are bytes, octal escapes taken
 /// back.
 struct MountInfo: Equatable {
-  let id: UInt64
-  let parent: UInt64
+  var id: UInt64
+  var parent: UInt64
   /// `major:minor`.
-  let device: [UInt8]
+  var device: [UInt8]
   /// The directory of the file system that the mount shows.
-  let root: [UInt8]
-  let target: [UInt8]
-  let options: String
+  var root: [UInt8]
+  var target: [UInt8]
+  var options: String
   /// `shared:2 master:1`, or nothing for a private mount.
-  let propagation: [String]
-  let type: String
-  let source: [UInt8]
-  let superOptions: String
+  var propagation: [String]
+  var type: String
+  var source: [UInt8]
+  var superOptions: String
 
   /// Every line, in the kernel's order; nil if one cannot be read, since a mount that is
   /// overlooked would be one that stays.

@@ -95,8 +95,10 @@ private struct Planner {
     let pivots = if case .pivotRoot = configuration.root { true } else { false }
     if configuration.removesUserData {
       steps.append(.findUserData)
-      // A pivot leaves all of it behind; else it goes before a mount can hide it from us.
-      if !pivots { steps.append(.removeUserData) }
+      // A pivot leaves all of it behind, unless a copy of the tree brings it along; else it goes
+      // before a mount can hide it from us.
+      let copies = configuration.mounts.contains { $0.isBind && $0.isRecursive }
+      if !pivots || copies { steps.append(.removeUserData) }
     }
     if configuration.minimalDevices { steps.append(.buildDevices) }
     steps += configuration.mounts.map(JailStep.mount)

@@ -142,18 +142,23 @@ final class StoreMounts {
       return Held(place.intoDescriptor())
     } catch {
       guard error.code == EROFS else { throw error }
-      try mountRun(in: root, rootPath: rootPath, otherwise: error)
+      guard try mountRun(in: root, rootPath: rootPath) else {
+        // As if the user had forgotten it: nothing of theirs is hidden unasked.
+        throw SystemError(
+          operation: "mkdir", path: "\(error.path ?? "") (add -k tmpfs,/run,tmpfs)", code: EROFS)
+      }
     }
     let place = try Destination(directory, in: root, rootPath: rootPath)
     return Held(place.intoDescriptor())
   }
 
+  /// False when there is something in `/run` that the new file system would hide.
   private static func mountRun(
-    in root: borrowing Descriptor, rootPath: String, otherwise failure: SystemError
-  ) throws(SystemError) {
+    in root: borrowing Descriptor, rootPath: String
+  ) throws(SystemError) -> Bool {
     let place = try Destination("/run", in: root, rootPath: rootPath)
     let run = Directory(owning: place.intoDescriptor(), path: "\(rootPath)/run")
-    guard try run.names().isEmpty else { throw failure }
+    guard try run.names().isEmpty else { return false }
     let fresh = try DetachedMount(
       newFilesystem: "tmpfs", source: "daemon-store",
       options: [("mode", "755"), ("size", "64k")], attributes: [.home, .noExecution])
@@ -162,5 +167,6 @@ final class StoreMounts {
     }
     try fresh.set(.readOnly)
     try moveMount(fresh.root.descriptor, on: run.descriptor, shown: run.path)
+    return true
   }
 }

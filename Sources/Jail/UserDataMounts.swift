@@ -50,8 +50,10 @@ struct UserDataMounts: Equatable {
   ) -> Bool {
     var current = id
     for _ in 0...parents.count {
+      // A root that is not in the table is above what this process sees, and exempts nothing.
+      guard let parent = parents[current] else { return false }
       if roots.contains(current) { return true }
-      guard let parent = parents[current], parent != current else { return false }
+      guard parent != current else { return false }
       current = parent
     }
     return false

@@ -1,0 +1,80 @@
+import Kernel
+
+extension JailStep: CustomStringConvertible {
+  /// What is done, as `--explain` prints it.
+  public var description: String {
+    switch self {
+    case .newSession: "if a standard descriptor is a terminal, start a new session"
+    case .unshare(let kinds): "enter a new \(kinds.fileName) namespace"
+    case .setPropagation(let mode): "make all mounts \(mode.rawValue)"
+    case .gatherStores(let names, let rest):
+      "make all mounts slaves, set aside the daemon stores \(names.joined(separator: ", "))"
+        + (rest == .slave ? "" : ", and make the rest \(rest.rawValue)")
+    case .setHostName(let name): "set the host name \(name)"
+    case .enterNetwork(let file): "enter the network namespace of \(file)"
+    case .raiseLoopback: "bring the loopback interface up"
+    case .joinSessionKeyring: "join a new session keyring"
+    case .findUserData: "find the mounts of users' data"
+    case .removeUserData: "take mounts of users' data out of the jail"
+    case .buildDevices: "build a minimal /dev"
+    case .mount(let mount): mount.description
+    case .makeMountPoint(let path): "bind \(path) on itself unless it is the root of a mount"
+    case .placeStores(let root):
+      "show the daemon stores below \(root ?? "")\(StoreMounts.directory) "
+        + "and \(root ?? "")\(StoreMounts.cacheDirectory)"
+    case .placeDevices(let root): "show the minimal /dev on \(root ?? "")/dev"
+    case .changeRoot(let path): "change the root directory to \(path)"
+    case .pivotRoot(let path): "make \(path) the root, and detach the old one"
+    case .mountTemporaryDirectory(let bytes): "mount a tmpfs of \(bytes) bytes on /tmp"
+    case .mountProcesses: "replace /proc by a new one, read-only"
+    case .setSecureBits: "lock the securebits: noroot, no_setuid_fixup, keep_caps"
+    case .setGroups(let groups):
+      "set the supplementary groups: "
+        + (groups.isEmpty ? "none" : groups.map { "\($0)" }.joined(separator: ", "))
+    case .setGroup(let group): "become group \(Self.text(group))"
+    case .setUser(let user): "become user \(Self.text(user))"
+    case .limitCapabilities(let set):
+      "limit the permitted, effective, inheritable and bounding capabilities to \(Self.text(set))"
+    case .raiseAmbient(let set): "raise the ambient capabilities \(Self.text(set))"
+    case .setNoNewPrivileges: "set no_new_privs"
+    case .forkInit: "fork: this process stays as init, its child goes on"
+    case .execute: "execute the program"
+    }
+  }
+
+  private static func text(_ identity: JailConfiguration.Identity) -> String {
+    identity.name.map { "\(identity.number) (\($0))" } ?? "\(identity.number)"
+  }
+
+  private static func text(_ set: CapabilitySet) -> String {
+    set.isEmpty ? "none" : set.names.joined(separator: ",")
+  }
+}
+
+extension JailMount: CustomStringConvertible {
+  public var description: String {
+    switch kind {
+    case .bind(let writable):
+      return "bind \(source) on \(target), \(writable ? "writable" : "read-only")"
+    case .filesystem(let type, let flags, let data):
+      let names = flags.names.isEmpty ? "" : ", \(flags.names.joined(separator: "|"))"
+      let options = data.isEmpty ? "" : ", \(data)"
+      if isBind { return "bind \(source) on \(target)\(names)" }
+      if isChange { return "change the mount on \(target)\(names)\(options)" }
+      return "mount \(source) on \(target), type \(type)\(names)\(options)"
+    }
+  }
+}
+
+extension MountFlags {
+  /// The names of what is set; bits without a name as one number.
+  var names: [String] {
+    var rest = rawValue
+    var found: [String] = []
+    for (name, value) in Self.names where value.nonzeroBitCount == 1 && rest & value != 0 {
+      found.append(name)
+      rest &= ~value
+    }
+    return rest == 0 ? found : found + ["0x" + String(rest, radix: 16)]
+  }
+}
