@@ -117,12 +117,16 @@ struct CommandLineParser {
   private mutating func takeAccount(_ name: OptionName, _ value: String) throws(JailError) {
     switch name {
     case .user:
-      guard command.configuration.user == nil else { throw JailError("-u provided multiple times") }
+      guard command.configuration.user == nil else {
+        throw JailError("-u provided multiple times")
+      }
       let user = try user(value)
       guard user.number != 0 else { throw JailError("useless change to uid 0 (-u \(value))") }
       command.configuration.user = user
     case .group:
-      guard command.configuration.group == nil else { throw JailError("-g provided multiple times") }
+      guard command.configuration.group == nil else {
+        throw JailError("-g provided multiple times")
+      }
       let group = try group(value)
       guard group.number != 0 else { throw JailError("useless change to gid 0 (-g \(value))") }
       command.configuration.group = group
@@ -217,7 +221,8 @@ struct CommandLineParser {
     }
     let hasStores = !command.configuration.daemonStores.isEmpty
     if hasBind, command.configuration.root == .none, !literalMountNamespace, !hasStores {
-      throw JailError("Bind mounts require a chroot, pivot_root, or a new mount namespace (-C, -P, -v)")
+      throw JailError(
+        "Bind mounts require a chroot, pivot_root, or a new mount namespace (-C, -P, -v)")
     }
     try finishProcesses()
     try finishPropagation(hasStores: hasStores)
@@ -249,8 +254,8 @@ struct CommandLineParser {
     if let word = propagation {
       if let word {
         guard let mode = Propagation(rawValue: word) else {
-          throw JailError("Unrecognized mount propagation '\(word)' (-K): shared, slave, private "
-            + "or unbindable")
+          throw JailError(
+            "Unrecognized mount propagation '\(word)' (-K): shared, slave, private or unbindable")
         }
         change = .set(mode)
       } else {
@@ -261,7 +266,8 @@ struct CommandLineParser {
     if change == .unchanged || change == .set(.shared) {
       let spelling = change == .unchanged ? "-K without a value" : "-Kshared"
       if hasStores {
-        throw JailError("\(spelling) and --daemon-store: the jail's own mounts would reach the host")
+        throw JailError(
+          "\(spelling) and --daemon-store: the jail's own mounts would reach the host")
       }
       if command.configuration.freshProcesses || command.configuration.minimalDevices {
         throw JailError(

@@ -92,7 +92,7 @@ struct Destination: ~Copyable {
             openat(parent.number, name, O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0o700)))
       }
       return true
-    } catch where error.code == EEXIST {
+    } catch  where error.code == EEXIST {
       return false
     }
   }
@@ -104,7 +104,7 @@ struct Destination: ~Copyable {
     do {
       return try Descriptor(
         opening: words.isEmpty ? "." : words.joined(separator: "/"), inRoot: root, shown: shown)
-    } catch where error.code == ENOENT {
+    } catch  where error.code == ENOENT {
       return nil
     }
   }

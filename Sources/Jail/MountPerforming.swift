@@ -9,7 +9,9 @@ extension JailBuilder {
     let path = configuration.root.path ?? "/"
     let flags = LINUX_O_PATH | O_DIRECTORY
     if let root = try Held(opening: path, flags: flags) { return root }
-    guard path.hasPrefix("/") else { throw SystemError(operation: "open", path: path, code: ENOENT) }
+    guard path.hasPrefix("/") else {
+      throw SystemError(operation: "open", path: path, code: ENOENT)
+    }
     let host = try Descriptor(followingLinks: "/", flags: flags)
     let made = try Destination(
       path, in: host, rootPath: "/", making: .init(isDirectory: true, owner: 0, group: 0))
@@ -37,11 +39,13 @@ extension JailBuilder {
     if mount.isBind {
       guard let clone = try cloned(mount) else { return }
       try mounting(mount) { () throws(SystemError) in
-        try attach(clone, mount.target, in: try openRoot().descriptor, configuration.root.path ?? "/")
+        let root = try openRoot()
+        try attach(clone, mount.target, in: root.descriptor, configuration.root.path ?? "/")
       }
     } else {
       try mounting(mount) { () throws(SystemError) in
-        try mountNew(mount, mount.target, in: try openRoot().descriptor, configuration.root.path ?? "/")
+        let root = try openRoot()
+        try mountNew(mount, mount.target, in: root.descriptor, configuration.root.path ?? "/")
       }
       try mounting(mount) { () throws(SystemError) in try returnToWorkingDirectory() }
     }
@@ -58,12 +62,11 @@ extension JailBuilder {
   /// A copy of the source with all its attributes, which no path shows yet; nil when the source is
   /// missing and may be.
   private func cloned(_ mount: JailMount) throws(JailError) -> Held? {
-    guard
-      let source = try mounting(mount, { () throws(SystemError) in
-        if mount.isOptional { return try Held(opening: mount.source, flags: LINUX_O_PATH) }
-        return Held(try Descriptor(followingLinks: mount.source))
-      })
-    else {
+    let found = try mounting(mount) { () throws(SystemError) in
+      if mount.isOptional { return try Held(opening: mount.source, flags: LINUX_O_PATH) }
+      return Held(try Descriptor(followingLinks: mount.source))
+    }
+    guard let source = found else {
       log.warning("\(mount.source) is missing: the jail has no \(mount.target)")
       return nil
     }

@@ -216,7 +216,8 @@ struct MountView {
     var result = [isReadOnly ? "ro" : "rw"]
     for (name, attribute) in order {
       let isTime = name == "noatime" || name == "relatime"
-      let stays = words.contains(name) && (attribute.isEmpty || clear.isDisjoint(with: attribute))
+      let stays =
+        words.contains(name) && (attribute.isEmpty || clear.isDisjoint(with: attribute))
         && !(isTime && changesTime)
       if stays || (!attribute.isEmpty && set.contains(attribute)) { result.append(name) }
     }

@@ -67,7 +67,8 @@ enum OptionValues {
 
   /// A name below `/run/daemon-store`.
   static func store(_ name: String) throws(JailError) -> String {
-    let isGood = name.utf8.count <= 255 && !name.isEmpty
+    let isGood =
+      name.utf8.count <= 255 && !name.isEmpty
       && name.utf8.first.map(isAlphanumeric) == true
       && name.utf8.allSatisfy { isAlphanumeric($0) || "._-".utf8.contains($0) }
     guard isGood else {

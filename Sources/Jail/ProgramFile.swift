@@ -4,8 +4,16 @@ import Kernel
 
 /// The program's file, as far as it can be told from outside the jail.
 struct ProgramFile {
-  /// Where the file is now; nil when it is on a file system that the jail will mount.
-  let path: [UInt8]?
+  enum Place: Equatable {
+    case path([UInt8])
+    /// On a file system that the jail will mount, with who knows what in it.
+    case unknown
+    /// Below a tmpfs that the jail will mount, which starts empty.
+    case hidden
+  }
+
+  /// Where the file is now.
+  let place: Place
 
   /// Maps the program's path back through the jail's mounts. A mount counts when its target is
   /// the path or a directory above it; the last one that does hides those before it.
@@ -18,15 +26,15 @@ struct ProgramFile {
     for mount in configuration.mounts.reversed() where !mount.isChange {
       guard let rest = Self.rest(of: absolute, below: Array(mount.target.utf8)) else { continue }
       if mount.isBind {
-        path = Array(mount.source.utf8) + (rest.isEmpty ? [] : [slash] + rest)
+        place = .path(Array(mount.source.utf8) + (rest.isEmpty ? [] : [slash] + rest))
       } else if case .filesystem("tmpfs", _, _) = mount.kind {
-        path = []  // nothing is in it yet, so nothing is there
+        place = .hidden
       } else {
-        path = nil
+        place = .unknown
       }
       return
     }
-    path = root.map { $0 + [slash] + absolute } ?? word
+    place = .path(root.map { $0 + [slash] + absolute } ?? word)
   }
 
   /// What is left of `path` below `directory`; nil when it is not below it.
@@ -42,19 +50,23 @@ struct ProgramFile {
 
   /// That the file can be executed, and how it is linked; nil where that shows only in the jail.
   func check(word: RawArgument) throws(JailError) -> JailConfiguration.Linkage? {
-    guard let path else { return nil }
-    let cPath = path.map { CChar(bitPattern: $0) } + [0]
-    guard !path.isEmpty, access(cPath, X_OK) == 0 else {
-      let reason = path.isEmpty ? "a new tmpfs hides it" : String(cString: strerror(errno))
-      throw JailError("Target program '\(word)' is not accessible: \(reason)")
+    let what = "Target program '\(word)' is not"
+    let path: [CChar]
+    switch place {
+    case .path(let bytes): path = bytes.map { CChar(bitPattern: $0) } + [0]
+    case .unknown: return nil
+    case .hidden: throw JailError("\(what) accessible: a new tmpfs hides it")
     }
-    let file = Glibc.open(cPath, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    guard access(path, X_OK) == 0 else {
+      throw JailError("\(what) accessible: \(String(cString: strerror(errno)))")
+    }
+    let file = Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard file >= 0 else {
-      throw JailError("Target program '\(word)' is not readable: \(String(cString: strerror(errno)))")
+      throw JailError("\(what) readable: \(String(cString: strerror(errno)))")
     }
     let descriptor = Descriptor(owning: file)
     guard let linkage = Self.linkage({ Self.bytes(of: descriptor, at: $0, count: $1) }) else {
-      throw JailError("Target program '\(word)' is not a valid ELF file")
+      throw JailError("\(what) a valid ELF file")
     }
     return linkage
   }

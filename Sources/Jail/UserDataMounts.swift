@@ -39,7 +39,8 @@ struct UserDataMounts: Equatable {
   ///
   /// - Parameter keeping: the ids of mounts that are exempt, with all below them.
   func mounts(in table: [MountInfo], keeping: Set<UInt64>) -> [MountInfo] {
-    let parents = Dictionary(table.map { ($0.id, $0.parent) }, uniquingKeysWith: { first, _ in first })
+    var parents: [UInt64: UInt64] = [:]
+    for mount in table { parents[mount.id] = mount.parent }
     return table.reversed().filter { mount in
       matches(mount) && !Self.isBelow(mount.id, keeping, parents)
     }

@@ -14,7 +14,7 @@ public func reap(_ process: pid_t = -1) throws(SystemError) -> Reaped {
   do {
     let ended = try check("waitpid", nil, waitpid(process, &status, WNOHANG))
     return ended == 0 ? .noneEnded : .ended(ended, ProcessEnd(waitStatus: status))
-  } catch where error.code == ECHILD {
+  } catch  where error.code == ECHILD {
     return .noChildren
   }
 }

@@ -20,7 +20,7 @@ extension Descriptor {
           opening: path, at: root.number, flags: flags,
           resolve: RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS, shown: shown)
         return
-      } catch where error.code == EAGAIN && attempts < 64 {
+      } catch  where error.code == EAGAIN && attempts < 64 {
         attempts += 1  // somebody renamed on the way, and the kernel could not tell whose side
       }
     }
