@@ -84,7 +84,8 @@ let package = Package(
       name: "CryptohomeTests",
       dependencies: ["Cryptohome", "DaemonStore", "Kernel", "TestSupport"], swiftSettings: strict),
     .testTarget(
-      name: "JailTests", dependencies: ["Jail", "Kernel", "TestSupport"], swiftSettings: strict),
+      name: "JailTests", dependencies: ["Accounts", "Jail", "Kernel", "TestSupport"],
+      swiftSettings: strict),
     .testTarget(
       name: "CommandLineTests", dependencies: ["CLinux", "Kernel", "TestSupport"],
       swiftSettings: strict),

@@ -15,18 +15,18 @@ public struct Command: Equatable, Sendable {
 }
 
 /// Who has which number: NSS, or what a test says.
-struct AccountLookup {
-  var user: (String) throws(SystemError) -> Account? = {
+struct AccountLookup: Sendable {
+  var user: @Sendable (String) throws(SystemError) -> Account? = {
     (name) throws(SystemError) in try Account.named(name)
   }
-  var group: (String) throws(SystemError) -> gid_t? = {
+  var group: @Sendable (String) throws(SystemError) -> gid_t? = {
     (name) throws(SystemError) in try Group.named(name)
   }
-  var groups: (String, gid_t) throws(SystemError) -> [gid_t] = {
+  var groups: @Sendable (String, gid_t) throws(SystemError) -> [gid_t] = {
     (name, group) throws(SystemError) in try Account.groups(of: name, with: group)
   }
-  var lastCapability: () -> UInt8 = { CapabilitySet.lastKnown() }
-  var callerGroup: () -> gid_t = { getegid() }
+  var lastCapability: @Sendable () -> UInt8 = { CapabilitySet.lastKnown() }
+  var callerGroup: @Sendable () -> gid_t = { getegid() }
 }
 
 /// Reads the command line from left to right, so that its first mistake is the one reported, and

@@ -1,0 +1,84 @@
+import Kernel
+import Testing
+
+@testable import Jail
+
+@Suite struct MountViewTests {
+  private func view(_ lines: String) throws -> MountView {
+    MountView(try #require(MountInfo.table(Array(lines.utf8))))
+  }
+
+  private func lines(_ view: MountView) -> [String] {
+    view.mounts.map { mount in
+      let path = { (bytes: [UInt8]) in String(decoding: bytes, as: UTF8.self) }
+      return "\(path(mount.target)) \(path(mount.root)) \(mount.options)"
+        + mount.propagation.map { " \($0)" }.joined()
+    }
+  }
+
+  private static let host = """
+    1 0 8:1 / / rw,relatime shared - ext4 disk rw
+    2 1 0:2 / /run rw,nosuid,relatime shared - tmpfs run rw
+    3 2 0:2 /daemon-store/D /run/daemon-store/D ro,relatime shared - tmpfs run rw
+    4 2 0:2 /daemon-store-cache/D /run/daemon-store-cache/D ro,relatime shared - tmpfs run rw
+
+    """
+
+  @Test func storesStaySlavesWhileTheRestIsPrivate() throws {
+    var view = try view(Self.host)
+    view.gatherStores(["D"], rest: .private)
+    #expect(lines(view) == ["/ / rw,relatime", "/run / rw,nosuid,relatime"])
+    view.placeStores(root: [])
+    let tree = "/ ro,nosuid,nodev,noexec,relatime,nosymfollow"
+    #expect(
+      lines(view).dropFirst(2) == [
+        "/run/daemon-store \(tree)", "/run/daemon-store-cache \(tree)",
+        "/run/daemon-store/D /daemon-store/D ro,relatime slave",
+        "/run/daemon-store-cache/D /daemon-store-cache/D ro,relatime slave",
+      ])
+  }
+
+  @Test func aBindShowsThePartOfItsSourcesFileSystem() throws {
+    var view = try view(Self.host)
+    view.setPropagation(.private)
+    view.bind(
+      Array("/run/dbus".utf8), on: Array("/x".utf8), recursive: false, set: .readOnly, clear: [],
+      propagation: nil)
+    view.bind(
+      Array("/run".utf8), on: Array("/y".utf8), recursive: true, set: .noExecution, clear: [],
+      propagation: .slave)
+    #expect(
+      lines(view).dropFirst(4) == [
+        "/x /dbus ro,nosuid,relatime", "/y / rw,nosuid,noexec,relatime",
+        "/y/daemon-store/D /daemon-store/D ro,noexec,relatime",
+        "/y/daemon-store-cache/D /daemon-store-cache/D ro,noexec,relatime",
+      ])
+  }
+
+  @Test func aNewRootHidesTheRest() throws {
+    var view = try view(Self.host)
+    let root = Array("/mnt".utf8)
+    view.bind(
+      Array("/".utf8), on: root, recursive: false, set: .readOnly, clear: [], propagation: .private)
+    view.add(root + Array("/run".utf8), type: "tmpfs", source: "x", options: "rw,relatime")
+    view.setRoot(root)
+    #expect(lines(view) == ["/ / ro,relatime", "/run / rw,relatime"])
+  }
+
+  private static let options: [(String, MountAttributes, MountAttributes, String)] = [
+    ("rw,relatime", .data, [], "rw,nosuid,nodev,noexec,relatime,nosymfollow"),
+    ("ro,nosuid,noatime", [], [.readOnly, .noSetID], "rw,noatime"),
+    ("rw,relatime", .noAccessTime, .accessTime, "rw,noatime"),
+  ]
+
+  @Test(arguments: options)
+  func optionsInTheKernelsOrder(
+    _ old: String, _ set: MountAttributes, _ clear: MountAttributes, _ new: String
+  ) {
+    #expect(MountView.options(old, set: set, clear: clear) == new)
+  }
+
+  @Test func aNameCannotForgeASecondLine() {
+    #expect(oneLine("a\nminijail0: b\u{1b}[2J\u{7f}") == #"a\x0aminijail0: b\x1b[2J\x7f"#)
+  }
+}

@@ -1,0 +1,133 @@
+import Kernel
+import Testing
+
+@testable import Jail
+
+@Suite struct PlanTests {
+  private func steps(_ words: [String]) throws -> [String] {
+    JailPlan(try CommandLineParserTests.parse(words).configuration).steps.map(\.description)
+  }
+
+  @Test func aStoreDaemonWithTheUsersDataTakenOut() throws {
+    #expect(
+      try steps(["-u", "biod", "-g", "biod", "--daemon-store", "biod", "-l", "--", "/usr/bin/biod"])
+        == [
+          "if a standard descriptor is a terminal, start a new session",
+          "enter a new mnt namespace",
+          "make all mounts slaves, set aside the daemon stores biod, and make the rest private",
+          "enter a new ipc namespace",
+          "find the mounts of users' data",
+          "take mounts of users' data out of the jail",
+          "show the daemon stores below /run/daemon-store and /run/daemon-store-cache",
+          "take mounts of users' data out of the jail",
+          "set the supplementary groups: none",
+          "become group 283 (biod)",
+          "become user 282 (biod)",
+          "set no_new_privs",
+          "execute the program",
+        ])
+  }
+
+  @Test func theStoreCommandLineOfServiceFiles() throws {
+    #expect(
+      try steps([
+        "-v", "-Kslave", "--profile=minimalistic-mountns",
+        "-k", "tmpfs,/run,tmpfs,MS_NOSUID|MS_NODEV|MS_NOEXEC,mode=755,size=10M",
+        "-k", "/run/daemon-store/biod,/run/daemon-store/biod,none,MS_BIND|MS_REC",
+        "-u", "biod", "-g", "biod", "/usr/bin/biod",
+      ]) == [
+        "if a standard descriptor is a terminal, start a new session",
+        "enter a new mnt namespace",
+        "make all mounts slave",
+        "build a minimal /dev",
+        "bind / on /, read-only",
+        "bind /dev/log on /dev/log, read-only",
+        "mount tmpfs on /run, type tmpfs, MS_NOSUID|MS_NODEV|MS_NOEXEC, mode=755,size=10M",
+        "bind /run/daemon-store/biod on /run/daemon-store/biod, MS_BIND|MS_REC",
+        "bind /var/empty on itself unless it is the root of a mount",
+        "show the minimal /dev on /var/empty/dev",
+        "make /var/empty the root, and detach the old one",
+        "mount a tmpfs of 67108864 bytes on /tmp",
+        "replace /proc by a new one, read-only",
+        "set the supplementary groups: none",
+        "become group 283 (biod)",
+        "become user 282 (biod)",
+        "set no_new_privs",
+        "execute the program",
+      ])
+  }
+
+  @Test func capabilitiesAreInForceBeforeTheProgram() throws {
+    #expect(
+      try steps(["-u", "biod", "-g", "biod", "-p", "-c", "cap_chown,cap_fowner+eip", "/p"]).suffix(
+        7)
+        == [
+          "become group 283 (biod)",
+          "become user 282 (biod)",
+          "limit the permitted, effective, inheritable and bounding capabilities to "
+            + "cap_chown,cap_fowner",
+          "raise the ambient capabilities cap_chown,cap_fowner",
+          "set no_new_privs",
+          "fork: this process stays as init, its child goes on",
+          "execute the program",
+        ])
+  }
+
+  @Test func aPivotLeavesUserDataBehindUnlessACopyBringsItAlong() throws {
+    let plain = try steps(["-P", "/r", "--daemon-store", "D", "-b", "/", "/p"])
+    let copying = try steps([
+      "-P", "/r", "--daemon-store", "D", "-k", "/,/,none,MS_BIND|MS_REC", "/p",
+    ])
+    let text = "take mounts of users' data out of the jail"
+    #expect(plain.count { $0 == text } == 1)
+    #expect(copying.count { $0 == text } == 2)
+  }
+
+  @Test(
+    arguments: [
+      (["-v", "-b", "/a,/bi", "/bin/x"], .path("/bin/x")),
+      (["-v", "-b", "/a,/bin", "/bin/x"], .path("/a/x")),
+      (["-v", "-b", "/a/x,/bin/x", "/bin/x"], .path("/a/x")),
+      (["-k", "none,/usr,tmpfs", "/usr/bin/x"], .hidden),
+      (["-k", "/dev/sda1,/usr,ext4", "/usr/bin/x"], .unknown),
+      (["-P", "/r", "/bin/x"], .path("/r//bin/x")),
+      (["-P", "/r", "-b", "/", "-k", "none,/run,tmpfs", "/bin/x"], .path("//bin/x")),
+      (["-P", "/r", "bin/x"], .path("/r//bin/x")),
+      (["bin/x"], .path("bin/x")),
+      (["-k", "none,/,none,MS_REMOUNT|MS_BIND|MS_RDONLY", "/bin/x"], .path("/bin/x")),
+    ] as [([String], Place)])
+  func theProgramIsFoundThroughTheMounts(_ words: [String], _ place: Place) throws {
+    let found = ProgramFile(try CommandLineParserTests.parse(words).configuration).place
+    switch place {
+    case .path(let path): #expect(found == .path(Array(path.utf8)))
+    case .unknown: #expect(found == .unknown)
+    case .hidden: #expect(found == .hidden)
+    }
+  }
+
+  enum Place: Sendable { case path(String), unknown, hidden }
+
+  /// The head of an ELF file with one program header of `type`.
+  private func elf(_ type: UInt8, size: UInt8 = 56) -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: 256)
+    bytes.replaceSubrange(0..<6, with: [0x7f, 0x45, 0x4c, 0x46, 2, 1])
+    bytes[32] = 64
+    bytes[54] = size
+    bytes[56] = 1
+    bytes[64] = type
+    return bytes
+  }
+
+  private func linkage(_ bytes: [UInt8]) -> JailConfiguration.Linkage? {
+    ProgramFile.linkage { offset, count in Array(bytes.dropFirst(Int(offset)).prefix(count)) }
+  }
+
+  @Test func linkage() {
+    #expect(linkage(elf(3)) == .dynamic)
+    #expect(linkage(elf(1)) == .static)
+    #expect(linkage(Array("#!/bin/sh\n".utf8)) == .dynamic)
+    #expect(linkage(elf(3, size: 32)) == nil)
+    #expect(linkage(Array(elf(3).prefix(128))) == .dynamic)
+    #expect(linkage(Array(elf(1).prefix(64))) == .dynamic)
+  }
+}
