@@ -23,7 +23,9 @@ struct Launcher {
     let release = try step("make a pipe") { () throws(SystemError) in try Pipe() }
     let report = try step("make a pipe") { () throws(SystemError) in try Pipe() }
     let kinds = configuration.namespaces.intersection(.process)
-    let process = try step("start the jail") { () throws(SystemError) in try fork(into: kinds) }
+    let what =
+      kinds.isEmpty ? "start the jail" : "start the jail in a new pid namespace (CAP_SYS_ADMIN)"
+    let process = try step(what) { () throws(SystemError) in try fork(into: kinds) }
     guard let process else {
       let jailed = JailProcess(
         plan: plan, log: log, mask: mask, childSignal: child,

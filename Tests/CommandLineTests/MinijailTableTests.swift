@@ -140,7 +140,7 @@ struct MinijailTableTests {
   /// In its own tree: a tmpfs on /mnt with a few things to mount and to be led astray by.
   private static func run(_ words: [String]) throws -> (status: Int32, output: String) {
     let script = """
-      mount -t tmpfs none /mnt && cd /mnt && mkdir src a s empty root &&
+      mount -t tmpfs none /var && mount -t tmpfs none /mnt && cd /mnt && mkdir src a s empty root &&
       ln -s /nowhere-outside root/out && ln -s loop root/loop && exec "$0" "$@"
       """
     let arguments =
