@@ -14,6 +14,8 @@ final class JailBuilder {
   var stores: StoreMounts?
   var devices: DeviceDirectory?
   private var userData: UserDataMounts?
+  /// The mount table, until the next step: reading it is what costs most on a host with many.
+  private var knownTable: [MountInfo]?
   private var processes: Held?
   private var workingDirectory: Held?
 
@@ -103,11 +105,16 @@ final class JailBuilder {
   // MARK: Mounts
 
   private func carryOutMount(_ mountStep: JailStep) throws(JailError) {
+    let known = knownTable
+    knownTable = nil
     switch mountStep {
     case .gatherStores(let names, let rest):
       stores = try StoreMounts(gathering: names, rest: rest, builder: self)
-    case .findUserData: userData = UserDataMounts(try mountTable())
-    case .removeUserData: try removeUserData()
+    case .findUserData:
+      let table = try mountTable()
+      userData = UserDataMounts(table)
+      knownTable = table
+    case .removeUserData: try removeUserData(known)
     case .buildDevices: devices = try DeviceDirectory()
     case .mount(let mount): try perform(mount)
     case .makeMountPoint(let path): try makeMountPoint(path)
@@ -150,11 +157,14 @@ final class JailBuilder {
   }
 
   /// Detaching one takes those below it along, so the table is read again until none is left.
-  private func removeUserData() throws(JailError) {
+  private func removeUserData(_ known: [MountInfo]?) throws(JailError) {
     guard let userData else { return }
     var left = Int.max
+    var known = known
     while true {
-      let mounts = userData.mounts(in: try mountTable(), keeping: stores?.identifiers ?? [])
+      let table = if let known { known } else { try mountTable() }
+      known = nil
+      let mounts = userData.mounts(in: table, keeping: stores?.identifiers ?? [])
       guard let first = mounts.first else { return }
       guard mounts.count < left else {
         throw JailError(

@@ -107,8 +107,10 @@ private struct Planner {
     if configuration.minimalDevices {
       steps.append(.placeDevices(root: configuration.root.path))
     }
-    // What a -b or -k brought in again.
-    if configuration.removesUserData, !pivots { steps.append(.removeUserData) }
+    // What a -b or -k brought in again. Nothing else could: the tree is private by now.
+    if configuration.removesUserData, !pivots, !configuration.mounts.isEmpty {
+      steps.append(.removeUserData)
+    }
     switch configuration.root {
     case .none: break
     case .changeRoot(let path): steps.append(.changeRoot(path))

@@ -19,7 +19,6 @@ import Testing
           "find the mounts of users' data",
           "take mounts of users' data out of the jail",
           "show the daemon stores below /run/daemon-store and /run/daemon-store-cache",
-          "take mounts of users' data out of the jail",
           "set the supplementary groups: none",
           "become group 283 (biod)",
           "become user 282 (biod)",
