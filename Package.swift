@@ -55,7 +55,7 @@ let package = Package(
       linkerSettings: [.linkedLibrary(":libcap.a")]),
 
     // Programs: parse arguments, call, print.
-    .target(name: "Program", dependencies: ["CLinux", argumentParser], swiftSettings: strict),
+    .target(name: "Program", dependencies: ["Kernel", argumentParser], swiftSettings: strict),
     .executableTarget(
       name: "daemon-store",
       dependencies: ["Cryptohome", "DaemonStore", "Kernel", "Program", argumentParser],

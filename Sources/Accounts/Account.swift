@@ -45,7 +45,8 @@ extension Account {
   /// The name of the user, or its number where it has none: for messages.
   public static func name(of user: uid_t) -> String {
     let found = try? lookUp(
-      "getpwuid", "\(user)", grows: { (entry: UnsafeMutablePointer<passwd>, space, size, result) in
+      "getpwuid", "\(user)",
+      grows: { (entry: UnsafeMutablePointer<passwd>, space, size, result) in
         getpwuid_r(user, entry, space, size, result)
       }
     ) { String(cString: $0.pw_name) }

@@ -59,7 +59,8 @@ public enum Logout {
 
     let after = try subtree.views()
     report.detachedCopies = NamespaceView.detached(from: before, to: after)
-    report.holders = NamespaceView.holders(in: after, held: report.removals) + (try subtree.holders())
+    report.holders =
+      NamespaceView.holders(in: after, held: report.removals) + (try subtree.holders())
     return report
   }
 

@@ -81,7 +81,7 @@ public struct Salt: Equatable, Sendable {
       try check("fsync", directory.path(of: temporary), fsync(file.number))
       try file.close()
       try directory.renameNew(temporary, to: "system_salt")
-    } catch where error.code == EEXIST {
+    } catch  where error.code == EEXIST {
       // Somebody was faster: theirs counts.
       try directory.removeFile(temporary)
       return try read(layout)

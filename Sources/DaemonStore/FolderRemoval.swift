@@ -44,7 +44,7 @@ extension Directory {
         do {
           try unmount(name)
           outcome = .removed
-        } catch where lazily && error.code == EBUSY {
+        } catch  where lazily && error.code == EBUSY {
           try unmount(name, lazily: true)
           outcome = .detached
         }

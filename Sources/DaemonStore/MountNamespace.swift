@@ -61,7 +61,7 @@ public struct MountNamespace: Sendable {
     let text: [UInt8]
     do {
       text = try mountinfoText()
-    } catch where [ENOENT, ESRCH, EINVAL].contains(error.code) {
+    } catch  where [ENOENT, ESRCH, EINVAL].contains(error.code) {
       return nil  // EINVAL: a thread that is exiting has no namespace any more
     } catch {
       throw MountTableError.unreadable(error)

@@ -6,15 +6,15 @@ import MountTable
 /// A process, named for people.
 public struct ProcessName: Hashable, Sendable, CustomStringConvertible {
   public let pid: pid_t
-  /// As in `/proc/PID/comm`, with what would garble a terminal replaced.
+  /// As in `/proc/PID/comm`, fit to be shown.
   public let program: String
   public var description: String { "\(program) (pid \(pid))" }
 
   init(_ pid: pid_t) {
     self.pid = pid
     let comm = (try? kernelFile("/proc/\(pid)/comm")) ?? Array("?".utf8)
-    program = String(decoding: comm.dropLast(comm.last == UInt8(ascii: "\n") ? 1 : 0), as: UTF8.self)
-      .unicodeScalars.map { $0.properties.generalCategory == .control ? "?" : "\($0)" }.joined()
+    let name = comm.last == UInt8(ascii: "\n") ? comm.dropLast() : comm[...]
+    program = oneLine(String(decoding: name, as: UTF8.self))
   }
 }
 

@@ -39,7 +39,8 @@ extension UserSubtree {
         continue
       }
       let path = String(decoding: text.dropLast(), as: UTF8.self)
-      guard contains(String(path.drop { $0 == "/" }), in: root) || names(user, in: path) else { continue }
+      let relative = String(path.drop { $0 == "/" })
+      guard contains(relative, in: root) || names(user, in: path) else { continue }
       holders.append(Holder(keeper: nil, hold: .loopDevice("/dev/\(name)")))
     }
     return holders

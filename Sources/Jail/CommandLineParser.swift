@@ -5,7 +5,7 @@ import Kernel
 /// What the command line asks for.
 public struct Command: Equatable, Sendable {
   public enum Action: Equatable, Sendable {
-    case run, explain, help, systemCalls
+    case run, explain, help, systemCalls, version
   }
 
   public var action = Action.run
@@ -58,7 +58,7 @@ struct CommandLineParser {
     var scanner = OptionScanner(arguments, program: program)
     while let option = try scanner.next() {
       try take(option)
-      if command.action == .help || command.action == .systemCalls { return command }
+      if [.help, .systemCalls, .version].contains(command.action) { return command }
     }
     try finish()
     guard let word = scanner.rest.first else {
@@ -110,6 +110,7 @@ struct CommandLineParser {
       command.configuration.logging = logging
     case .help: command.action = .help
     case .systemCalls: command.action = .systemCalls
+    case .version: command.action = .version
     case .explain: command.action = .explain
     }
   }

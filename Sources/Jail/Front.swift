@@ -17,6 +17,9 @@ public func runMinijail(_ words: [RawArgument]) -> CInt {
     case .systemCalls:
       writeAll(Array(Help.systemCalls(program: program).utf8), to: STDOUT_FILENO)
       return 0
+    case .version:
+      writeAll(Array("\(version)\n".utf8), to: STDOUT_FILENO)
+      return 0
     case .run, .explain: break
     }
     if command.action == .run { log = Log(command.configuration.logging) }

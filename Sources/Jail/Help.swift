@@ -65,6 +65,7 @@ enum Help {
     Information:
       -h, --help             This text.
       -H                     The system calls by name and number.
+      --version              The version of this program.
       --explain              Check everything, print what would be done and the mounts that
                              the program would see, and start nothing.
 

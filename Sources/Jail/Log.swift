@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import Kernel
 
 /// Where words go: errors and warnings always to standard error, one line each, and to syslog as
 /// well where that is the target; what is only informative to the target alone.
@@ -42,22 +43,6 @@ struct Log {
   }
 
   private func tagged(_ text: String) -> String { "libminijail[\(getpid())]: \(oneLine(text))" }
-}
-
-/// The text with control characters shown as `\x0a`: a name on the command line cannot forge a
-/// second line, or talk to the terminal.
-func oneLine(_ text: String) -> String {
-  guard text.utf8.contains(where: { $0 < 0x20 || $0 == 0x7f }) else { return text }
-  var result = ""
-  for scalar in text.unicodeScalars {
-    if scalar.value < 0x20 || scalar.value == 0x7f {
-      let digits = String(scalar.value, radix: 16)
-      result += "\\x" + (digits.count == 1 ? "0" : "") + digits
-    } else {
-      result.unicodeScalars.append(scalar)
-    }
-  }
-  return result
 }
 
 /// One line, in one write(2), so that lines of several processes do not mix.

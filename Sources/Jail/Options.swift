@@ -6,7 +6,7 @@ enum OptionName: Hashable {
   case ipc, cgroup, network, hostName, processNamespace, programIsInit
   case noNewPrivileges, capabilities, ambient
   case pidFile, background, noForwarding, linkage, keyring, noNewSessions, logging
-  case help, systemCalls, explain
+  case help, systemCalls, version, explain
 }
 
 /// One row of the table that the grammar is driven by.
@@ -97,6 +97,7 @@ struct OptionRow {
     .init(nil, "gen-config", .required, nil),
     .init("h", "help", .none, .help),
     .init("H", nil, .none, .systemCalls),
+    .init(nil, "version", .none, .version),
     .init(nil, "explain", .none, .explain),
   ]
 }

@@ -63,7 +63,8 @@ public struct DetachedMount: ~Copyable {
       CInt(OPEN_TREE_CLONE) | O_CLOEXEC | LINUX_AT_EMPTY_PATH
       | (recursive ? LINUX_AT_RECURSIVE : 0)
     root = Directory(
-      Descriptor(owning: try check("open_tree", shown, open_tree(source.number, "", UInt32(flags)))),
+      Descriptor(
+        owning: try check("open_tree", shown, open_tree(source.number, "", UInt32(flags)))),
       path: shown)
   }
 

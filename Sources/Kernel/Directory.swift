@@ -59,7 +59,7 @@ public struct Directory: ~Copyable, Sendable {
   public func status(of name: String) throws(SystemError) -> FileStatus? {
     do {
       return try FileStatus(at: descriptor.number, name, flags: 0, shown: path(of: name))
-    } catch where error.code == ENOENT {
+    } catch  where error.code == ENOENT {
       return nil
     }
   }
@@ -77,7 +77,7 @@ public struct Directory: ~Copyable, Sendable {
     do {
       try check("mkdir", path(of: name), mkdirat(descriptor.number, name, mode))
       return true
-    } catch where error.code == EEXIST {
+    } catch  where error.code == EEXIST {
       return false
     }
   }
@@ -89,7 +89,7 @@ public struct Directory: ~Copyable, Sendable {
     do {
       try check("rmdir", path(of: name), unlinkat(descriptor.number, name, AT_REMOVEDIR))
       return true
-    } catch where error.code == ENOENT {
+    } catch  where error.code == ENOENT {
       return false
     }
   }

@@ -91,7 +91,7 @@ extension Directory {
         "rename", child.path(of: name.text),
         linux_rename_new(child.descriptor.number, name.bytes, descriptor.number, new))
       return true
-    } catch where error.code == EEXIST {
+    } catch  where error.code == EEXIST {
       return false
     }
   }

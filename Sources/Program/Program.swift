@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import Kernel
 
 /// How a program of this project ends.
 public enum ExitStatus: CInt, Sendable {
@@ -79,7 +80,7 @@ public enum Program {
   /// One line on standard error.
   public static func complain(_ line: String) {
     fflush(nil)  // what was printed before comes before
-    let bytes = Array((line + "\n").utf8)
+    let bytes = Array((oneLine(line) + "\n").utf8)
     _ = write(STDERR_FILENO, bytes, bytes.count)  // nobody is left to be told of a failure
   }
 

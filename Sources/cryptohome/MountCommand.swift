@@ -24,7 +24,8 @@ struct MountCommand: ParsableCommand {
         + "ephemeral (in memory, gone at unmount).", valueName: "kind"))
   var vault: VaultKind?
 
-  @Option(help: ArgumentHelp("Size of an ephemeral vault: bytes, or with K, M, G.", valueName: "size"))
+  @Option(
+    help: ArgumentHelp("Size of an ephemeral vault: bytes, or with K, M, G.", valueName: "size"))
   var size: SizeArgument?
 
   @Option(

@@ -16,7 +16,8 @@ struct StatusCommand: ParsableCommand {
 
   func run() throws {
     try Program.requireRoot()
-    let users = try user.map { [try UserStatus.of(cryptohome.user($0), .system)] }
+    let users =
+      try user.map { [try UserStatus.of(cryptohome.user($0), .system)] }
       ?? UserStatus.all(.system)
     if json {
       try printJSON(users.map { StatusOutput($0) })

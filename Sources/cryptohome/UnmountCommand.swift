@@ -23,7 +23,8 @@ struct UnmountCommand: ParsableCommand {
   var all = false
 
   @Option(
-    help: ArgumentHelp("Try again for so long (5s, 500ms, 2m) while it is in use.", valueName: "time"))
+    help: ArgumentHelp(
+      "Try again for so long (5s, 500ms, 2m) while it is in use.", valueName: "time"))
   var wait: DurationArgument?
 
   @Flag(help: "Detach what is in use: out of sight, but alive until its last user lets go.")

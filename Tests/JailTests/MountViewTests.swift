@@ -79,6 +79,6 @@ import Testing
   }
 
   @Test func aNameCannotForgeASecondLine() {
-    #expect(oneLine("a\nminijail0: b\u{1b}[2J\u{7f}") == #"a\x0aminijail0: b\x1b[2J\x7f"#)
+    #expect(oneLine("a\nb\u{1b}[2J\u{7f}\u{9b}") == #"a\u{0a}b\u{1b}[2J\u{7f}\u{9b}"#)
   }
 }
