@@ -1,0 +1,90 @@
+import CLinux
+import Glibc
+import Kernel
+
+/// The processes that a test has started. They end with it, whatever becomes of it: by
+/// ``stopAll()``, or by the signal that the kernel sends when the test's thread is gone.
+public final class Helpers {
+  private var running: Set<pid_t> = []
+
+  public init() {}
+  deinit { stopAll() }
+
+  /// Forks, runs `body` in the child, and leaves it waiting there for ever. Returns when `body` is
+  /// done. The child is in the namespaces of the calling thread, and is free to leave them.
+  public func fork(_ body: () throws -> Void) throws -> pid_t {
+    let ready = try Pipe()
+    guard let child = try Kernel.fork() else {
+      _ = linux_prctl(1, UInt(SIGKILL), 0, 0)  // PR_SET_PDEATHSIG
+      do {
+        try body()
+      } catch {
+        try? ready.writing.write(Array("\(error)".utf8), shown: "pipe")
+        _exit(1)
+      }
+      _ = ready.intoReading().release()  // closes the end that the test waits for
+      while true { pause() }
+    }
+    running.insert(child)
+    let pipe = ready.intoReading()
+    let text = try pipe.read(atMost: .max, shown: "pipe") ?? []
+    guard text.isEmpty else { throw Problem(String(decoding: text, as: UTF8.self)) }
+    return child
+  }
+
+  /// Forks, runs `body` in the mount namespace of another process, and waits for it.
+  public func inside(_ process: pid_t, _ body: () throws -> Void) throws {
+    let child = try fork {
+      let path = "/proc/\(process)/ns/mnt"
+      let namespace = try check("open", path, open(path, O_RDONLY | O_CLOEXEC))
+      try check("setns", path, linux_setns(namespace, CLONE_NEWNS))
+      close(namespace)
+      try body()
+    }
+    try stop(child)
+  }
+
+  /// Starts a program and waits until it has printed a line.
+  public func start(_ program: String, _ arguments: String...) throws -> pid_t {
+    let output = try Pipe()
+    let input = try Pipe()
+    let words = ["setpriv", "--pdeathsig", "KILL", "--", program] + arguments
+    let child = try spawn(
+      words[0], words.dropFirst().map { Array($0.utf8CString) }, environment: nil, stdin: input.reading.number,
+      stdout: output.writing.number, stderr: STDERR_FILENO)
+    running.insert(child)
+    let reading = output.intoReading()
+    var poller = pollfd(fd: reading.number, events: Int16(POLLIN), revents: 0)
+    guard poll(&poller, 1, 20_000) == 1 else { throw Problem("\(words) printed nothing") }
+    var buffer = [UInt8](repeating: 0, count: 4096)
+    guard read(reading.number, &buffer, buffer.count) > 0 else {
+      throw Problem("\(words) ended at once")
+    }
+    return child
+  }
+
+  /// Ends one with a signal, and waits for it.
+  public func stop(_ process: pid_t) throws {
+    guard running.remove(process) != nil else { throw Problem("\(process) is not of this test") }
+    kill(process, SIGKILL)
+    _ = try reap(process)
+  }
+
+  public func stopAll() {
+    for process in running {
+      kill(process, SIGKILL)
+      _ = try? reap(process)
+    }
+    running = []
+  }
+}
+
+/// The name of a process, as the kernel has it.
+public func programName(of process: pid_t) throws -> String {
+  try String(readFile("/proc/\(process)/comm").dropLast())
+}
+
+/// How a program names a process: `sleep (pid 12)`.
+public func shownName(of process: pid_t) throws -> String {
+  "\(try programName(of: process)) (pid \(process))"
+}

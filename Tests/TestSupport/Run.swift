@@ -1,0 +1,126 @@
+import CLinux
+import Glibc
+import Kernel
+import Testing
+
+/// How a program ended, and what it said.
+public struct Outcome: CustomStringConvertible, Sendable {
+  public let command: String
+  /// The exit status, or minus the signal.
+  public let status: CInt
+  public let output: String
+  public let errors: String
+
+  public var lines: [String] { output.split(separator: "\n").map(String.init) }
+
+  /// The lines on standard error, but for the warning that each `mount` and `unmount` away from
+  /// pid 1's namespace begins with.
+  public var complaints: [String] {
+    errors.split(separator: "\n").map(String.init)
+      .filter { !$0.contains("this is not the mount namespace of pid 1") }
+  }
+
+  public func complains(of words: String...) -> Bool {
+    complaints.contains { line in words.allSatisfy { line.contains($0) } }
+  }
+
+  public var description: String { "\(command): status \(status)\n\(output)\(errors)" }
+}
+
+/// Runs a program in the namespaces of the calling thread: posix_spawn(3) forks that thread. A
+/// program that does not end within a minute is killed.
+public func run(
+  _ program: String, _ arguments: [String], stdin: String = "", environment: [String]? = nil
+) throws -> Outcome {
+  try run(
+    program, raw: arguments.map { Array($0.utf8CString) }, stdin: stdin, environment: environment)
+}
+
+/// The same, for arguments that are no text. Each ends in a zero byte.
+public func run(
+  _ program: String, raw arguments: [[CChar]], stdin: String = "", environment: [String]? = nil
+) throws -> Outcome {
+  let input = try Pipe()
+  let output = try Pipe()
+  let errors = try Pipe()
+  let process = try spawn(
+    program, arguments, environment: environment, stdin: input.reading.number,
+    stdout: output.writing.number, stderr: errors.writing.number)
+  try input.writing.write(Array(stdin.utf8), shown: "pipe")  // at most what a pipe holds
+  _ = input.intoReading()
+  let texts = drain([output.intoReading().release(), errors.intoReading().release()], process)
+  let words = arguments.map { String(decoding: $0.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self) }
+  return Outcome(
+    command: ([program] + words).joined(separator: " "), status: try reap(process),
+    output: texts[0], errors: texts[1])
+}
+
+/// Reads both pipes to their ends, whichever comes first, so that neither blocks the program.
+private func drain(_ pipes: [CInt], _ process: pid_t) -> [String] {
+  var texts = [[UInt8]](repeating: [], count: pipes.count)
+  var open = pipes.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+  let deadline = ContinuousClock.now + .seconds(60)
+  var buffer = [UInt8](repeating: 0, count: 1 << 16)
+  while open.contains(where: { $0.fd >= 0 }) {
+    _ = poll(&open, nfds_t(open.count), 1_000)
+    if ContinuousClock.now > deadline {
+      Issue.record("process \(process) did not end within a minute")
+      kill(process, SIGKILL)
+      break
+    }
+    for index in open.indices where open[index].fd >= 0 && open[index].revents != 0 {
+      let count = read(open[index].fd, &buffer, buffer.count)
+      if count > 0 { texts[index] += buffer[..<count] } else { open[index].fd = -1 }
+    }
+  }
+  for pipe in pipes { close(pipe) }
+  return texts.map { String(decoding: $0, as: UTF8.self) }
+}
+
+/// Waits for a process; the exit status, or minus the signal.
+public func reap(_ process: pid_t) throws -> CInt {
+  var status: CInt = 0
+  try check("waitpid", nil, waitpid(process, &status, 0))
+  let signal = linux_wait_signaled(status)
+  return signal >= 0 ? -signal : linux_wait_exited(status)
+}
+
+/// Starts a program with these three descriptors and no other, and with no signal blocked.
+func spawn(
+  _ program: String, _ arguments: [[CChar]], environment: [String]?, stdin: CInt, stdout: CInt, stderr: CInt
+) throws -> pid_t {
+  var actions = posix_spawn_file_actions_t()
+  var attributes = posix_spawnattr_t()
+  posix_spawn_file_actions_init(&actions)
+  posix_spawnattr_init(&attributes)
+  defer {
+    posix_spawn_file_actions_destroy(&actions)
+    posix_spawnattr_destroy(&attributes)
+  }
+  for (from, to) in [(stdin, CInt(0)), (stdout, 1), (stderr, 2)] {
+    posix_spawn_file_actions_adddup2(&actions, from, to)
+  }
+  // Everything else that is open here stays here.
+  try check("close_range", nil, linux_close_range(3, .max, 4))  // CLOSE_RANGE_CLOEXEC
+  var none = sigset_t()
+  sigemptyset(&none)
+  posix_spawnattr_setsigmask(&attributes, &none)
+  posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
+
+  var argv = [strdup(program)] + arguments.map { strdup($0) } + [nil]
+  var envp = (environment ?? inheritedEnvironment).map { strdup($0) } + [nil]
+  defer {
+    for text in argv + envp { free(text) }
+  }
+  var process: pid_t = 0
+  let code = posix_spawnp(&process, program, &actions, &attributes, &argv, &envp)
+  guard code == 0 else {
+    throw SystemError(operation: "posix_spawn", path: program, code: code)
+  }
+  return process
+}
+
+/// The path and nothing of what the test runner set.
+private let inheritedEnvironment = [
+  "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8",
+]
