@@ -91,10 +91,10 @@ struct JailProcess {
       let signal = try SignalMask.next()
       // After the program, to all that it left behind.
       if signal != SIGCHLD { kill(end == nil ? program : -1, signal) }
-      var reaped = try reap()
+      var reaped = try reapEnded()
       while case .ended(let process, let status) = reaped {
         if process == program { end = status }
-        reaped = try reap()
+        reaped = try reapEnded()
       }
       if reaped == .noChildren { exit(as: end) }
     }

@@ -72,7 +72,7 @@ struct Launcher {
       while true {
         let signal = try SignalMask.next()
         if signal != SIGCHLD { kill(process, signal) }
-        if case .ended(_, let end) = try reap(process) { return end }
+        if case .ended(_, let end) = try reapEnded(process) { return end }
       }
     }
   }

@@ -65,6 +65,20 @@ private struct Planner {
 
   private var hasStores: Bool { !configuration.daemonStores.isEmpty }
 
+  /// For the stores of a new root that is a bind of another: its own `/run` is on a disk, and read
+  /// only.
+  private static let run = JailMount(
+    source: "daemon-store", target: "/run",
+    kind: .filesystem(type: "tmpfs", flags: .standard, data: "mode=0755,size=10M"))
+
+  /// Unless something is mounted in `/run` already, which a tmpfs would hide.
+  private var needsRun: Bool {
+    let mounts = configuration.mounts
+    return hasStores && configuration.root != .none
+      && mounts.contains { $0.target == "/" && $0.isBind && !$0.isRecursive }
+      && !mounts.contains { isPath(Array($0.target.utf8), atOrBelow: Array("/run".utf8)) }
+  }
+
   mutating func enter() {
     let namespaces = configuration.namespaces
     if configuration.newSessions { steps.append(.newSession) }
@@ -102,6 +116,7 @@ private struct Planner {
     }
     if configuration.minimalDevices { steps.append(.buildDevices) }
     steps += configuration.mounts.map(JailStep.mount)
+    if needsRun { steps.append(.mount(Self.run)) }
     if case .pivotRoot(let path) = configuration.root { steps.append(.makeMountPoint(path)) }
     if hasStores { steps.append(.placeStores(root: configuration.root.path)) }
     if configuration.minimalDevices {

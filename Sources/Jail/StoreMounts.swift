@@ -119,7 +119,9 @@ final class StoreMounts {
       try builder.returnToWorkingDirectory()
       for (mount, directory) in [(cacheTree, Self.cacheDirectory), (tree, Self.directory)] {
         let root = try builder.openRoot()
-        let place = try Self.place(directory, in: root.descriptor, rootPath: newRoot ?? "/")
+        let place = try Destination(
+          directory, in: root.descriptor, rootPath: newRoot ?? "/",
+          making: .init(isDirectory: true, owner: 0, group: 0))
         try moveMount(mount.descriptor, on: place.descriptor, shown: directory)
       }
       for name in [Self.rest, Self.cache] {
@@ -129,44 +131,5 @@ final class StoreMounts {
         try setMountAttributes(mount.descriptor, .readOnly, shown: Self.directory)
       }
     }
-  }
-
-  /// The mount point, made when it is missing. Where the new root is read-only and its `/run` is
-  /// empty, as a bind of the host's root has it, that becomes a tmpfs first.
-  private static func place(
-    _ directory: String, in root: borrowing Descriptor, rootPath: String
-  ) throws(SystemError) -> Held {
-    let missing = Destination.Missing(isDirectory: true, owner: 0, group: 0)
-    do throws(SystemError) {
-      let place = try Destination(directory, in: root, rootPath: rootPath, making: missing)
-      return Held(place.intoDescriptor())
-    } catch {
-      guard error.code == EROFS else { throw error }
-      guard try mountRun(in: root, rootPath: rootPath) else {
-        // As if the user had forgotten it: nothing of theirs is hidden unasked.
-        throw SystemError(
-          operation: "mkdir", path: "\(error.path ?? "") (add -k tmpfs,/run,tmpfs)", code: EROFS)
-      }
-    }
-    let place = try Destination(directory, in: root, rootPath: rootPath)
-    return Held(place.intoDescriptor())
-  }
-
-  /// False when there is something in `/run` that the new file system would hide.
-  private static func mountRun(
-    in root: borrowing Descriptor, rootPath: String
-  ) throws(SystemError) -> Bool {
-    let place = try Destination("/run", in: root, rootPath: rootPath)
-    let run = Directory(owning: place.intoDescriptor(), path: "\(rootPath)/run")
-    guard try run.names().isEmpty else { return false }
-    let fresh = try DetachedMount(
-      newFilesystem: "tmpfs", source: "daemon-store",
-      options: [("mode", "755"), ("size", "64k")], attributes: [.home, .noExecution])
-    for name in ["daemon-store", "daemon-store-cache"] {
-      try fresh.root.makeDirectory(name, mode: 0o755)
-    }
-    try fresh.set(.readOnly)
-    try moveMount(fresh.root.descriptor, on: run.descriptor, shown: run.path)
-    return true
   }
 }

@@ -9,7 +9,7 @@ public enum Reaped: Equatable, Sendable {
 }
 
 /// Takes the status of `process`, or of any child when it is -1, if one has ended.
-public func reap(_ process: pid_t = -1) throws(SystemError) -> Reaped {
+public func reapEnded(_ process: pid_t = -1) throws(SystemError) -> Reaped {
   var status: CInt = 0
   do {
     let ended = try check("waitpid", nil, waitpid(process, &status, WNOHANG))

@@ -62,7 +62,7 @@ private func prepare(programs: String, libraries: [UInt8]?) throws {
   let tree = try check(
     "open_tree", programs, open_tree(AT_FDCWD, programs, UInt32(OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)))
   for (place, type) in [
-    ("/mnt", "mnt"), ("/run", "run"), ("/home", "home"), ("/var/lib", "lib"), ("/etc", "etc"),
+    ("/mnt", "mnt"), ("/run", "run"), ("/home", "home"), ("/var", "var"), ("/etc", "etc"),
   ] {
     try mountFilesystem(type, place, "tmpfs", 0, "mode=0755")
   }
@@ -81,6 +81,7 @@ private func prepare(programs: String, libraries: [UInt8]?) throws {
       + Host.accounts.map { "\($0.key):x:\($0.value):\($0.value)::/home/user:/bin/sh\n" }.joined())
   try writeFile("/etc/group", "root:x:0:\nnogroup:x:65534:\n")
   try makeDirectory("/etc/daemon-store")
+  try makeDirectory("/var/lib")
   try writeFile("/var/lib/system_salt", Host.salt)
 }
 

@@ -46,6 +46,10 @@ public final class Helpers {
 
   /// Starts a program and waits until it has printed a line.
   public func start(_ program: String, _ arguments: String...) throws -> pid_t {
+    try start(program, arguments)
+  }
+
+  public func start(_ program: String, _ arguments: [String]) throws -> pid_t {
     let output = try Pipe()
     let input = try Pipe()
     let words = ["setpriv", "--pdeathsig", "KILL", "--", program] + arguments
