@@ -141,7 +141,7 @@ public enum Login {
   /// Takes a vault away that was made for a login that failed. Nobody has seen it yet.
   private static func discard(_ vault: any Vault, _ user: ObfuscatedUsername, _ layout: Layout) {
     // The error of the login is the one that counts, so what fails here is not reported.
-    _ = try? vault.close(lazily: false)
+    _ = try? vault.close()
     if let shadow = try? UserDirectory.shadow(layout) ?? nil {
       try? shadow.removeEmptyTree(user.description)
     }

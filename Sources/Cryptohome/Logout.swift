@@ -51,16 +51,20 @@ public enum Logout {
         ours.contains($0.mountID)
       }
     }
-    if !report.removals.contains(where: \.isHeld),
-      let removal = try vault.close(lazily: lazily)
-    {
-      report.removals.append(removal)
-    }
-
-    let after = try subtree.views()
-    report.detachedCopies = NamespaceView.detached(from: before, to: after)
+    let held = Set(report.removals.filter(\.isHeld).map(\.path))
+    if held.isEmpty { try vault.forget() }
+    let present = held.union([vault.mountPoint].compactMap { $0 })
+    var after = try subtree.views()
     report.holders =
-      NamespaceView.holders(in: after, held: report.removals) + (try subtree.holders())
+      NamespaceView.holders(in: after, besides: present) + (try subtree.holders())
+    // A vault that somebody uses stays mounted: so the next logout finds it, and them.
+    if held.isEmpty, report.holders.isEmpty, let removal = try vault.close() {
+      report.removals.append(removal)
+      after = try subtree.views()
+      report.holders = NamespaceView.holders(
+        in: after, besides: removal.isHeld ? [removal.path] : [])
+    }
+    report.detachedCopies = NamespaceView.detached(from: before, to: after)
     return report
   }
 

@@ -15,9 +15,14 @@ public enum VaultKind: String, CaseIterable, Sendable {
 protocol Vault {
   /// Opens it, made if it is not there; true when it was made just now.
   func open() throws -> OpenVault
-  /// Takes away what ``open()`` put in place, when nothing below it is mounted any more: nil when
-  /// there is nothing to take away.
-  func close(lazily: Bool) throws -> Removal?
+  /// Destroys what is in it, if it is not to be kept: when nothing of it is mounted elsewhere any
+  /// more, so that whoever kept a copy of a mount keeps nothing.
+  func forget() throws
+  /// Where it is mounted, if it is.
+  var mountPoint: String? { get }
+  /// Takes away what ``open()`` put in place, when nobody uses it any more: nil when there is
+  /// nothing to take away.
+  func close() throws -> Removal?
 }
 
 /// An open vault.
@@ -79,7 +84,9 @@ private struct PlainVault: Vault {
     return OpenVault(directory: mount.opened(), repairs: repairs, isNew: isNew)
   }
 
-  func close(lazily: Bool) throws -> Removal? { nil }
+  func forget() {}
+  var mountPoint: String? { nil }
+  func close() throws -> Removal? { nil }
 }
 
 /// A tmpfs on `/home/.shadow/H` itself, with `mount` in it: on the disk nothing remains of it but
@@ -118,21 +125,16 @@ struct EphemeralVault: Vault {
     return OpenVault(directory: mount, repairs: repairs, isNew: isNew)
   }
 
-  /// Empties it first: whoever kept a copy of the mount keeps nothing.
-  func close(lazily: Bool) throws -> Removal? {
-    guard let shadow = try UserDirectory.shadow(layout),
-      let status = try shadow.status(of: user.description)
-    else { return nil }
-    var removal: Removal?
-    if status.isMountRoot {
-      do {
-        try shadow.directory(user.description).removeContents()
-      } catch {
-        return Removal(path: shadow.path(of: user.description), outcome: .held("\(error)"))
-      }
-      removal = shadow.clear(user.description, lazily: lazily)
-      if let removal, removal.isHeld { return removal }
-    }
+  func forget() throws {
+    try Directory(opening: "\(layout.shadow)/\(user)/mount").removeContents()
+  }
+
+  var mountPoint: String? { "\(layout.shadow)/\(user)" }
+
+  func close() throws -> Removal? {
+    guard let shadow = try UserDirectory.shadow(layout) else { return nil }
+    let removal = shadow.clear(user.description, lazily: false)
+    if let removal, removal.isHeld { return removal }
     try shadow.removeDirectory(user.description)
     return removal
   }

@@ -10,6 +10,18 @@ public struct NamespaceView: Sendable {
     /// Other mounts on top of it.
     let covering: [Mount]
 
+    /// The directory that it is mounted on, whatever path it has in this namespace: who removes
+    /// that directory detaches the mount.
+    var place: Place? {
+      parent.map { Place(device: $0.device, path: StoreGround(mount: $0).root(of: mount.target)) }
+    }
+
+    /// A directory of a file system.
+    struct Place: Hashable {
+      let device: UInt64
+      let path: String
+    }
+
     /// Whether an unmount of its counterpart takes it along: an unmount propagates through the
     /// mount around it, not through its own peers (mount_namespaces(7)).
     func follows(_ groups: Set<Int>) -> Bool { parent?.follows(groups) == true }
@@ -48,7 +60,9 @@ public struct NamespaceView: Sendable {
   public static func detached(
     from before: [NamespaceView], to after: [NamespaceView]
   ) -> [DetachedCopies] {
-    let groups = before.groupsAround { _ in true }
+    // The peer groups of the mounts that ours are mounted in.
+    let groups = Set(
+      before.filter(\.isOwn).flatMap(\.shown).compactMap { $0.parent?.peerGroup })
     let alive = Set(after.flatMap(\.shown).map(\.mount.id))
     return before.filter { !$0.isOwn }.compactMap { view in
       let gone = view.shown.filter { copy in
@@ -59,27 +73,27 @@ public struct NamespaceView: Sendable {
     }
   }
 
-  /// Who keeps a mount of the user's data, after an unmount of which `held` could not be removed:
-  /// other mounts here and what is mounted on the held ones, and the copies elsewhere that do not
-  /// merely follow the held ones.
-  public static func holders(in after: [NamespaceView], held: [Removal]) -> [Holder] {
-    let places = Set(held.map(\.path))
-    let groups = after.groupsAround { places.contains($0.target) }
-    return after.flatMap { view -> [Holder] in
+  /// Who keeps a mount of the user's data when only `present` of our own are there still: other
+  /// mounts here, what is mounted on ours, and copies elsewhere. Those at the same place as ours
+  /// are not counted: they go with them.
+  public static func holders(
+    in views: [NamespaceView], besides present: Set<String>
+  ) -> [Holder] {
+    let places = Set(
+      views.filter(\.isOwn).flatMap(\.shown).filter { present.contains($0.mount.target) }
+        .compactMap(\.place))
+    return views.flatMap { view -> [Holder] in
       let keeper = view.isOwn ? nil : view.keeper
       return view.shown.flatMap { copy -> [Holder] in
-        var holders = copy.covering.map {
+        let path = copy.mount.target
+        let isExpected =
+          view.isOwn ? present.contains(path) : copy.place.map(places.contains) == true
+        let covering = copy.covering.map {
           Holder(keeper: keeper, hold: .mount($0.target, $0.fileSystem))
         }
-        let path = copy.mount.target
-        if view.isOwn {
-          if !places.contains(path) {
-            holders.append(Holder(keeper: nil, hold: .mount(path, "the same data")))
-          }
-        } else if !copy.follows(groups) {
-          holders.append(Holder(keeper: keeper, hold: .mountNamespace(path)))
-        }
-        return holders
+        if isExpected { return covering }
+        let hold: Holder.Hold = view.isOwn ? .mount(path, "the same data") : .mountNamespace(path)
+        return covering + [Holder(keeper: keeper, hold: hold)]
       }
     }
   }
@@ -90,15 +104,6 @@ public struct DetachedCopies: Equatable, Sendable {
   public let keeper: MountNamespace.Keeper
   /// Where the copies were in it.
   public let paths: [String]
-}
-
-extension [NamespaceView] {
-  /// The peer groups of the mounts that ours are mounted in.
-  fileprivate func groupsAround(_ isIncluded: (Mount) -> Bool) -> Set<Int> {
-    Set(
-      filter(\.isOwn).flatMap(\.shown).filter { isIncluded($0.mount) }
-        .compactMap { $0.parent?.peerGroup })
-  }
 }
 
 extension Mount {

@@ -12,6 +12,9 @@ public final class UserSubtree {
   /// Open for reading: open_by_handle_at(2) takes no `O_PATH` descriptor. Not for a whole file
   /// system, which that would keep from being unmounted.
   private let directory: Descriptor?
+  /// Of a whole file system: keeps it alive, and so its device number its own, when the last mount
+  /// is gone; the kernel gives the number of a dead one to the next.
+  private let anchor: DetachedMount?
   /// Whether the file system holds nothing but this user's data.
   private let isWholeFileSystem: Bool
   private let device: UInt64
@@ -33,6 +36,13 @@ public final class UserSubtree {
     }
     let isWhole =
       mount.root == "/" && isPath(mount.target, atOrBelow: "\(layout.shadow)/\(user)")
+    if isWhole {
+      let clone = try DetachedMount(cloning: vault.descriptor, shown: vault.path)
+      try clone.set(propagation: .private)
+      anchor = consume clone
+    } else {
+      anchor = nil
+    }
     directory = isWhole ? nil : try vault.file(".", flags: O_RDONLY | O_DIRECTORY)
     isWholeFileSystem = isWhole
     self.user = user

@@ -55,7 +55,8 @@ struct MountCommand: ParsableCommand {
       let stores = Set(report.folders.map(\.store)).count
       print(
         report.changedNothing
-          ? "\(user) is mounted already" : "mounted \(user) in \(stores) stores as \(report.user)")
+          ? "\(user) is mounted already"
+          : "mounted \(user) in \(stores) \(stores == 1 ? "store" : "stores") as \(report.user)")
     }
     for problem in report.problems { Program.complain("cryptohome: mount: \(problem)") }
     if !report.problems.isEmpty { throw Ending(.partial) }

@@ -101,7 +101,8 @@ extension Host {
   /// Starts a daemon in its jail, and waits until it runs; the process that is the daemon.
   fileprivate func start(_ form: FlowTests.Import) throws -> pid_t {
     let launcher = try helpers.start(
-      "/mnt/programs/minijail0", ["-u", "901", "-g", "901", "-l", "--uts", "--logging=stderr"]
+      "/mnt/programs/minijail0",
+      ["-u", "901", "-g", "901", "-l", "--uts", "--logging=stderr"]
         + form.options + ["--", "/bin/sh", "-c", "echo ready; while :; do sleep 1; done"])
     let children = try readFile("/proc/\(launcher)/task/\(launcher)/children")
     guard let daemon = children.split(separator: " ").first.flatMap({ pid_t($0) }) else {

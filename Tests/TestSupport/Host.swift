@@ -49,7 +49,8 @@ public func inHost(_ machine: Machine, _ body: (Host) throws -> Void) {
 /// release build of this package, or the debug build.
 private func builtPrograms() throws -> String {
   let package = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
-  let places = environment("DAEMON_STORE_BUILD").map { [$0] }
+  let places =
+    environment("DAEMON_STORE_BUILD").map { [$0] }
     ?? ["/\(package)/.build/release", "/\(package)/.build/debug"]
   guard let place = places.first(where: { exists("\($0)/cryptohome") }) else {
     throw Problem("there is no program in \(places.joined(separator: " or ")); run make build")
@@ -60,7 +61,8 @@ private func builtPrograms() throws -> String {
 private func prepare(programs: String, libraries: [UInt8]?) throws {
   // Cloned before a tmpfs hides the place.
   let tree = try check(
-    "open_tree", programs, open_tree(AT_FDCWD, programs, UInt32(OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)))
+    "open_tree", programs,
+    open_tree(AT_FDCWD, programs, UInt32(OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)))
   for (place, type) in [
     ("/mnt", "mnt"), ("/run", "run"), ("/home", "home"), ("/var", "var"), ("/etc", "etc"),
   ] {

@@ -54,7 +54,8 @@ public final class Helpers {
     let input = try Pipe()
     let words = ["setpriv", "--pdeathsig", "KILL", "--", program] + arguments
     let child = try spawn(
-      words[0], words.dropFirst().map { Array($0.utf8CString) }, environment: nil, stdin: input.reading.number,
+      words[0], words.dropFirst().map { Array($0.utf8CString) }, environment: nil,
+      stdin: input.reading.number,
       stdout: output.writing.number, stderr: STDERR_FILENO)
     running.insert(child)
     let reading = output.intoReading()

@@ -49,7 +49,9 @@ public func run(
   try input.writing.write(Array(stdin.utf8), shown: "pipe")  // at most what a pipe holds
   _ = input.intoReading()
   let texts = drain([output.intoReading().release(), errors.intoReading().release()], process)
-  let words = arguments.map { String(decoding: $0.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self) }
+  let words = arguments.map {
+    String(decoding: $0.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
+  }
   return Outcome(
     command: ([program] + words).joined(separator: " "), status: try reap(process),
     output: texts[0], errors: texts[1])
@@ -87,7 +89,8 @@ public func reap(_ process: pid_t) throws -> CInt {
 
 /// Starts a program with these three descriptors and no other, and with no signal blocked.
 func spawn(
-  _ program: String, _ arguments: [[CChar]], environment: [String]?, stdin: CInt, stdout: CInt, stderr: CInt
+  _ program: String, _ arguments: [[CChar]], environment: [String]?, stdin: CInt, stdout: CInt,
+  stderr: CInt
 ) throws -> pid_t {
   var actions = posix_spawn_file_actions_t()
   var attributes = posix_spawnattr_t()
