@@ -5,13 +5,14 @@ SWIFT ?= swift
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 # What Debian 12 must have beside a Swift 6.3 toolchain: to build, and to test.
-BUILD_PACKAGES := libcap-dev libmount-dev pkg-config
-TEST_PACKAGES := acl e2fsprogs libcap2-bin python3 strace util-linux
+BUILD_PACKAGES := binutils libc6-dev libcap-dev libmount-dev libstdc++-12-dev
+TEST_PACKAGES := strace util-linux
 
 RELEASE := -c release --static-swift-stdlib --disable-local-rpath \
 	--explicit-target-dependency-import-check error
 PROGRAMS := daemon-store cryptohome minijail0
-BIN = $(shell $(SWIFT) build $(RELEASE) --show-bin-path)
+BIN := $(CURDIR)/.build/release
+TESTS := .build/debug/daemon-storePackageTests.xctest
 
 .DEFAULT_GOAL := help
 .PHONY: help deps build demo test lint format install clean
@@ -38,7 +39,7 @@ demo: build ## Shows the main job, in namespaces of its own: the host is not tou
 
 test: build ## Runs every test, those that need root too.
 	$(SWIFT) build --build-tests
-	@$(SUDO) env PATH="$$PATH" HOME="$$HOME" CI="$$CI" DAEMON_STORE_BUILD="$(BIN)" $(SWIFT) test --skip-build
+	$(SUDO) env $(if $(CI),CI="$(CI)" NO_COLOR=1) DAEMON_STORE_BUILD="$(BIN)" $(TESTS) --testing-library swift-testing
 
 lint: ## Checks the form of the code.
 	$(SWIFT) format lint --strict -r Package.swift Sources Tests
@@ -52,7 +53,8 @@ install: ## Copies what was built to $(DESTDIR)$(PREFIX).
 	for program in $(PROGRAMS); do \
 	  install -s -m 0755 "$(BIN)/$$program" "$(DESTDIR)$(PREFIX)/bin/" || exit 1; \
 	done
-	install -m 0644 init/systemd/daemon-store-startup.service "$(DESTDIR)$(PREFIX)/lib/systemd/system/"
+	sed 's#/usr/bin/#$(PREFIX)/bin/#' init/systemd/daemon-store-startup.service \
+	  > "$(DESTDIR)$(PREFIX)/lib/systemd/system/daemon-store-startup.service"
 
 clean: ## Removes what was built.
 	rm -rf .build

@@ -32,7 +32,7 @@ let package = Package(
   targets: [
     // C: what Swift cannot call.
     .target(name: "CLinux", exclude: ["link"]),
-    .systemLibrary(name: "CLibmount", pkgConfig: "mount", providers: [.apt(["libmount-dev"])]),
+    .systemLibrary(name: "CLibmount", providers: [.apt(["libmount-dev"])]),
     .systemLibrary(name: "CLibcap", providers: [.apt(["libcap-dev"])]),
 
     // Safe Swift over the system.
