@@ -59,6 +59,10 @@ public func setOwner(_ path: String, _ owner: uid_t, _ group: gid_t) throws {
   try check("chown", path, lchown(path, owner, group))
 }
 
+public func setMode(_ path: String, _ mode: mode_t) throws {
+  try check("chmod", path, chmod(path, mode))
+}
+
 public func makeLink(_ path: String, to target: String) throws {
   try check("symlink", path, symlink(target, path))
 }

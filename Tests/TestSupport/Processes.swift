@@ -32,16 +32,20 @@ public final class Helpers {
     return child
   }
 
-  /// Forks, runs `body` in the mount namespace of another process, and waits for it.
-  public func inside(_ process: pid_t, _ body: () throws -> Void) throws {
-    let child = try fork {
+  /// The same in the mount namespace of another process.
+  public func fork(inside process: pid_t, _ body: () throws -> Void) throws -> pid_t {
+    try fork {
       let path = "/proc/\(process)/ns/mnt"
       let namespace = try check("open", path, open(path, O_RDONLY | O_CLOEXEC))
       try check("setns", path, linux_setns(namespace, CLONE_NEWNS))
       close(namespace)
       try body()
     }
-    try stop(child)
+  }
+
+  /// Runs `body` in the mount namespace of another process, and comes back.
+  public func inside(_ process: pid_t, _ body: () throws -> Void) throws {
+    try stop(try fork(inside: process, body))
   }
 
   /// Starts a program and waits until it has printed a line.
