@@ -1,0 +1,126 @@
+import CLinux
+import Glibc
+import Kernel
+import TestSupport
+import Testing
+
+/// Namespaces that keep a copy of a user's mounts which no unmount here takes along.
+@Suite(.needsRoot) struct PrivateCopyTests {
+  @Test(arguments: Machine.allCases, ["plain", "ephemeral"])
+  func ofAnOrdinaryUserIsDetachedAndNamed(machine: Machine, vault: String) async {
+    await #expect(processExitsWith: .success) { [machine, vault] in
+      inHost(machine) { host in
+        try host.boot("alpha", "bravo")
+        try host.succeed("cryptohome", "mount", "alice", "--vault", vault)
+        let copier = try host.helpers.start(
+          "setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "unshare", "-Urm",
+          "sh", "-c", "echo ready; kill -STOP $$")
+        let copies = try mountTable(of: copier).naming(Host.alice)
+        #expect(copies.count >= 6 && copies.allSatisfy { $0.peerGroup == nil }, "\(copies)")
+        let outcome = try host.succeed("cryptohome", "unmount", "alice")
+        #expect(
+          outcome.lines.contains {
+            $0.contains("detached \(copies.count) private copies of alice's mounts")
+              && $0.hasSuffix("mount namespace of sh (pid \(copier))")
+          }, "\(outcome)")
+        try host.expectGone(Host.alice, from: ["alpha", "bravo"])
+        let after = try mountTable(of: copier).naming(Host.alice)
+        #expect(after.isEmpty, "\(after)")
+      }
+    }
+  }
+
+  @Test(arguments: Machine.allCases)
+  func boundElsewhereCountsUntilItIsGone(machine: Machine) async {
+    await #expect(processExitsWith: .success) { [machine] in
+      inHost(machine) { host in
+        try host.boot("alpha")
+        try host.login("alice", "bob")
+        let folder = "/run/daemon-store/alpha/\(Host.alice)"
+        try writeFile("\(folder)/file", "secret")
+        let keeper = try host.holder {
+          try check("unshare", nil, linux_unshare(CLONE_NEWNS))
+          try mountFilesystem("none", "/", nil, MS_REC | MS_PRIVATE)
+          try makeDirectory("/mnt/keep")
+          try bindMount(folder, "/mnt/keep")
+        }
+        let bob = try host.table().naming(Host.bob)
+        for time in 1...2 {
+          let outcome = try host.run("cryptohome", "unmount", "alice")
+          #expect(outcome.status == 3, "run \(time): \(outcome)")
+          let name = try shownName(of: keeper)
+          #expect(
+            outcome.complains(of: "held by \(name)", "mount namespace", "/mnt/keep"), "\(outcome)")
+        }
+        try host.expectGone(Host.alice, from: ["alpha"])
+        #expect(try host.table().naming(Host.bob) == bob)
+        try host.helpers.stop(keeper)
+        try host.logout("alice")
+      }
+    }
+  }
+
+  @Test(arguments: Machine.allCases)
+  func ofAnEphemeralVaultKeepsNothing(machine: Machine) async {
+    await #expect(processExitsWith: .success) { [machine] in
+      inHost(machine) { host in
+        try host.boot("alpha")
+        try host.succeed("cryptohome", "mount", "alice", "--vault", "ephemeral")
+        let folder = "/run/daemon-store/alpha/\(Host.alice)"
+        try writeFile("\(folder)/file", "secret")
+        let keeper = try host.holder {
+          try check("unshare", nil, linux_unshare(CLONE_NEWNS))
+          try mountFilesystem("none", "/", nil, MS_REC | MS_PRIVATE)
+          try makeDirectory("/mnt/keep")
+          try bindMount(folder, "/mnt/keep")
+        }
+        try host.refuse(
+          status: 3, [try shownName(of: keeper), "/mnt/keep"], "cryptohome", "unmount", "alice")
+        #expect(!exists("/proc/\(keeper)/root/mnt/keep/file"), "the data is gone all the same")
+        try host.expectGone(Host.alice, from: ["alpha"])
+      }
+    }
+  }
+
+  @Test(arguments: Machine.allCases)
+  func coveredInAJailIsDetached(machine: Machine) async {
+    await #expect(processExitsWith: .success) { [machine] in
+      inHost(machine) { host in
+        try host.boot("alpha")
+        let jail = try host.jail(following: "alpha")
+        try host.login("alice")
+        try makeDirectory("/run/daemon-store/alpha/\(Host.alice)/below")
+        let copy = "/mnt/jail/\(Host.alice)"
+        try host.helpers.inside(jail) {
+          try mountFilesystem("other", "\(copy)/below", "tmpfs")
+        }
+        let covered = try mountTable(of: jail).below(copy)
+        #expect(covered.map(\.target) == [copy, "\(copy)/below"], "\(covered)")
+        let outcome = try host.succeed("cryptohome", "unmount", "alice")
+        #expect(outcome.output.contains(try shownName(of: jail)), "\(outcome)")
+        let after = try mountTable(of: jail).below(copy)
+        #expect(after.isEmpty, "\(after)")
+        try host.expectGone(Host.alice, from: ["alpha"])
+        try host.login("alice")
+        let again = try mountTable(of: jail).at(copy)
+        #expect(again.count == 1, "the jail follows on: \(again)")
+      }
+    }
+  }
+
+  @Test(arguments: Machine.allCases)
+  func otherUsersInThatNamespaceStay(machine: Machine) async {
+    await #expect(processExitsWith: .success) { [machine] in
+      inHost(machine) { host in
+        try host.boot("alpha")
+        try host.login("alice", "bob")
+        let copier = try host.helpers.start(
+          "unshare", "--mount", "--propagation", "private", "sh", "-c", "echo ready; kill -STOP $$")
+        let bob = try mountTable(of: copier).naming(Host.bob)
+        try host.logout("alice")
+        #expect(try mountTable(of: copier).naming(Host.alice).isEmpty)
+        #expect(try mountTable(of: copier).naming(Host.bob) == bob && bob.count == 4)
+      }
+    }
+  }
+}

@@ -1,0 +1,94 @@
+import Glibc
+import Kernel
+import TestSupport
+import Testing
+
+@Suite(.needsRoot) struct ShutdownTests {
+  @Test(arguments: Machine.allCases)
+  func takesUsersAndStoresAway(machine: Machine) async {
+    await #expect(processExitsWith: .success) { [machine] in
+      inHost(machine) { host in
+        let before = try host.table()
+        try host.succeed("daemon-store", "shutdown")
+        try host.boot("alpha", "bravo")
+        try host.login("alice", "bob")
+        try host.succeed("daemon-store", "shutdown")
+        let left = try host.table().below("/run")
+        #expect(left == before.below("/run"), "\(left)")
+        for tree in trees { #expect(try names(in: "/run/\(tree)").isEmpty) }
+        _ = try host.mount(at: "/home/user/\(Host.alice)")
+        try host.succeed("daemon-store", "startup")
+        try host.login("alice", "bob")
+        try host.expectMounted(Host.alice, in: ["alpha", "bravo"])
+      }
+    }
+  }
+
+  @Test(arguments: Machine.allCases)
+  func refusesWhileAJailFollows(machine: Machine) async {
+    await #expect(processExitsWith: .success) { [machine] in
+      inHost(machine) { host in
+        try host.boot("alpha", "bravo")
+        let jail = try host.jail(following: "bravo")
+        try host.login("alice")
+        let before = try host.table()
+        let outcome = try host.refuse(
+          [try shownName(of: jail), "follows", "--force"], "daemon-store", "shutdown")
+        #expect(outcome.complaints.count == 1, "\(outcome)")
+        #expect(try host.table() == before, "nothing was done")
+        try host.succeed("daemon-store", "shutdown", "--force")
+        #expect(try host.table().below("/run").count == 1)
+        try host.helpers.stop(jail)
+      }
+    }
+  }
+
+  /// A namespace that has inherited `/run` as a slave gets the stores back with the next startup;
+  /// where `/run` is private it would be cut off, and counts as a jail.
+  @Test(arguments: Machine.allCases)
+  func inheritedCopiesDoNotCountWhereTheyComeBack(machine: Machine) async {
+    await #expect(processExitsWith: .success) { [machine] in
+      inHost(machine) { host in
+        try host.boot("alpha")
+        let follower = try host.follower()
+        guard machine == .shared else {
+          try host.refuse([try shownName(of: follower)], "daemon-store", "shutdown")
+          return
+        }
+        try host.succeed("daemon-store", "shutdown")
+        #expect(try mountTable(of: follower).below("/run").count == 1)
+        try host.succeed("daemon-store", "startup")
+        try host.login("alice")
+        let copies = try mountTable(of: follower).at("/run/daemon-store/alpha/\(Host.alice)")
+        #expect(copies.count == 1, "\(copies)")
+      }
+    }
+  }
+
+  @Test(arguments: Machine.allCases)
+  func saysWhoHolds(machine: Machine) async {
+    await #expect(processExitsWith: .success) { [machine] in
+      inHost(machine) { host in
+        try host.boot("alpha", "bravo")
+        try host.login("alice", "bob")
+        let inStore = try host.holder { try check("chdir", nil, chdir("/run/daemon-store/bravo")) }
+        let folder = "/run/daemon-store/alpha/\(Host.alice)"
+        let inFolder = try host.holder { try check("chdir", nil, chdir(folder)) }
+        let outcome = try host.run("daemon-store", "shutdown")
+        #expect(outcome.status == 3, "\(outcome)")
+        for holder in [inStore, inFolder] {
+          let name = try shownName(of: holder)
+          #expect(
+            outcome.complains(of: "still held by \(name): working directory"), "\(outcome)")
+        }
+        let left = try host.table().below("/run").map(\.target).sorted()
+        let held = ["/run", "/run/daemon-store/alpha", folder, "/run/daemon-store/bravo"]
+        #expect(left == held.sorted(), "\(left)")
+        try host.helpers.stop(inStore)
+        try host.helpers.stop(inFolder)
+        try host.succeed("daemon-store", "shutdown")
+        #expect(try host.table().below("/run").count == 1)
+      }
+    }
+  }
+}
