@@ -36,6 +36,10 @@ public enum Program {
       complain("\(program): argument \(index) is not valid UTF-8")
       exit(ExitStatus.usage.rawValue)
     }
+    if CommandLine.argc == 1, !root.configuration.subcommands.isEmpty {
+      complain("\(program): what is to be done is missing; see \(program) --help")
+      exit(ExitStatus.usage.rawValue)
+    }
     var name = program
     do {
       var command = try root.parseAsRoot()
