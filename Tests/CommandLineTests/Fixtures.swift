@@ -48,9 +48,14 @@ extension Host {
 
   /// Expects that nothing of a user's is mounted, and that no mount point is left.
   func expectGone(
-    _ hash: String, from stores: [String], sourceLocation: SourceLocation = #_sourceLocation
+    _ hash: String, from stores: [String], butForVault: Bool = false,
+    sourceLocation: SourceLocation = #_sourceLocation
   ) throws {
-    let mounts = try table().naming(hash)
+    let vault = "/home/.shadow/\(hash)"
+    let mounts = try table().naming(hash).filter { !butForVault || $0.target != vault }
+    if butForVault {
+      #expect(try table().at(vault).count == 1, sourceLocation: sourceLocation)
+    }
     #expect(mounts.isEmpty, "\(mounts)", sourceLocation: sourceLocation)
     for place in folders(of: hash, in: stores) + ["/home/user/\(hash)", "/home/root/\(hash)"] {
       #expect(!exists(place), "\(place)", sourceLocation: sourceLocation)

@@ -193,8 +193,9 @@ import Testing
           #expect(outcome.status == 3, "\(outcome)")
           let name = try shownName(of: holder)
           #expect(outcome.complains(of: "detached, still held by \(name)"), "\(outcome)")
-          try host.expectGone(hash, from: ["alpha"])
-          #expect(try mountTable(of: follower).naming(hash).isEmpty)
+          try host.expectGone(hash, from: ["alpha"], butForVault: kind == "ephemeral")
+          let seen = try mountTable(of: follower).naming(hash).map(\.target)
+          #expect(seen.allSatisfy { $0 == "/home/.shadow/\(hash)" }, "\(seen)")
           try host.helpers.stop(holder)
           try host.logout(user)
         }

@@ -77,7 +77,13 @@ import Testing
         try host.refuse(
           status: 3, [try shownName(of: keeper), "/mnt/keep"], "cryptohome", "unmount", "alice")
         #expect(!exists("/proc/\(keeper)/root/mnt/keep/file"), "the data is gone all the same")
-        try host.expectGone(Host.alice, from: ["alpha"])
+        // The empty file system stays, so that the next logout knows of it.
+        try host.expectGone(Host.alice, from: ["alpha"], butForVault: true)
+        try host.refuse(
+          status: 3, [try shownName(of: keeper), "/mnt/keep"], "cryptohome", "unmount", "alice")
+        try host.helpers.stop(keeper)
+        try host.logout("alice")
+        #expect(!exists("/home/.shadow/\(Host.alice)"))
       }
     }
   }

@@ -62,7 +62,8 @@ import Testing
         #expect(statvfs("/run/daemon-store/alpha/\(Host.alice)", &space) == 0)
         #expect(UInt64(space.f_blocks) * UInt64(space.f_frsize) == 3 << 20, "\(space)")
         let before = try host.table()
-        for size in ["", "0", "-1", "1.5M", "1X", "M", "1 M", "99999999999999999999", "1MM", "50%"] {
+        for size in ["", "0", "-1", "1.5M", "1X", "M", "1 M", "99999999999999999999", "1MM", "50%"]
+        {
           let outcome = try host.run(
             "cryptohome", "mount", "bob", "--vault", "ephemeral", "--size=\(size)")
           #expect(outcome.status == 2 && outcome.complaints.count == 1, "\(outcome)")
