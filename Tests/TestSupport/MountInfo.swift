@@ -1,4 +1,5 @@
 import Glibc
+import Kernel
 
 /// One line of mountinfo, read by a few lines of our own: what a test counts does not come from
 /// the reader that it tests.
@@ -67,6 +68,23 @@ public func mountTable(of process: pid_t? = nil) throws -> [MountLine] {
   return try readFile(path).split(separator: "\n").map { line in
     guard let mount = MountLine(line) else { throw Problem("\(path): cannot read \(line)") }
     return mount
+  }
+}
+
+/// The changes of the calling thread's mount table, from now on: poll(2) on mountinfo.
+public struct MountChanges: ~Copyable {
+  private let file: Descriptor
+
+  public init() throws {
+    file = Descriptor(
+      owning: try check(
+        "open", "mountinfo", open("/proc/thread-self/mountinfo", O_RDONLY | O_CLOEXEC)))
+  }
+
+  /// Waits for the next one, at most a tenth of a second.
+  public func next() {
+    var poller = pollfd(fd: file.number, events: Int16(POLLPRI), revents: 0)
+    _ = poll(&poller, 1, 100)
   }
 }
 

@@ -127,3 +127,32 @@ func spawn(
 private let inheritedEnvironment = [
   "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8",
 ]
+
+/// A program that runs beside the test, and is killed at a moment of the test's choice.
+public final class Launched {
+  public let process: pid_t
+  private var hasEnded = false
+
+  public init(_ program: String, _ arguments: [String]) throws {
+    let null = Descriptor(owning: try check("open", "/dev/null", open("/dev/null", O_RDWR)))
+    process = try spawn(
+      program, arguments.map { Array($0.utf8CString) }, environment: nil, stdin: null.number,
+      stdout: null.number, stderr: null.number)
+  }
+
+  deinit { kill() }
+
+  /// Whether it has not ended by itself.
+  public var isRunning: Bool {
+    if !hasEnded { hasEnded = waitpid(process, nil, WNOHANG) == process }
+    return !hasEnded
+  }
+
+  /// Kills it, if it still runs, and waits until it is gone.
+  public func kill() {
+    guard !hasEnded else { return }
+    hasEnded = true
+    _ = Glibc.kill(process, SIGKILL)
+    _ = waitpid(process, nil, 0)
+  }
+}

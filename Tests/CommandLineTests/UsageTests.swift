@@ -1,0 +1,125 @@
+import Glibc
+import TestSupport
+import Testing
+
+@Suite(.needsRoot) struct UsageTests {
+  private static let verbs = [
+    "daemon-store": ["startup", "shutdown"],
+    "cryptohome": ["mount", "unmount", "status", "sanitize"],
+  ]
+
+  @Test(arguments: ["daemon-store", "cryptohome"])
+  func helpAndVersion(program: String) async {
+    await #expect(processExitsWith: .success) { [program] in
+      inHost(.isolated) { host in
+        let verbs = Self.verbs[program] ?? []
+        for arguments in [["--help"], ["-h"]] + verbs.map({ [$0, "--help"] }) {
+          let outcome = try run("/mnt/programs/\(program)", arguments)
+          #expect(outcome.status == 0 && outcome.errors.isEmpty, "\(outcome)")
+          #expect(outcome.output.contains("USAGE: \(program)"), "\(outcome)")
+        }
+        let help = try host.run(program, "--help")
+        for verb in verbs { #expect(help.output.contains("  \(verb) "), "\(help)") }
+        let version = try host.run(program, "--version")
+        #expect(version.status == 0 && version.errors.isEmpty, "\(version)")
+        #expect(version.lines.count == 1 && version.output.contains("."), "\(version)")
+      }
+    }
+  }
+
+  @Test(arguments: ["daemon-store", "cryptohome"])
+  func mistakesAreOneLineAndStatusTwo(program: String) async {
+    await #expect(processExitsWith: .success) { [program] in
+      inHost(.isolated) { host in
+        let before = try host.table()
+        let mistakes =
+          [["--frobnicate"], ["frobnicate"]]
+          + (Self.verbs[program] ?? []).flatMap { [[$0, "--frobnicate"], [$0, "a", "b"]] }
+        for arguments in mistakes {
+          let outcome = try run("/mnt/programs/\(program)", arguments)
+          #expect(outcome.status == 2 && outcome.output.isEmpty, "\(outcome)")
+          let errors = outcome.errors.split(separator: "\n", omittingEmptySubsequences: false)
+          #expect(errors.count == 2 && outcome.errors.hasPrefix("\(program): "), "\(outcome)")
+        }
+        #expect(try host.table() == before)
+      }
+    }
+  }
+
+  @Test(arguments: ["daemon-store", "cryptohome"])
+  func nothingSaidIsAMistake(program: String) async {
+    await #expect(processExitsWith: .success) { [program] in
+      inHost(.isolated) { host in
+        let outcome = try host.run(program)
+        #expect(outcome.status == 2 && outcome.output.isEmpty, "\(outcome)")
+        #expect(outcome.complaints.count == 1 && outcome.complains(of: "--help"), "\(outcome)")
+      }
+    }
+  }
+
+  @Test func missingUserIsAMistake() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.isolated) { host in
+        for verb in ["mount", "unmount", "sanitize"] {
+          let outcome = try host.run("cryptohome", verb)
+          #expect(outcome.status == 2 && outcome.complaints.count == 1, "\(outcome)")
+        }
+      }
+    }
+  }
+
+  @Test func ordinaryUsersAreToldSo() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.isolated) { host in
+        try host.boot("alpha")
+        try host.login("alice")
+        let before = try host.table()
+        for (program, arguments) in [
+          ("daemon-store", ["startup"]), ("daemon-store", ["shutdown"]),
+          ("cryptohome", ["mount", "alice"]), ("cryptohome", ["unmount", "alice"]),
+          ("cryptohome", ["unmount", "--all"]), ("cryptohome", ["status"]),
+        ] {
+          let outcome = try run(
+            "setpriv",
+            ["--reuid", "65534", "--regid", "65534", "--clear-groups", "/mnt/programs/\(program)"]
+              + arguments)
+          #expect(outcome.status == 1 && outcome.output.isEmpty, "\(outcome)")
+          #expect(
+            outcome.errors == "\(program): \(arguments[0]): only root can do that\n", "\(outcome)")
+        }
+        #expect(try host.table() == before)
+      }
+    }
+  }
+
+  @Test func resultsThatDoNotArriveAreAFailure() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.isolated) { host in
+        for command in [
+          "cryptohome sanitize alice", "cryptohome --help", "cryptohome status --json",
+        ] {
+          let outcome = try host.script("\(command) >/dev/full")
+          #expect(outcome.status == 1 && outcome.complaints.count == 1, "\(outcome)")
+        }
+      }
+    }
+  }
+
+  @Test func warnsAwayFromTheFirstNamespace() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.isolated) { host in
+        // A process namespace of its own, whose pid 1 is the shell.
+        let space = "unshare --fork --pid --mount-proc sh -c"
+        for command in ["mount alice --vault plain", "unmount alice"] {
+          let here = try host.script("\(space) 'cryptohome \(command)'")
+          #expect(here.status == 0 && here.errors.isEmpty, "\(here)")
+          let away = try host.script("\(space) 'unshare --mount cryptohome \(command); true'")
+          let verb = command.prefix { $0 != " " }
+          #expect(
+            away.errors.hasPrefix("cryptohome: \(verb): warning: this is not the mount namespace"),
+            "\(away)")
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,87 @@
+import CLinux
+import Glibc
+import Kernel
+import TestSupport
+import Testing
+
+@Suite struct SystemErrorTests {
+  @Test func saysOperationPathAndName() {
+    let error = SystemError(operation: "move_mount", path: "/run/x", code: EPERM)
+    #expect(error.description == "move_mount /run/x: Operation not permitted (EPERM)")
+    let bare = SystemError(operation: "fork", path: nil, code: EAGAIN)
+    #expect(bare.description == "fork: Resource temporarily unavailable (EAGAIN)")
+    let old = SystemError(operation: "openat2", path: nil, code: ENOSYS)
+    #expect(old.description.contains("no openat2") && old.description.contains("5.15"))
+    #expect(SystemError(operation: "mount", path: nil, code: ENOSPC).description.contains("max"))
+  }
+
+  @Test func checkThrowsTheCodeAndRepeatsAfterASignal() throws {
+    #expect(throws: SystemError(operation: "close", path: "x", code: EBADF)) {
+      try check("close", "x", close(-1))
+    }
+    var calls = 0
+    func interrupted() -> CInt {
+      calls += 1
+      errno = EINTR
+      return calls < 3 ? -1 : 7
+    }
+    #expect(try check("read", nil, interrupted()) == 7)
+    #expect(calls == 3)
+  }
+}
+
+@Suite(.needsRoot) struct ProcessTests {
+  @Test func forksAndWaits() async {
+    await #expect(processExitsWith: .success) {
+      inMountNamespace {
+        guard let child = try fork() else { _exit(7) }
+        #expect(try wait(for: child).end == .exited(7))
+        guard let other = try fork() else {
+          while true { pause() }
+        }
+        kill(other, SIGKILL)
+        #expect(try wait(for: other).end == .killed(signal: SIGKILL))
+        #expect(signalName(SIGKILL) == "SIGKILL" && signalName(40) == "signal 40")
+      }
+    }
+  }
+
+  @Test func lockIsOneProcessAtATime() async {
+    await #expect(processExitsWith: .success) {
+      inMountNamespace {
+        let mnt = try Directory(opening: "/mnt")
+        let lock = try FileLock("lock", in: mnt)
+        guard let child = try fork() else {
+          _ = linux_close_range(3, .max, 0)  // not even a copy of the lock that it waits for
+          let waits = try? FileLock("lock", in: Directory(opening: "/mnt"))
+          _exit(waits != nil && exists("/mnt/released") ? 0 : 1)
+        }
+        let isWaiting = try eventually {
+          try readFile("/proc/locks").split(separator: "\n").contains {
+            $0.contains("->") && $0.contains(" \(child) ")
+          }
+        }
+        #expect(isWaiting)
+        try writeFile("/mnt/released", "")
+        lock.release()
+        #expect(try wait(for: child).end == .exited(0))
+        #expect(attributes("/mnt/lock") == "file 0:0 600")
+      }
+    }
+  }
+
+  @Test func readsFilesUpToALimit() async {
+    await #expect(processExitsWith: .success) {
+      inMountNamespace {
+        try writeFile("/mnt/file", [UInt8](repeating: 1, count: 100_000))
+        let file = try Descriptor(opening: "/mnt/file", flags: O_RDONLY)
+        #expect(try file.read(atMost: 100_000, shown: "file")?.count == 100_000)
+        let again = try Descriptor(opening: "/mnt/file", flags: O_RDONLY)
+        #expect(try again.read(atMost: 99_999, shown: "file") == nil)
+        let status = try again.status()
+        #expect(status.size == 100_000 && status.kind == "a file" && !status.isDirectory)
+        #expect(fcntl(again.number, F_GETFD) == FD_CLOEXEC)
+      }
+    }
+  }
+}

@@ -1,0 +1,32 @@
+import Glibc
+import MountTable
+import TestSupport
+import Testing
+
+@Suite(.needsRoot) struct CurrentTableTests {
+  @Test func showsTheCallersNamespace() async {
+    await #expect(processExitsWith: .success) {
+      inMountNamespace {
+        try makeDirectory("/mnt/with space\n")
+        try mountFilesystem("so urce", "/mnt/with space\n", "tmpfs", MS_NOSUID | MS_RDONLY)
+        try mountFilesystem("none", "/mnt/with space\n", nil, MS_SHARED)
+        let expected = try mountTable()
+        let mounts = try MountTable.current().mounts
+        #expect(mounts.map(\.id) == expected.map(\.id))
+        #expect(mounts.map(\.parent) == expected.map(\.parent))
+        #expect(mounts.map(\.target) == expected.map(\.target))
+        #expect(mounts.map(\.root) == expected.map(\.root))
+        #expect(mounts.map(\.options) == expected.map(\.options))
+        #expect(mounts.map(\.peerGroup) == expected.map(\.peerGroup))
+        #expect(mounts.map(\.source) == expected.map(\.source))
+        let last = try #require(mounts.last)
+        #expect(last.target == "/mnt/with space\n" && last.peerGroup != nil, "\(last)")
+        #expect(last.options.isSuperset(of: ["ro", "nosuid"]), "\(last)")
+      }
+    }
+  }
+
+  @Test func aProcessThatIsGoneIsAnError() throws {
+    #expect(throws: MountTableError.self) { try MountTable.ofProcess("0") }
+  }
+}
