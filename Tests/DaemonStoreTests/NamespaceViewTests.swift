@@ -3,55 +3,89 @@ import Testing
 
 @testable import DaemonStore
 
-/// What is said of the copies in other namespaces, from their tables alone.
+/// What is concluded from the views before and after an unmount. A jail has its own paths, so a
+/// copy is compared by what it is mounted on.
 @Suite struct NamespaceViewTests {
-  private static let folder = "/run/daemon-store/alpha/user"
+  /// On the host: the store `D`, of group 7 and on device 1, and in it the user's folder.
+  private static let store = Mount(
+    id: 10, parent: 1, device: 1, root: "/daemon-store/D", target: "/run/daemon-store/D",
+    peerGroup: 7)
+  private static let folder = Mount(
+    id: 11, parent: 10, device: 2, root: "/H/mount/root/D", target: "/run/daemon-store/D/H",
+    peerGroup: 8)
+  private let host = view([store, folder], isOwn: true)
 
-  private static func mount(
-    _ id: Int, parent: Int = 1, at target: String = folder, peers: Int? = nil, master: Int? = nil
-  ) -> Mount {
-    Mount(id: id, parent: parent, root: "/user", target: target, peerGroup: peers, master: master)
-  }
-
-  private static func view(
-    isOwn: Bool = false, _ mounts: [Mount], below: [Mount] = []
-  ) -> NamespaceView {
+  private static func view(_ mounts: [Mount], isOwn: Bool = false) -> NamespaceView {
     NamespaceView(
-      namespace: MountNamespace(id: isOwn ? 1 : 2, process: ProcessName(1), thread: 1),
-      isOwn: isOwn, mounts: mounts, below: below)
+      keeper: .file(isOwn ? "host" : "jail"), isOwn: isOwn, table: MountTable(mounts),
+      isUsers: { $0.device == 2 })
   }
 
-  @Test func followersAreNoDetachedCopies() {
-    let own = Self.view(isOwn: true, [Self.mount(10, peers: 7)])
-    let slave = Self.view([Self.mount(20, master: 7)])
-    let peer = Self.view([Self.mount(30, peers: 7)])
-    let copy = Self.view([Self.mount(40), Self.mount(41, at: "/else", master: 8)])
-    let covered = Self.view([Self.mount(50, master: 7)], below: [Self.mount(51, parent: 50)])
-    let before = [own, slave, peer, copy, covered]
+  /// A jail with the store at another path, as a slave or as a private copy.
+  private static func jail(
+    master: Int?, folder target: String = "/jail/H", below: [Mount] = []
+  ) -> NamespaceView {
+    view(
+      [
+        Mount(
+          id: 20, parent: 2, device: 1, root: "/daemon-store/D", target: "/jail", master: master),
+        Mount(
+          id: 21, parent: target == "/jail/H" ? 20 : 22, device: 2, root: "/H/mount/root/D",
+          target: target, master: 8),
+        Mount(id: 22, parent: 2, device: 3, root: "/", target: "/elsewhere"),
+      ] + below)
+  }
+
+  @Test func aFollowerGoesAlongAndIsNotNamed() {
+    #expect(NamespaceView.detached(from: [host, Self.jail(master: 7)], to: []) == [])
+  }
+
+  @Test func aPrivateCopyThatIsGoneWasDetached() {
+    let gone = NamespaceView.detached(from: [host, Self.jail(master: nil)], to: [])
+    #expect(gone == [DetachedCopies(keeper: .file("jail"), paths: ["/jail/H"])])
+  }
+
+  @Test func aFollowerThatWasCoveredWasDetached() {
+    let cover = Mount(id: 23, parent: 21, device: 4, root: "/", target: "/jail/H/sub")
+    let gone = NamespaceView.detached(
+      from: [host, Self.jail(master: 7, below: [cover])], to: [])
+    #expect(gone.map(\.paths) == [["/jail/H"]])
+  }
+
+  @Test func aCopyThatIsStillThereWasNotDetached() {
+    let jail = Self.jail(master: nil, folder: "/elsewhere/H")
+    #expect(NamespaceView.detached(from: [host, jail], to: [jail]) == [])
+  }
+
+  @Test func copiesAtTheHeldPlaceAreNoHolders() {
+    let views = [host, Self.jail(master: 7), Self.jail(master: nil)]
+    #expect(NamespaceView.holders(in: views, besides: ["/run/daemon-store/D/H"]) == [])
+  }
+
+  @Test func aCopyElsewhereIsAHolder() {
+    // A slave of the folder's group all the same: an unmount does not reach it.
+    let jail = Self.jail(master: 7, folder: "/elsewhere/H")
+    let holder = Holder(keeper: .file("jail"), hold: .mountNamespace("/elsewhere/H"))
+    #expect(NamespaceView.holders(in: [jail], besides: []) == [holder])
     #expect(
-      NamespaceView.detached(from: before, to: []).map(\.paths)
-        == [[Self.folder, "/else"], [Self.folder]])
-    #expect(NamespaceView.detached(from: before, to: before).isEmpty, "nothing is gone")
-    let left = Self.view([Self.mount(41, at: "/else", master: 8)])
-    #expect(NamespaceView.detached(from: before, to: [left]).first?.paths == [Self.folder])
+      NamespaceView.holders(in: [host, jail], besides: ["/run/daemon-store/D/H"]) == [holder])
   }
 
-  @Test func holdersAreWhatDoesNotFollowWhatIsHeld() {
-    let held = [Removal(path: Self.folder, outcome: .held("busy"))]
-    let own = Self.view(isOwn: true, [Self.mount(10, peers: 7)])
-    let slave = Self.view([Self.mount(20, master: 7)])
-    let copy = Self.view([Self.mount(40, at: "/keep")])
-    let bound = Self.view(isOwn: true, [Self.mount(10, peers: 7), Self.mount(11, at: "/bound")])
-    let covered = Self.view(
-      isOwn: true, [Self.mount(10, peers: 7)], below: [Self.mount(12, parent: 10, at: "/b")])
-    func holds(_ views: [NamespaceView], _ held: [Removal]) -> [Holder.Hold] {
-      NamespaceView.holders(in: views, held: held).map(\.hold)
-    }
-    #expect(holds([own, slave], held).isEmpty, "goes with what is held here")
-    #expect(holds([own, slave, copy], held) == [.mountNamespace("/keep")])
-    #expect(holds([slave], []) == [.mountNamespace(Self.folder)])
-    #expect(holds([bound], held) == [.mount("/bound", "the same data")])
-    #expect(holds([covered], held) == [.mount("/b", "tmpfs")])
-    #expect(holds([], []).isEmpty)
+  @Test func whatIsMountedOnAHeldOneIsAHolder() {
+    let cover = Mount(
+      id: 12, parent: 11, device: 4, root: "/", target: "/run/daemon-store/D/H/sub",
+      fileSystem: "ext4")
+    let views = [Self.view([Self.store, Self.folder, cover], isOwn: true)]
+    #expect(
+      NamespaceView.holders(in: views, besides: ["/run/daemon-store/D/H"])
+        == [Holder(keeper: nil, hold: .mount("/run/daemon-store/D/H/sub", "ext4"))])
+  }
+
+  @Test func anotherMountHereIsAHolder() {
+    let other = Mount(id: 13, parent: 1, device: 2, root: "/H/mount/root/D", target: "/mnt")
+    let views = [Self.view([other], isOwn: true)]
+    #expect(
+      NamespaceView.holders(in: views, besides: [])
+        == [Holder(keeper: nil, hold: .mount("/mnt", "the same data"))])
   }
 }
