@@ -13,9 +13,20 @@ enum Followers {
   /// happens to its copy too, and it comes back with the next startup.
   ///
   /// - Parameter ground: the mount that the stores are on.
+  /// - Throws: ``Refusal`` when a process may not be looked at: it may follow anything.
   static func of(_ stores: [Mount], ground: Mount) throws -> [Follower] {
     let groups = Set(stores.compactMap(\.peerGroup))
     guard !groups.isEmpty else { return [] }
+    for process in try Processes.all() {
+      guard let directory = try? Directory(opening: "/proc/\(process)"),
+        Processes.isHidden(process, directory)
+      else { continue }
+      throw Refusal(
+        path: directory.path,
+        reason:
+          "\(ProcessName(process)) may not be looked at, so nobody knows whether it follows a "
+          + "store; CAP_SYS_PTRACE is needed")
+    }
     var followers: [Follower] = []
     for namespace in try MountNamespace.all().dropFirst() {
       guard let table = try namespace.table(containing: "/daemon-store") else { continue }

@@ -17,6 +17,8 @@ public struct Holder: Hashable, Sendable, CustomStringConvertible {
     /// Something is mounted here, at or below a mount of the user's: path and file system.
     case mount(String, String)
     case loopDevice(String)
+    /// So many processes may not be looked at, this one among them: they may use anything.
+    case hidden(Int, ProcessName)
   }
 
   /// Who; nil for what nobody in particular holds.
@@ -35,6 +37,9 @@ public struct Holder: Hashable, Sendable, CustomStringConvertible {
       case .mountNamespace(let path): "mount namespace with a copy of its own at \(path)"
       case .mount(let path, let kind): "\(kind) mounted at \(path)"
       case .loopDevice(let name): "loop device \(name)"
+      case .hidden(let count, let one):
+        "perhaps \(count == 1 ? "\(one)" : "one of \(count) processes as \(one)"), which may not be "
+          + "looked at without CAP_SYS_PTRACE"
       }
     return keeper.map { "\($0): \(what)" } ?? what
   }
@@ -59,13 +64,22 @@ struct HolderSearch: ~Copyable {
   /// One entry for each kind of use and process, this process left out.
   mutating func processes() throws(SystemError) -> [Holder] {
     var holders: [Holder] = []
+    var hidden: [pid_t] = []
     for process in try Processes.all() where process != getpid() {
       // A process that goes away while it is looked at holds nothing any more.
       guard let directory = try? Directory(opening: "/proc/\(process)") else { continue }
       sockets.read(from: directory)
+      if Processes.isHidden(process, directory) {
+        hidden.append(process)
+        continue
+      }
       holders += uses(of: process, in: directory).map {
         Holder(keeper: .process(ProcessName(process)), hold: $0)
       }
+    }
+    if let first = hidden.first {
+      holders.append(
+        Holder(keeper: nil, hold: .hidden(hidden.count, ProcessName(first))))
     }
     return holders
   }

@@ -31,4 +31,30 @@ enum Processes {
     let tasks = try? Directory(opening: "/proc/\(process)/task").names()
     return (tasks ?? []).compactMap { pid_t($0) }
   }
+
+  /// Whether the kernel hides from us what a process uses: ptrace(2), access mode checking. One
+  /// that is gone, and a thread of the kernel's own, uses nothing. Process 1 is taken at its word:
+  /// some systems protect it from root.
+  static func isHidden(_ process: pid_t, _ directory: borrowing Directory) -> Bool {
+    guard process != 1 else { return false }
+    do throws(SystemError) {
+      _ = try linkTarget(of: directory.path(of: "root"))
+      return false
+    } catch {
+      return (error.code == EACCES || error.code == EPERM) && !isKernelThread(directory)
+    }
+  }
+
+  /// By the flags in `/proc/PID/stat`, which everybody may read: PF_KTHREAD.
+  private static func isKernelThread(_ directory: borrowing Directory) -> Bool {
+    guard let text = try? kernelFile(directory.path(of: "stat")),
+      let end = text.lastIndex(of: UInt8(ascii: ")"))  // a name may hold anything else
+    else { return false }
+    // state ppid pgrp session tty_nr tpgid flags: proc_pid_stat(5).
+    let fields = text[(end + 1)...].split(separator: UInt8(ascii: " "))
+    guard fields.count > 6, let flags = UInt64(String(decoding: fields[6], as: UTF8.self)) else {
+      return false
+    }
+    return flags & 0x0020_0000 != 0
+  }
 }

@@ -48,6 +48,7 @@ import Testing
         try host.succeed("daemon-store", "startup")
         try host.succeed("cryptohome", "mount", "alice", "--vault", "plain")
         let daemon = try host.start(form)
+        defer { kill(daemon, SIGKILL) }  // it outlives its launcher
 
         try expect(daemon, form, sees: [Host.alice])
         try host.succeed("cryptohome", "mount", "bob", "--vault", "ephemeral")

@@ -129,4 +129,23 @@ import Testing
       }
     }
   }
+
+  /// What may not be looked at may hold anything: it is no proof that all is gone.
+  @Test func whatIsHiddenIsNotTakenForNothing() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.shared) { host in
+        try host.boot("alpha")
+        try host.login("alice")
+        _ = try host.holder {}
+        let outcome = try run(
+          "setpriv",
+          [
+            "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace", "/mnt/programs/cryptohome",
+            "unmount", "alice",
+          ])
+        #expect(outcome.status == 3 && outcome.complains(of: "CAP_SYS_PTRACE"), "\(outcome)")
+        try host.logout("alice")
+      }
+    }
+  }
 }
