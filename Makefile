@@ -6,7 +6,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 # What Debian 12 must have beside a Swift 6.3 toolchain: to build, and to test.
 BUILD_PACKAGES := binutils libc6-dev libcap-dev libmount-dev libstdc++-12-dev
-TEST_PACKAGES := strace util-linux
+TEST_PACKAGES := mount procps util-linux
 
 RELEASE := -c release --static-swift-stdlib --disable-local-rpath \
 	--explicit-target-dependency-import-check error
