@@ -46,10 +46,23 @@ func user(_ text: String) throws -> ObfuscatedUsername {
 
 /// Says so when mounts made here are not what the rest of the system sees.
 func warnOfForeignNamespace(_ verb: String) {
-  guard let own = try? linkTarget(of: "/proc/self/ns/mnt"),
-    let first = try? linkTarget(of: "/proc/1/ns/mnt"), own != first
-  else { return }
+  guard isForeignNamespace() == true else { return }
   Program.complain(
     "cryptohome: \(verb): warning: this is not the mount namespace of pid 1, so the system does "
       + "not see what is mounted here")
+}
+
+/// nil when nobody can tell.
+private func isForeignNamespace() -> Bool? {
+  if let own = try? linkTarget(of: "/proc/self/ns/mnt"),
+    let first = try? linkTarget(of: "/proc/1/ns/mnt")
+  {
+    return own != first
+  }
+  // Some systems hide pid 1's links even from root, but not its mounts, whose ids are unique.
+  guard let own = try? kernelFile("/proc/self/mountinfo"),
+    let first = try? kernelFile("/proc/1/mountinfo")
+  else { return nil }
+  let space = UInt8(ascii: " ")
+  return own.prefix { $0 != space } != first.prefix { $0 != space }
 }
