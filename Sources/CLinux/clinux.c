@@ -60,8 +60,6 @@ pid_t linux_fork(uint64_t flags) {
     return (pid_t)syscall(SYS_clone, flags | SIGCHLD, NULL, NULL, NULL, 0UL);
 }
 
-int linux_pidfd_open(pid_t process) { return (int)syscall(SYS_pidfd_open, process, 0); }
-
 int linux_prctl(int option, unsigned long a, unsigned long b, unsigned long c) {
     return prctl(option, a, b, c, 0UL);
 }
@@ -69,7 +67,6 @@ int linux_prctl(int option, unsigned long a, unsigned long b, unsigned long c) {
 int linux_setgroups(size_t count, const gid_t *groups) { return setgroups(count, groups); }
 int linux_setresuid(uid_t user) { return setresuid(user, user, user); }
 int linux_setresgid(gid_t group) { return setresgid(group, group, group); }
-int linux_initgroups(const char *user, gid_t group) { return initgroups(user, group); }
 
 int linux_getgrouplist(const char *user, gid_t group, gid_t *groups, int capacity) {
     return getgrouplist(user, group, groups, &capacity);

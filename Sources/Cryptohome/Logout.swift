@@ -7,7 +7,7 @@ import MountTable
 public struct LogoutReport: Sendable {
   public let user: ObfuscatedUsername
   /// Whether anything of the user's was mounted.
-  public let wasMounted: Bool
+  public internal(set) var wasMounted: Bool
   public internal(set) var removals: [Removal] = []
   /// What other namespaces kept for themselves, and is gone now.
   public internal(set) var detachedCopies: [DetachedCopies] = []
@@ -51,9 +51,16 @@ public enum Logout {
         ours.contains($0.mountID)
       }
     }
+    if !report.removals.contains(where: \.isHeld) {
+      do {
+        try vault.forget()
+      } catch {
+        report.removals.append(Removal(path: subtree.path, outcome: .held("\(error)")))
+      }
+    }
     let held = Set(report.removals.filter(\.isHeld).map(\.path))
-    if held.isEmpty { try vault.forget() }
-    let present = held.union([vault.mountPoint].compactMap { $0 })
+    // What somebody else has mounted as the vault was there before us, and stays.
+    let present = held.union([vault.mountPoint, subtree.path].compactMap { $0 })
     var after = try subtree.views()
     report.holders =
       NamespaceView.holders(in: after, besides: present) + (try subtree.holders())
@@ -63,6 +70,9 @@ public enum Logout {
       after = try subtree.views()
       report.holders = NamespaceView.holders(
         in: after, besides: removal.isHeld ? [removal.path] : [])
+    }
+    if report.holders.isEmpty, report.removals.contains(where: { $0.outcome != .removed }) {
+      report.holders.append(Holder(keeper: nil, hold: .unseen))
     }
     report.detachedCopies = NamespaceView.detached(from: before, to: after)
     return report
@@ -76,12 +86,18 @@ public enum Logout {
     let deadline = clock.now + patience
     var pause = Duration.milliseconds(20)
     var detached: [DetachedCopies] = []
+    var removed: [Removal] = []
+    var wasMounted = false
     while true {
       // Lazily only when waiting has not helped.
       let isLast = clock.now + pause >= deadline
       var report = try run(user, layout, lazily: lazily && isLast)
       detached += report.detachedCopies
       report.detachedCopies = detached
+      report.removals = removed + report.removals
+      removed = report.removals.filter { $0.outcome == .removed }
+      wasMounted = wasMounted || report.wasMounted
+      report.wasMounted = wasMounted
       if report.isComplete || isLast { return report }
       var time = timespec(
         tv_sec: 0, tv_nsec: Int(pause.components.attoseconds / 1_000_000_000))
@@ -101,7 +117,7 @@ public enum Logout {
   private static func withoutVault(
     _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool
   ) throws -> LogoutReport {
-    var removals = try UserFolders.remove(user, from: layout, lazily: lazily)
+    var removals = try UserFolders.remove(user, from: layout, lazily: lazily) { _ in true }
     for place in HomePlace.allCases.reversed() {
       removals += try place.remove(user, layout, lazily: lazily)
     }

@@ -8,7 +8,7 @@ public struct UserStatus: Equatable, Sendable {
   public let user: ObfuscatedUsername
   /// nil for a user whose vault is gone, or of a kind that this version cannot tell.
   public let vault: VaultKind?
-  /// The stores that a folder of the user's is mounted in, in the one tree or the other.
+  /// The stores that the user's folder is mounted in, and its twin as well.
   public let stores: [StoreName]
   /// Whether anything is mounted.
   public let isMounted: Bool
@@ -39,7 +39,7 @@ public struct UserStatus: Equatable, Sendable {
     vault = try VaultKind.mounted(of: user, layout)
     let homes = mounts.homes[user] ?? []
     let folders = mounts.folders[user] ?? [:]
-    stores = folders.keys.sorted()
+    stores = folders.filter { $0.value.count == StoreTree.allCases.count }.keys.sorted()
     isMounted = !homes.isEmpty || !folders.isEmpty
     let missingHomes = HomePlace.allCases.filter { !homes.contains($0) }.map {
       layout.below("home/\($0.rawValue)/\(user)")

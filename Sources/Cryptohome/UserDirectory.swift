@@ -16,7 +16,8 @@ enum UserDirectory {
   /// Opens `/home/.shadow`, made or repaired: root 0700.
   static func makeShadow(_ layout: Layout) throws -> OwnedDirectory {
     let home = try Directory(opening: layout.root).trusted("home")
-    return try OwnedDirectory(".shadow", in: home, owner: 0, group: 0, mode: 0o700)
+    return try OwnedDirectory(
+      ".shadow", in: home, owner: 0, group: 0, mode: 0o700, crossingMounts: true)
   }
 
   /// Every user who has a directory.

@@ -13,7 +13,7 @@ public enum VaultKind: String, CaseIterable, Sendable {
 
 /// What opens and closes the directory `/home/.shadow/H/mount`.
 protocol Vault {
-  /// Opens it, made if it is not there; true when it was made just now.
+  /// Opens it, made if it is not there.
   func open() throws -> OpenVault
   /// Destroys what is in it, if it is not to be kept: when nothing of it is mounted elsewhere any
   /// more, so that whoever kept a copy of a mount keeps nothing.
@@ -30,7 +30,6 @@ struct OpenVault: ~Copyable {
   /// `…/H/mount`.
   let directory: Directory
   let repairs: [String]
-  let isNew: Bool
 }
 
 extension VaultKind {
@@ -80,8 +79,7 @@ private struct PlainVault: Vault {
     let mount = try OwnedDirectory(
       "mount", in: home.directory, owner: 0, group: 0, mode: 0o700, crossingMounts: true)
     let repairs = shadow.repairs + home.repairs + mount.repairs
-    let isNew = mount.isNew
-    return OpenVault(directory: mount.opened(), repairs: repairs, isNew: isNew)
+    return OpenVault(directory: mount.opened(), repairs: repairs)
   }
 
   func forget() {}
@@ -122,7 +120,7 @@ struct EphemeralVault: Vault {
     }
     let mount = try shadow.directory.directory("\(user)/mount")
     let repairs = shadow.repairs + home.repairs
-    return OpenVault(directory: mount, repairs: repairs, isNew: isNew)
+    return OpenVault(directory: mount, repairs: repairs)
   }
 
   func forget() throws {

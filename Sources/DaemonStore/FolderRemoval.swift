@@ -39,7 +39,7 @@ extension Directory {
     do {
       while let status = try status(of: name), status.isMountRoot {
         guard isOurs(status) else {
-          return Removal(path: path, outcome: .held("something else is mounted on it"))
+          return Removal(path: path, outcome: .held("\(path): something else is mounted on it"))
         }
         do {
           try unmount(name)
@@ -63,11 +63,11 @@ public enum UserFolders {
   ///
   /// - Parameters:
   ///   - lazily: detach what is busy.
-  ///   - isOurs: whether a mount with this root is of the user's data.
+  ///   - isOurs: whether a mount with this root is of the user's data; others stay.
   /// - Throws: what stops all: trees that cannot be opened. No tree is no folders.
   public static func remove(
     _ user: ObfuscatedUsername, from layout: Layout, lazily: Bool,
-    isOurs: (FileStatus) -> Bool = { _ in true }
+    isOurs: (FileStatus) -> Bool
   ) throws -> [Removal] {
     guard let trees = try OpenTrees(existingIn: layout) else { return [] }
     let lock = try trees.lock()

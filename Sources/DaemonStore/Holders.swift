@@ -19,11 +19,20 @@ public struct Holder: Hashable, Sendable, CustomStringConvertible {
     case loopDevice(String)
     /// So many processes may not be looked at, this one among them: they may use anything.
     case hidden(Int, ProcessName)
+    /// New processes came faster than they could be looked at.
+    case fugitive
+    /// The kernel says that it is in use, and no process shows it.
+    case unseen
   }
 
   /// Who; nil for what nobody in particular holds.
   public let keeper: MountNamespace.Keeper?
   public let hold: Hold
+
+  public init(keeper: MountNamespace.Keeper?, hold: Hold) {
+    self.keeper = keeper
+    self.hold = hold
+  }
 
   public var description: String {
     let what =
@@ -37,6 +46,8 @@ public struct Holder: Hashable, Sendable, CustomStringConvertible {
       case .mountNamespace(let path): "mount namespace with a copy of its own at \(path)"
       case .mount(let path, let kind): "\(kind) mounted at \(path)"
       case .loopDevice(let name): "loop device \(name)"
+      case .fugitive: "perhaps processes that come and go faster than they can be looked at"
+      case .unseen: "something that no process shows, as a descriptor on its way between two"
       case .hidden(let count, let one):
         "perhaps \(count == 1 ? "\(one)" : "one of \(count) processes as \(one)"), which may not be "
           + "looked at without CAP_SYS_PTRACE"
@@ -61,27 +72,37 @@ struct HolderSearch: ~Copyable {
     self.isNamed = isNamed
   }
 
-  /// One entry for each kind of use and process, this process left out.
+  /// One entry for each kind of use and process, this process left out. When a process goes away
+  /// before it was looked at, a child of it may have what it had: so the new ones are looked at,
+  /// until nobody has gone away meanwhile.
   mutating func processes() throws(SystemError) -> [Holder] {
     var holders: [Holder] = []
     var hidden: [pid_t] = []
-    for process in try Processes.all() where process != getpid() {
-      // A process that goes away while it is looked at holds nothing any more.
-      guard let directory = try? Directory(opening: "/proc/\(process)") else { continue }
-      sockets.read(from: directory)
-      if Processes.isHidden(process, directory) {
-        hidden.append(process)
-        continue
+    var seen: Set<pid_t> = [getpid()]
+    for round in 0..<64 {
+      var isComplete = round > 0
+      for process in try Processes.all() where seen.insert(process).inserted {
+        guard let directory = try? Directory(opening: "/proc/\(process)") else {
+          isComplete = false
+          continue
+        }
+        sockets.read(from: directory)
+        if Processes.isHidden(process, directory) {
+          hidden.append(process)
+          continue
+        }
+        holders += uses(of: process, in: directory).map {
+          Holder(keeper: .process(ProcessName(process)), hold: $0)
+        }
+        if Processes.threads(of: process).isEmpty { isComplete = false }
       }
-      holders += uses(of: process, in: directory).map {
-        Holder(keeper: .process(ProcessName(process)), hold: $0)
-      }
+      if isComplete { return holders + Self.entry(for: hidden) }
     }
-    if let first = hidden.first {
-      holders.append(
-        Holder(keeper: nil, hold: .hidden(hidden.count, ProcessName(first))))
-    }
-    return holders
+    return holders + Self.entry(for: hidden) + [Holder(keeper: nil, hold: .fugitive)]
+  }
+
+  private static func entry(for hidden: [pid_t]) -> [Holder] {
+    hidden.first.map { [Holder(keeper: nil, hold: .hidden(hidden.count, ProcessName($0)))] } ?? []
   }
 
   private func uses(of process: pid_t, in directory: borrowing Directory) -> [Holder.Hold] {

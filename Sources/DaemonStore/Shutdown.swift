@@ -29,10 +29,16 @@ public enum Shutdown {
       guard report.followers.isEmpty else { return report }
     }
     for user in try UserFolders.users(of: layout) {
-      let removals = try UserFolders.remove(user, from: layout, lazily: false)
+      // Without a vault there is nothing to tell the user's mounts from others by.
+      let subtree = try? subtree(of: user, layout)
+      let own = try subtree?.views().first { $0.isOwn }
+      let ours = own.map { Set($0.shown.map { UInt64($0.mount.id) }) }
+      let removals = try UserFolders.remove(user, from: layout, lazily: false) {
+        ours?.contains($0.mountID) != false
+      }
       report.removals += removals
       if removals.contains(where: \.isHeld) {
-        report.holders += try holders(of: user, layout)
+        report.holders += try subtree?.holders() ?? []
       }
     }
     let lock = try trees.lock()
@@ -59,11 +65,11 @@ public enum Shutdown {
     return found.values.sorted { $0.description < $1.description }
   }
 
-  private static func holders(
+  private static func subtree(
     of user: ObfuscatedUsername, _ layout: Layout
-  ) throws -> [Holder] {
+  ) throws -> UserSubtree {
     let vault = try Directory(opening: "\(layout.shadow)/\(user)/mount")
-    return try UserSubtree(of: user, vault: vault, in: layout, table: .current()).holders()
+    return try UserSubtree(of: user, vault: vault, in: layout, table: .current())
   }
 
   private static func remove(

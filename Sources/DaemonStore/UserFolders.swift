@@ -104,6 +104,12 @@ public struct PreparedFolders: ~Copyable {
       let source = try OwnedDirectory(
         template.name.description, in: parent, owner: template.owner, group: template.group,
         mode: template.permissions)
+      // Again, under the lock: on bare `/run` no jail would follow.
+      guard try trees[tree].hasStore(template.name) else {
+        throw Refusal(
+          path: layout.path(of: template.name, in: tree),
+          reason: "is no store any more; run this again")
+      }
       guard try trees[tree].isFree(template.name, user, for: source.identity) else {
         add(template.name, tree, layout, .present, repairs: source.repairs)
         return

@@ -40,7 +40,9 @@ extension UserSubtree {
       }
       let path = String(decoding: text.dropLast(), as: UTF8.self)
       let relative = String(path.drop { $0 == "/" })
-      guard contains(relative, in: root) || names(user, in: path) else { continue }
+      guard isWholeFileSystem || contains(relative, in: root) || names(user, in: path) else {
+        continue
+      }
       holders.append(Holder(keeper: nil, hold: .loopDevice("/dev/\(name)")))
     }
     return holders

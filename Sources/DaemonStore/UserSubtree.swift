@@ -16,7 +16,7 @@ public final class UserSubtree {
   /// is gone; the kernel gives the number of a dead one to the next.
   private let anchor: DetachedMount?
   /// Whether the file system holds nothing but this user's data.
-  private let isWholeFileSystem: Bool
+  let isWholeFileSystem: Bool
   private let device: UInt64
   /// Of the file system, as mountinfo has it.
   let mountDevice: UInt64
@@ -59,7 +59,7 @@ public final class UserSubtree {
 
   /// A text that the mount table of every namespace contains that has such a mount.
   var needle: String {
-    isWholeFileSystem
+    isWholeFileSystem || !names(user, in: root)
       ? " \(linux_major(mountDevice)):\(linux_minor(mountDevice)) " : user.description
   }
 

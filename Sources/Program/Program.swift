@@ -81,6 +81,9 @@ public enum Program {
     exit(status.rawValue)
   }
 
+  /// One line of a result, on standard output.
+  public static func say(_ line: String) { print(oneLine(line)) }
+
   /// One line on standard error.
   public static func complain(_ line: String) {
     fflush(nil)  // what was printed before comes before

@@ -51,15 +51,23 @@ struct MountCommand: ParsableCommand {
     if json {
       try printJSON(MountOutput(report))
     } else {
-      for repair in report.repairs { print("repaired \(repair)") }
-      let stores = Set(report.folders.map(\.store)).count
-      print(
+      for repair in report.repairs { Program.say("repaired \(repair)") }
+      let stores = report.storeCount
+      Program.say(
         report.changedNothing
           ? "\(user) is mounted already"
           : "mounted \(user) in \(stores) \(stores == 1 ? "store" : "stores") as \(report.user)")
     }
     for problem in report.problems { Program.complain("cryptohome: mount: \(problem)") }
     if !report.problems.isEmpty { throw Ending(.partial) }
+  }
+}
+
+extension LoginReport {
+  /// The stores that have the user's folder, and their twins that have it too.
+  fileprivate var storeCount: Int {
+    let failed = folders.filter { if case .failed = $0.outcome { true } else { false } }
+    return Set(folders.map(\.store)).subtracting(failed.map(\.store)).count
   }
 }
 

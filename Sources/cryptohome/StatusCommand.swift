@@ -23,10 +23,10 @@ struct StatusCommand: ParsableCommand {
       try printJSON(users.map { StatusOutput($0) })
       return
     }
-    if users.isEmpty { print("no user has a vault here") }
+    if users.isEmpty { Program.say("no user has a vault here") }
     for user in users {
-      print(user.line)
-      for path in user.missing { print("  missing: \(path)") }
+      Program.say(user.line)
+      for path in user.missing { Program.say("  missing: \(path)") }
     }
   }
 }

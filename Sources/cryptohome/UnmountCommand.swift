@@ -43,9 +43,17 @@ struct UnmountCommand: ParsableCommand {
     try Program.requireRoot()
     warnOfForeignNamespace("unmount")
     var reports: [LogoutReport] = []
-    for (name, user) in try users() {
-      let report = try Logout.run(
-        user, .system, lazily: force, patience: wait?.duration ?? .zero)
+    let users = try users()
+    var failures = 0
+    for (name, user) in users {
+      let report: LogoutReport
+      do {
+        report = try Logout.run(user, .system, lazily: force, patience: wait?.duration ?? .zero)
+      } catch  where all {
+        Program.complain("cryptohome: unmount: \(name): \(error)")
+        failures += 1
+        continue
+      }
       reports.append(report)
       if !json { printText(report, name: name) }
       for line in report.complaints {
@@ -53,7 +61,7 @@ struct UnmountCommand: ParsableCommand {
       }
     }
     if json { try printJSON(reports.map { UnmountOutput($0) }) }
-    if !reports.allSatisfy(\.isComplete) { throw Ending(.partial) }
+    if failures > 0 || !reports.allSatisfy(\.isComplete) { throw Ending(.partial) }
   }
 
   private func users() throws -> [(name: String, user: ObfuscatedUsername)] {
@@ -67,12 +75,12 @@ struct UnmountCommand: ParsableCommand {
   private func printText(_ report: LogoutReport, name: String) {
     for copies in report.detachedCopies {
       let count = copies.paths.count
-      print(
+      Program.say(
         "detached \(count) private \(count == 1 ? "copy" : "copies") of \(name)'s mounts in the "
           + "mount namespace of \(copies.keeper)")
     }
     guard report.isComplete else { return }
-    print(report.wasMounted ? "unmounted \(name)" : "\(name) is not mounted")
+    Program.say(report.wasMounted ? "unmounted \(name)" : "\(name) is not mounted")
   }
 }
 

@@ -36,7 +36,9 @@ struct ShutdownCommand: ParsableCommand {
     }
     if !report.followers.isEmpty { throw Ending(.failed) }
     if !json {
-      for removal in report.removals where !removal.isHeld { print("unmounted \(removal.path)") }
+      for removal in report.removals where !removal.isHeld {
+        Program.say("unmounted \(removal.path)")
+      }
     }
     for line in report.held + report.holders.map({ "still held by \($0)" }) {
       Program.complain("daemon-store: shutdown: \(line)")

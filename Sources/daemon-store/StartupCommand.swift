@@ -55,15 +55,16 @@ struct StartupCommand: ParsableCommand {
   }
 
   private func printText(_ report: StartupReport, _ layout: Layout) {
-    if report.hasNoTemplates { print("no stores: \(layout.templates) is missing") }
+    if report.hasNoTemplates { Program.say("no stores: \(layout.templates) is missing") }
     for entry in report.entries where entry.problem == nil {
       guard let verb = entry.step.verb else { continue }
-      print((dryRun ? "would \(verb.plain)" : verb.done) + " \(entry.path)\(entry.step.detail)")
+      Program.say(
+        (dryRun ? "would \(verb.plain)" : verb.done) + " \(entry.path)\(entry.step.detail)")
     }
     guard !dryRun, !report.hasNoTemplates else { return }
     let ready = Set(report.entries.filter { $0.isReady }.map(\.store))
       .subtracting(report.entries.filter { !$0.isReady }.map(\.store))
-    print("\(ready.count) \(ready.count == 1 ? "store" : "stores") ready")
+    Program.say("\(ready.count) \(ready.count == 1 ? "store" : "stores") ready")
   }
 }
 

@@ -104,7 +104,7 @@ import Testing
         #expect(users.map(\.vault) == ["plain", "ephemeral", "plain"], "\(outcome)")
         #expect(users.map(\.mounted) == [true, true, false], "\(outcome)")
         #expect(users.map(\.missing) == [[gone], [], []], "\(outcome)")
-        #expect(users[0].stores == ["alpha", "bravo"] && users[2].stores.isEmpty, "\(outcome)")
+        #expect(users[0].stores == ["alpha"] && users[2].stores.isEmpty, "\(outcome)")
         let text = try host.succeed("cryptohome", "status", "alice")
         #expect(text.output.contains("missing: \(gone)"), "\(text)")
         let unknown = try decode(

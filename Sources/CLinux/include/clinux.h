@@ -37,12 +37,10 @@ int linux_close_range(unsigned first, unsigned last, int flags);
 int linux_pipe(int ends[_Nonnull 2]);  // both ends close-on-exec
 /// The fork of clone(2), into the new namespaces of `flags`: 0 in the child. One thread only.
 pid_t linux_fork(uint64_t flags);
-int linux_pidfd_open(pid_t process);
 int linux_prctl(int option, unsigned long a, unsigned long b, unsigned long c);
 int linux_setgroups(size_t count, const gid_t *_Nullable groups);
 int linux_setresuid(uid_t user);
 int linux_setresgid(gid_t group);
-int linux_initgroups(const char *_Nonnull user, gid_t group);
 /// The supplementary groups of a user; returns their number, or -1 when `capacity` is too small.
 int linux_getgrouplist(const char *_Nonnull user, gid_t group, gid_t *_Nonnull groups, int capacity);
 int linux_sethostname(const char *_Nonnull name);
