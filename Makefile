@@ -5,13 +5,16 @@ SWIFT ?= swift
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 # What Debian 12 must have beside a Swift 6.3 toolchain: to build, and to test.
-BUILD_PACKAGES := binutils libc6-dev libcap-dev libmount-dev libstdc++-12-dev
+BUILD_PACKAGES := binutils gcc libc6-dev libcap-dev libmount-dev libstdc++-12-dev
 TEST_PACKAGES := mount procps util-linux
 
 RELEASE := -c release --static-swift-stdlib --disable-local-rpath \
 	--explicit-target-dependency-import-check error
 PROGRAMS := daemon-store cryptohome minijail0
 BIN := $(CURDIR)/.build/release
+# What is preloaded into programs: C, and nothing of Swift's build in it.
+PRELOAD := $(BIN)/libminijailpreload.so
+CFLAGS ?= -O2 -g
 TESTS := .build/debug/daemon-storePackageTests.xctest
 
 .DEFAULT_GOAL := help
@@ -33,6 +36,11 @@ deps: ## Installs what is needed from Debian, through sudo unless root.
 
 build: deps ## Makes the release.
 	$(SWIFT) build $(RELEASE)
+	@$(MAKE) --no-print-directory $(PRELOAD)
+
+$(PRELOAD): Sources/minijailpreload/minijailpreload.c
+	$(CC) -std=c11 -Wall -Wextra -Werror $(CFLAGS) -fPIC -fvisibility=hidden -shared \
+	  -Wl,-z,now -Wl,-z,relro $(LDFLAGS) -o $@ $<
 
 demo: build ## Shows the main job, in namespaces of its own: the host is not touched.
 	@$(SUDO) env PATH="$(BIN):$$PATH" sh docs/demo.sh
@@ -50,6 +58,7 @@ format: ## Brings the code into form.
 install: ## Copies what was built to $(DESTDIR)$(PREFIX).
 	@test -x "$(BIN)/daemon-store" || { echo "install: nothing is built; run make build first" >&2; exit 1; }
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/systemd/system"
+	install -s -m 0644 "$(PRELOAD)" "$(DESTDIR)$(PREFIX)/lib/"
 	for program in $(PROGRAMS); do \
 	  install -s -m 0755 "$(BIN)/$$program" "$(DESTDIR)$(PREFIX)/bin/" || exit 1; \
 	done

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -58,6 +59,19 @@ pid_t linux_fork(uint64_t flags) {
     // Without new namespaces libc's own fork keeps its locks in order.
     if (flags == 0) return fork();
     return (pid_t)syscall(SYS_clone, flags | SIGCHLD, NULL, NULL, NULL, 0UL);
+}
+
+int linux_pidfd_open(pid_t process) { return (int)syscall(SYS_pidfd_open, process, 0); }
+
+int linux_signalfd(const void *signal_set) {
+    return signalfd(-1, signal_set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+int linux_next_signal(int signal_descriptor) {
+    struct signalfd_siginfo info;
+    ssize_t count = read(signal_descriptor, &info, sizeof info);
+    if (count == sizeof info) return (int)info.ssi_signo;
+    return errno == EAGAIN ? 0 : -1;
 }
 
 int linux_prctl(int option, unsigned long a, unsigned long b, unsigned long c) {

@@ -3,7 +3,10 @@
 
 #include <linux/capability.h>
 #include <linux/keyctl.h>
+#include <linux/landlock.h>
 #include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -16,14 +19,45 @@ int linux_capset(uint64_t effective, uint64_t permitted, uint64_t inheritable) {
     return (int)syscall(SYS_capset, &header, data);
 }
 
-int linux_permitted_capabilities(uint64_t *out) {
+int linux_capget(uint64_t *effective, uint64_t *permitted, uint64_t *inheritable) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2];
     if (syscall(SYS_capget, &header, data) != 0) return -1;
-    *out = data[0].permitted | (uint64_t)data[1].permitted << 32;
+    *effective = data[0].effective | (uint64_t)data[1].effective << 32;
+    *permitted = data[0].permitted | (uint64_t)data[1].permitted << 32;
+    *inheritable = data[0].inheritable | (uint64_t)data[1].inheritable << 32;
     return 0;
 }
 
 long linux_new_session_keyring(void) {
     return syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
+}
+
+int linux_alternate_system_calls(const char *table) {
+    enum { PR_ALT_SYSCALL = 0x43724f53 };
+    return prctl(PR_ALT_SYSCALL, 1UL, table, 0UL, 0UL);
+}
+
+int linux_set_limit(pid_t process, int kind, uint64_t soft, uint64_t hard) {
+    struct rlimit64 limit = {.rlim_cur = soft, .rlim_max = hard};
+    return prlimit64(process, kind, &limit, NULL);
+}
+
+int linux_landlock_abi(void) {
+    return (int)syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+}
+
+int linux_landlock_create(uint64_t handled) {
+    struct landlock_ruleset_attr attributes = {.handled_access_fs = handled};
+    // The size of the first ABI: a kernel that knows more fields takes them as zero.
+    return (int)syscall(SYS_landlock_create_ruleset, &attributes, sizeof handled, 0);
+}
+
+int linux_landlock_allow(int ruleset, int path, uint64_t rights) {
+    struct landlock_path_beneath_attr rule = {.allowed_access = rights, .parent_fd = path};
+    return (int)syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
+}
+
+int linux_landlock_restrict(int ruleset) {
+    return (int)syscall(SYS_landlock_restrict_self, ruleset, 0);
 }

@@ -60,6 +60,13 @@ public struct Descriptor: ~Copyable, Sendable {
     }
   }
 
+  /// As many of `count` bytes at `offset` as there are: none where reading fails.
+  public func bytes(at offset: UInt64, count: Int) -> [UInt8] {
+    var buffer = [UInt8](repeating: 0, count: count)
+    let got = pread(number, &buffer, count, off_t(truncatingIfNeeded: offset))
+    return Array(buffer.prefix(max(0, got)))
+  }
+
   public func write(_ bytes: [UInt8], shown: String) throws(SystemError) {
     var rest = bytes[...]
     while !rest.isEmpty {

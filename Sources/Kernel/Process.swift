@@ -60,6 +60,13 @@ public struct SignalMask {
     return old
   }
 
+  /// A descriptor that every blocked signal can be read from: signalfd(2).
+  public static func descriptor() throws(SystemError) -> SignalDescriptor {
+    var all = sigset_t()
+    sigfillset(&all)
+    return SignalDescriptor(Descriptor(owning: try check("signalfd", nil, linux_signalfd(&all))))
+  }
+
   public func restore() throws(SystemError) {
     var set = set
     try check("sigprocmask", nil, sigprocmask(SIG_SETMASK, &set, nil))
@@ -71,6 +78,40 @@ public struct SignalMask {
     sigfillset(&all)
     return try check("sigwaitinfo", nil, sigwaitinfo(&all, nil))
   }
+}
+
+/// What has arrived of the blocked signals, for who waits for other things too.
+public struct SignalDescriptor: ~Copyable {
+  public let descriptor: Descriptor
+  fileprivate init(_ descriptor: consuming Descriptor) { self.descriptor = descriptor }
+
+  /// Takes one that has arrived; nil when there is none.
+  public func next() throws(SystemError) -> CInt? {
+    let signal = try check("read", "signalfd", linux_next_signal(descriptor.number))
+    return signal == 0 ? nil : signal
+  }
+}
+
+extension Descriptor {
+  /// The process, a child that has not been waited for: readable as soon as it has ended
+  /// (pidfd_open(2)).
+  public init(process: pid_t) throws(SystemError) {
+    self.init(owning: try check("pidfd_open", "\(process)", linux_pidfd_open(process)))
+  }
+}
+
+/// Waits until one of the descriptors is readable or has lost its other end; says which are.
+public func waitUntilReadable(_ descriptors: [CInt]) throws(SystemError) -> [Bool] {
+  var entries = descriptors.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+  try check("poll", nil, poll(&entries, nfds_t(entries.count), -1))
+  return entries.map { $0.revents != 0 }
+}
+
+/// prlimit(2): the soft and the hard limit of one kind (`RLIMIT_…`); `UInt64.max` for none.
+public func setLimit(
+  _ kind: CInt, soft: UInt64, hard: UInt64, of process: pid_t = 0, named name: String
+) throws(SystemError) {
+  try check("prlimit", name, linux_set_limit(process, kind, soft, hard))
 }
 
 /// `KILL` for 9; a real-time signal has no name.

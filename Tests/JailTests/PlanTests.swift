@@ -5,7 +5,7 @@ import Testing
 
 @Suite struct PlanTests {
   private func steps(_ words: [String]) throws -> [String] {
-    JailPlan(try CommandLineParserTests.parse(words).configuration).steps.map(\.description)
+    try JailPlan(try CommandLineParserTests.parse(words).configuration).steps.map(\.description)
   }
 
   @Test func aStoreDaemonWithTheUsersDataTakenOut() throws {
@@ -38,6 +38,7 @@ import Testing
         "if a standard descriptor is a terminal, start a new session",
         "enter a new mnt namespace",
         "make all mounts slave",
+        "make a new /proc, read-only",
         "build a minimal /dev",
         "bind / on /, read-only",
         "bind /dev/log on /dev/log, read-only",
@@ -47,11 +48,16 @@ import Testing
         "show the minimal /dev on /var/empty/dev",
         "make /var/empty the root, and detach the old one",
         "mount a tmpfs of 67108864 bytes on /tmp",
-        "replace /proc by a new one, read-only",
+        "replace /proc by the new one",
+        "prepare the rules for files: / rx, /dev/log rx, /run rx, /run advanced-rw, "
+          + "/run/daemon-store/biod rx, /run/daemon-store/biod advanced-rw, /lib rx, /lib64 rx, "
+          + "/usr/lib rx, /usr/lib64 rx, /bin rx, /sbin rx, /usr/sbin rx, /usr/bin rx, "
+          + "/etc/group ro, /etc/passwd ro, /dev edit, /proc ro, /tmp rw",
         "set the supplementary groups: none",
         "become group 283 (biod)",
         "become user 282 (biod)",
         "set no_new_privs",
+        "allow only what the rules for files allow",
         "execute the program",
       ])
   }
@@ -70,6 +76,47 @@ import Testing
           "fork: this process stays as init, its child goes on",
           "execute the program",
         ])
+  }
+
+  @Test func whatComesBeforeTheIdentityAndAfterIt() throws {
+    #expect(
+      try steps([
+        "-V", "/ns", "-v", "-c", "1", "-u", "biod", "-R", "RLIMIT_CPU,1,2", "--fs-path-ro", "/x",
+        "-a", "t", "-m", "/p",
+      ]) == [
+        "become user 282 of the new user namespace",
+        "if a standard descriptor is a terminal, start a new session",
+        "open the library that finishes the jail inside a dynamic program",
+        "enter the mount namespace of /ns",
+        "enter a new mnt namespace",
+        "make all mounts slave",
+        "make a new /proc, read-only",
+        "replace /proc by the new one",
+        "look at how the program is linked",
+        "prepare the rules for files: /x ro",
+        "set the limits: RLIMIT_CPU 1 2",
+        "set the securebits 0x3f",
+        "set the supplementary groups: none",
+        "become user 282 (biod)",
+        "limit the permitted, effective, inheritable and bounding capabilities to cap_chown",
+        "raise the ambient capabilities cap_chown",
+        "set no_new_privs",
+        "allow only what the rules for files allow",
+        "take the system call table t",
+        "fork: this process stays as init, its child goes on",
+        "execute the program",
+      ])
+  }
+
+  /// The library is only there for what cannot be done before.
+  @Test func theLibraryIsOpenedWhereSomethingIsLeftForIt() throws {
+    let text = "open the library that finishes the jail inside a dynamic program"
+    #expect(try steps(["-c", "1", "/p"]).contains(text))
+    #expect(try !steps(["-c", "1", "--ambient", "/p"]).contains(text))
+    #expect(try !steps(["-c", "1", "--ambient", "-T", "static", "/p"]).contains(text))
+    #expect(try !steps(["-u", "biod", "/p"]).contains(text))
+    #expect(try !steps(["--profile", "minimalistic-mountns", "/p"]).contains(text))
+    #expect(try !steps(["-T", "static", "--fs-path-ro", "/x", "/p"]).contains(text))
   }
 
   @Test func aPivotLeavesUserDataBehindUnlessACopyBringsItAlong() throws {
@@ -110,10 +157,14 @@ import Testing
   private func elf(_ type: UInt8, size: UInt8 = 56) -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: 256)
     bytes.replaceSubrange(0..<6, with: [0x7f, 0x45, 0x4c, 0x46, 2, 1])
+    bytes[18] = 62
     bytes[32] = 64
     bytes[54] = size
     bytes[56] = 1
     bytes[64] = type
+    bytes[72] = 130
+    bytes[96] = 8
+    bytes.replaceSubrange(130..<138, with: Array("/lib/ld\0".utf8))
     return bytes
   }
 
@@ -128,5 +179,11 @@ import Testing
     #expect(linkage(elf(3, size: 32)) == nil)
     #expect(linkage(Array(elf(3).prefix(128))) == .dynamic)
     #expect(linkage(Array(elf(1).prefix(64))) == .dynamic)
+    let bytes = elf(3)
+    let file = ElfFile { offset, count in
+      Array(bytes.dropFirst(Int(offset)).prefix(count))
+    }
+    #expect(file?.loader == Array("/lib/ld".utf8))
+    #expect(file?.machine == 62 && file?.wordSize == 2)
   }
 }

@@ -47,7 +47,7 @@ public func inHost(_ machine: Machine, _ body: (Host) throws -> Void) {
 
 /// The directory with the programs: that of the environment variable `DAEMON_STORE_BUILD`, or the
 /// release build of this package, or the debug build.
-private func builtPrograms() throws -> String {
+public func builtPrograms() throws -> String {
   let package = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
   let places =
     environment("DAEMON_STORE_BUILD").map { [$0] }

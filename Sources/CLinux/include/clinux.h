@@ -37,6 +37,12 @@ int linux_close_range(unsigned first, unsigned last, int flags);
 int linux_pipe(int ends[_Nonnull 2]);  // both ends close-on-exec
 /// The fork of clone(2), into the new namespaces of `flags`: 0 in the child. One thread only.
 pid_t linux_fork(uint64_t flags);
+/// pidfd_open(2), Linux 5.3: readable when the process has ended. Close-on-exec.
+int linux_pidfd_open(pid_t process);
+/// signalfd(2) for these signals, which are blocked: not blocking, close-on-exec.
+int linux_signalfd(const void *_Nonnull signal_set);
+/// The next signal of a signalfd(2); 0 when there is none.
+int linux_next_signal(int signal_descriptor);
 int linux_prctl(int option, unsigned long a, unsigned long b, unsigned long c);
 int linux_setgroups(size_t count, const gid_t *_Nullable groups);
 int linux_setresuid(uid_t user);

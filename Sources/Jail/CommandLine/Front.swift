@@ -9,26 +9,23 @@ public func runMinijail(_ words: [RawArgument]) -> CInt {
   var log = Log()
   do throws(JailError) {
     var parser = CommandLineParser()
-    var command = try parser.parse(Array(words.dropFirst()), program: program)
+    let command = try parser.parse(Array(words.dropFirst()), program: program)
     switch command.action {
-    case .help:
-      writeAll(Array(Help.text(program: program).utf8), to: STDOUT_FILENO)
+    case .help: return printed(Help.text(program: program))
+    case .systemCalls: return printed(Help.systemCalls(program: program))
+    case .version: return printed("\(version)\n")
+    case .writeConfiguration(let text, let file):
+      try writeNew(text, to: file)
       return 0
-    case .systemCalls:
-      writeAll(Array(Help.systemCalls(program: program).utf8), to: STDOUT_FILENO)
-      return 0
-    case .version:
-      writeAll(Array("\(version)\n".utf8), to: STDOUT_FILENO)
-      return 0
-    case .run, .explain: break
+    case .explain(let asJSON):
+      try report(command, to: log)
+      let explanation = try Explanation(try JailPlan(command.configuration))
+      return printed(asJSON ? explanation.json : explanation.text)
+    case .run:
+      log = Log(command.configuration.logging)
+      try report(command, to: log)
+      return try Launcher(plan: try JailPlan(command.configuration), log: log).run()
     }
-    if command.action == .run { log = Log(command.configuration.logging) }
-    try checkProgram(&command.configuration)
-    for warning in command.warnings { log.warning(warning) }
-    let plan = JailPlan(command.configuration)
-    guard command.action == .explain else { return try Launcher(plan: plan, log: log).run() }
-    writeAll(Array(try Explanation(plan).text.utf8), to: STDOUT_FILENO)
-    return 0
   } catch {
     if error.showsHelp {
       writeLine(error.description, to: STDERR_FILENO)
@@ -40,19 +37,37 @@ public func runMinijail(_ words: [RawArgument]) -> CInt {
   }
 }
 
-/// That the program can be run and with the capabilities that it is to have, unless `-T` says not
-/// to look.
-private func checkProgram(_ configuration: inout JailConfiguration) throws(JailError) {
-  let linkage: JailConfiguration.Linkage?
-  if let given = configuration.linkage {
-    linkage = given
-  } else {
-    linkage = try ProgramFile(configuration).check(word: configuration.program)
+private func printed(_ text: String) -> CInt {
+  writeAll(Array(text.utf8), to: STDOUT_FILENO)
+  return 0
+}
+
+/// What is usually a mistake: a warning each, or with `--strict` the reason not to start.
+private func report(_ command: Command, to log: Log) throws(JailError) {
+  let mistakes = command.configuration.warnings
+  if command.isStrict, let first = mistakes.first {
+    throw JailError("--strict: \(first)")
   }
-  configuration.linkage = linkage
-  if linkage == .static, configuration.capabilities != nil, !configuration.raisesAmbient {
-    throw JailError(
-      "Can't run statically-linked binaries with capabilities (-c) without also setting ambient "
-        + "capabilities. Try passing --ambient.")
+  for warning in command.warnings + mistakes { log.warning(warning) }
+}
+
+/// A configuration file, which must be a new one.
+private func writeNew(_ text: String, to file: String) throws(JailError) {
+  do throws(SystemError) {
+    let descriptor = Descriptor(
+      owning: try check(
+        "create", file, open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)))
+    do throws(SystemError) {
+      try descriptor.write(Array(text.utf8), shown: file)
+      try descriptor.close()
+    } catch {
+      unlink(file)
+      throw error
+    }
+  } catch {
+    guard error.code == EEXIST || error.code == EISDIR else {
+      throw JailError("--gen-config", error)
+    }
+    throw JailError("'\(file)' exists. Specify a new filename.")
   }
 }

@@ -18,6 +18,7 @@ enum Help {
       -K[MODE]               With -v, propagation: shared, private, slave, unbindable,
                              or as it is when MODE is missing. Without -K: slave with -v,
                              private with any other option that makes a mount namespace.
+      -V FILE                Enter the mount namespace of FILE; with -v, a copy of it.
       -b, --bind-mount SRC[,[DEST][,WRITABLE]]
                              Bind SRC on DEST (SRC itself when missing), read-only unless
                              WRITABLE is 1. Not recursive. Needs -v, -P, -C, a profile or
@@ -31,8 +32,8 @@ enum Help {
       -C DIR                 chroot to DIR.
       -P DIR                 pivot_root to DIR.
       --profile NAME         minimalistic-mountns: the host's root read-only, nothing below
-                             it, new /proc, /dev and /tmp; minimalistic-mountns-nodev: the
-                             same without /dev.
+                             it, new /proc, /dev and /tmp, and rules for files as mounted;
+                             minimalistic-mountns-nodev: the same without /dev.
       --daemon-store NAME    Show this daemon store, with the folder of each user who is
                              logged in, now and later; may be repeated. Without -v, no other
                              mount of user data is in the jail.
@@ -45,33 +46,64 @@ enum Help {
       -p                     New pid namespace with an init, new mount namespace, new /proc.
                              Returns when the last process in it is gone.
       -I                     As -p, but the program is process 1, and /proc stays unless -r.
+      -U                     New user namespace, and all of -p.
+      -m[MAP], -M[MAP]       -U with these users (-m) or groups (-M): INSIDE OUTSIDE COUNT,
+                             and more after ','. Without MAP, the program's id is the caller's.
 
     Privileges:
       -c SET                 Capabilities of the program: text such as cap_chown,cap_kill+e
-                             (only e counts), or a hexadecimal mask.
-      --ambient              With -c, also for a statically linked program.
-      -n                     no_new_privs; always set, by this version.
+                             (only those with e), or a hexadecimal mask.
+      --ambient              With -c, also for what the program executes, and for a statically
+                             linked program.
+      -B MASK                With -c, leave these securebits (hexadecimal) as they are.
+      -n                     Set no_new_privs. So it is, unless
+      --no-default-runtime-environment
+                             no_new_privs is set only by -n.
+      -a TABLE               System call table of a ChromeOS kernel.
+      --allow-speculative-execution
+                             For a filter (seccomp): leave speculation on.
+
+    Files (Landlock): what no rule allows is denied. A profile has rules of its own.
+      --fs-path-rx PATH      Read and execute PATH, and all below.
+      --fs-path-ro PATH      Read.
+      --fs-path-rw PATH      Read, and make, write and remove files and directories.
+      --fs-path-advanced-rw PATH
+                             The same, and links, sockets, pipes and devices.
+      --fs-default-paths     Read and execute where programs and libraries are.
+      --landlock-abi N       Handle the rights of this ABI, 2 unless given; 0 for none.
+      --no-fs-restrictions   No rules, for a profile.
+      --enable-profile-fs-restrictions
+                             The rules of a profile: so it is.
 
     Running:
       -f FILE                Write the process id of the jail to FILE.
       -i                     Return at once, and leave the program in the background.
       -z                     Do not forward signals to the program.
+      -R TYPE,SOFT,HARD      Limit (RLIMIT_...), each a number or 'unlimited'.
       -T static|dynamic      Do not look at the program's file; it is linked so.
       -w                     New session keyring.
+      --env-add NAME=VALUE   Set a variable of the program's environment.
+      --env-reset            Start from an empty environment.
+      --preserve-fd N        The program inherits descriptor N, though it closes on exec.
       --no-new-sessions      Do not call setsid(2) when there is a terminal.
+      --preload-library FILE The library that finishes a jail inside a dynamic program.
       --logging TARGET       auto (stderr if standard input is a terminal, else syslog),
                              syslog or stderr.
+      --config FILE          Take the options of FILE, minijail0(5), at this place.
+      --gen-config FILE      Write the options to FILE, and start nothing.
 
     Information:
       -h, --help             This text.
       -H                     The system calls by name and number.
       --version              The version of this program.
-      --explain              Check everything, print what would be done and the mounts that
-                             the program would see, and start nothing.
+      --explain[=json]       Check everything, print what would be done, what the program
+                             would be and the mounts that it would see, and start nothing.
+      --strict               Do not start what is only warned about: a bind of all of /run or
+                             of all daemon stores, a store whose logins would not arrive.
 
     Exit status: the program's; 1 the jail could not be set up; 126 the program could not be
-    executed; 127 there is none; 128+N killed by signal N; 251 a mount failed; 253 killed by
-    SIGSYS; 254 killed by any signal, with -p.
+    executed; 127 there is none; 128+N killed by signal N; 251 a mount failed; 252 the jail was
+    never complete; 253 killed by SIGSYS; 254 killed by any signal, with -p.
     """
 
   static func systemCalls(program: String) -> String {

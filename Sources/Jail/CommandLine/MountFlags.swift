@@ -21,6 +21,8 @@ public struct MountFlags: OptionSet, Hashable, Sendable {
 
   /// What `-k` takes when it is given none, and for 0.
   public static let standard: Self = [.noSetID, .noDevices, .noExecution]
+  public static let slave = Self(rawValue: 0x8_0000)
+  public static let shared = Self(rawValue: 0x10_0000)
   public static let propagation = Self(rawValue: 0x1e_0000)
 
   /// MS_… of mount(2), and the old names of the same header that the reference knows too.
@@ -29,9 +31,10 @@ public struct MountFlags: OptionSet, Hashable, Sendable {
     ("MS_SYNCHRONOUS", 0x10), ("MS_REMOUNT", 0x20), ("MS_MANDLOCK", 0x40), ("MS_DIRSYNC", 0x80),
     ("MS_NOSYMFOLLOW", 0x100), ("MS_NOATIME", 0x400), ("MS_NODIRATIME", 0x800),
     ("MS_BIND", 0x1000), ("MS_MOVE", 0x2000), ("MS_REC", 0x4000), ("MS_SILENT", 0x8000),
-    ("MS_VERBOSE", 0x8000), ("MS_UNBINDABLE", 0x2_0000), ("MS_PRIVATE", 0x4_0000),
-    ("MS_SLAVE", 0x8_0000), ("MS_SHARED", 0x10_0000), ("MS_RELATIME", 0x20_0000),
-    ("MS_STRICTATIME", 0x100_0000), ("MS_LAZYTIME", 0x200_0000),
+    ("MS_VERBOSE", 0x8000), ("MS_POSIXACL", 0x1_0000), ("MS_UNBINDABLE", 0x2_0000),
+    ("MS_PRIVATE", 0x4_0000), ("MS_SLAVE", 0x8_0000), ("MS_SHARED", 0x10_0000),
+    ("MS_RELATIME", 0x20_0000),
+    ("MS_I_VERSION", 0x80_0000), ("MS_STRICTATIME", 0x100_0000), ("MS_LAZYTIME", 0x200_0000),
     ("MS_MGC_VAL", 0xc0ed_0000), ("MS_MGC_MSK", 0xffff_0000),
   ]
 
@@ -104,32 +107,13 @@ private struct ConstantParser {
       let word = rest.prefix { !"|~()".utf8.contains($0) }
       rest = rest[word.endIndex...]
       let text = String(decoding: word, as: UTF8.self)
-      guard let constant = MountFlags.names.first(where: { $0.0 == text })?.1 ?? number(text) else {
-        return nil
-      }
+      guard
+        let constant = MountFlags.names.first(where: { $0.0 == text })?.1 ?? constantNumber(text)
+      else { return nil }
       result = constant
     }
     if complements { result = ~result }
     return result
-  }
-
-  /// C notation: decimal, `0x`, a leading `0` for octal, and a sign.
-  private func number(_ text: String) -> UInt64? {
-    var digits = text[...]
-    let isNegative = digits.first == "-"
-    if digits.first == "-" || digits.first == "+" { digits.removeFirst() }
-    guard let first = digits.first, first.isASCII, first.isNumber else { return nil }
-    let magnitude: UInt64?
-    if digits.hasPrefix("0x") || digits.hasPrefix("0X") {
-      magnitude = unsigned(digits.dropFirst(2), radix: 16)
-    } else if first == "0", digits.count > 1 {
-      magnitude = unsigned(digits.dropFirst(), radix: 8)
-    } else {
-      magnitude = unsigned(digits, radix: 10)
-    }
-    guard let magnitude else { return nil }
-    guard isNegative else { return magnitude }
-    return magnitude <= 1 << 63 ? 0 &- magnitude : nil
   }
 }
 
@@ -139,4 +123,23 @@ func unsigned(_ text: some StringProtocol, radix: Int) -> UInt64? {
     return nil
   }
   return UInt64(text, radix: radix)
+}
+
+/// C notation: decimal, `0x`, a leading `0` for octal, and a sign.
+func constantNumber(_ text: some StringProtocol) -> UInt64? {
+  var digits = String(text)[...]
+  let isNegative = digits.first == "-"
+  if digits.first == "-" || digits.first == "+" { digits.removeFirst() }
+  guard let first = digits.first, first.isASCII, first.isNumber else { return nil }
+  let magnitude: UInt64?
+  if digits.hasPrefix("0x") || digits.hasPrefix("0X") {
+    magnitude = unsigned(digits.dropFirst(2), radix: 16)
+  } else if first == "0", digits.utf8.count > 1 {
+    magnitude = unsigned(digits.dropFirst(), radix: 8)
+  } else {
+    magnitude = unsigned(digits, radix: 10)
+  }
+  guard let magnitude else { return nil }
+  guard isNegative else { return magnitude }
+  return magnitude <= 1 << 63 ? 0 &- magnitude : nil
 }

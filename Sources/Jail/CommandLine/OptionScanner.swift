@@ -1,10 +1,23 @@
-/// An option as it was found on the command line.
+/// An option as it was found on the command line or in a configuration file.
 struct FoundOption: Equatable {
   let name: OptionName
+  /// What a configuration file calls it.
+  let key: String
   /// nil when the option takes none, or takes one if it is attached and has none.
   let value: String?
   /// As it was typed, for messages: `-u`, `--bind-mount`.
   let spelling: String
+
+  /// - Throws: when this version does not have the option.
+  init(_ row: OptionRow, value: String?, spelling: String) throws(JailError) {
+    guard let name = row.name else {
+      throw JailError("\(spelling) is not supported by this version")
+    }
+    self.name = name
+    self.value = value
+    self.spelling = spelling
+    key = row.key
+  }
 }
 
 /// Takes a command line apart by the rules of getopt_long(3): bundled short options, values
@@ -39,7 +52,7 @@ struct OptionScanner {
 
   private mutating func short() throws(JailError) -> FoundOption? {
     let letter = Character(UnicodeScalar(bundle.removeFirst()))
-    guard let row = OptionRow.all.first(where: { $0.short == letter }) else {
+    guard let row = OptionRow.short(letter) else {
       throw grammar("invalid option -- '\(letter)'")
     }
     var value: [UInt8]?
@@ -79,7 +92,7 @@ struct OptionScanner {
     for row in OptionRow.all {
       guard let long = row.long, long.utf8.starts(with: key) else { continue }
       if long.utf8.count == key.count { return row }
-      fitting.append(row)
+      if !row.isOurs { fitting.append(row) }
     }
     guard let row = fitting.first else { throw grammar("unrecognized option '\(typed)'") }
     guard fitting.count == 1 else {
@@ -92,14 +105,11 @@ struct OptionScanner {
   private func found(
     _ row: OptionRow, _ value: [UInt8]?, _ spelling: String
   ) throws(JailError) -> FoundOption {
-    guard let name = row.name else {
-      throw JailError("\(spelling) is not supported by this version")
-    }
-    guard let value else { return FoundOption(name: name, value: nil, spelling: spelling) }
+    guard let value else { return try FoundOption(row, value: nil, spelling: spelling) }
     guard let text = String(validating: value, as: UTF8.self) else {
       throw JailError("the value of \(spelling) is not valid UTF-8")
     }
-    return FoundOption(name: name, value: text, spelling: spelling)
+    return try FoundOption(row, value: text, spelling: spelling)
   }
 
   private func grammar(_ text: String) -> JailError {

@@ -65,6 +65,88 @@ enum OptionValues {
     return number << UInt64(shift)
   }
 
+  /// A hexadecimal mask of securebits; empty for none.
+  static func secureBits(_ text: String) throws(JailError) -> SecureBits {
+    let digits = text.hasPrefix("0x") || text.hasPrefix("0X") ? text.dropFirst(2) : text[...]
+    if text.isEmpty { return [] }
+    guard let mask = unsigned(digits, radix: 16) else {
+      throw JailError("Invalid securebit mask: '\(text)': -B takes a hexadecimal number")
+    }
+    return SecureBits(rawValue: mask)
+  }
+
+  /// `inside outside count[,…]` of `-m` and `-M`; nil without a value.
+  static func idMap(_ option: FoundOption) throws(JailError) -> [IDRange]? {
+    guard let text = option.value else { return nil }
+    var ranges: [IDRange] = []
+    for line in text.split(separator: ",", omittingEmptySubsequences: false) {
+      let words = line.split { $0 == " " || $0 == "\t" }
+      let numbers = words.compactMap { unsigned($0, radix: 10).flatMap(UInt32.init(exactly:)) }
+      guard words.count == 3, numbers.count == 3, numbers[2] > 0 else {
+        throw JailError(
+          "Bad id map: '\(text)': \(option.spelling) takes 'INSIDE OUTSIDE COUNT', three decimal "
+            + "numbers, and more of them after ','")
+      }
+      ranges.append(IDRange(inside: numbers[0], outside: numbers[1], count: numbers[2]))
+    }
+    return ranges
+  }
+
+  /// The kinds of limits, by their numbers on all architectures of asm-generic/resource.h.
+  private static let limitNames = [
+    "CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS", "LOCKS",
+    "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME",
+  ]
+
+  /// `type,soft,hard` of `-R`.
+  static func limit(_ text: String) throws(JailError) -> ResourceLimit {
+    let fields = text.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+    guard fields.count == 3, fields.allSatisfy({ !$0.isEmpty }) else {
+      throw JailError("Bad rlimit: '\(text)': -R takes type,soft,hard")
+    }
+    let word = fields[0] == "RLIMIT_OFILE" ? "RLIMIT_NOFILE" : fields[0]
+    let named = limitNames.firstIndex { "RLIMIT_\($0)" == word }
+    guard let number = named ?? constantNumber(word).flatMap(Int.init(exactly:)),
+      let kind = CInt(exactly: number), kind >= 0
+    else {
+      throw JailError("Bad rlimit: '\(fields[0])': no RLIMIT_… of getrlimit(2), and no number")
+    }
+    var limits: [UInt64] = []
+    for field in fields[1...] {
+      guard let limit = field == "unlimited" ? .max : constantNumber(field) else {
+        throw JailError("Bad rlimit: '\(text)': a limit is a number or 'unlimited'")
+      }
+      limits.append(limit)
+    }
+    let name =
+      limitNames.indices.contains(number) ? "RLIMIT_\(limitNames[number])" : "limit \(number)"
+    return ResourceLimit(kind: kind, name: name, soft: limits[0], hard: limits[1])
+  }
+
+  /// `NAME=value` of `--env-add`.
+  static func variable(_ text: String) throws(JailError) -> EnvironmentEdit {
+    let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+    guard parts.count == 2, !parts[0].isEmpty else {
+      throw JailError("Bad environment variable: '\(text)': --env-add takes NAME=value")
+    }
+    return .set(name: String(parts[0]), value: String(parts[1]))
+  }
+
+  /// The number of `--preserve-fd`; nil for what the reference ignores, a negative one.
+  static func descriptor(_ text: String) throws(JailError) -> CInt? {
+    guard let number = text.isEmpty ? 0 : CInt(text) else {
+      throw JailError("Bad descriptor: '\(text)': --preserve-fd takes a decimal number")
+    }
+    return number < 0 ? nil : number
+  }
+
+  static func landlockABI(_ text: String) throws(JailError) -> Int {
+    guard let abi = text.isEmpty ? 0 : CInt(text), abi >= 0 else {
+      throw JailError("Bad Landlock ABI: '\(text)': --landlock-abi takes a number from 0")
+    }
+    return Int(abi)
+  }
+
   /// A name below `/run/daemon-store`.
   static func store(_ name: String) throws(JailError) -> String {
     let isGood =

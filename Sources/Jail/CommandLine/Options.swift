@@ -1,12 +1,18 @@
 /// What an option means, whatever it is spelled.
 enum OptionName: Hashable {
   case user, group, inheritGroups, keepGroups, addGroup
-  case bind, mount, mountNamespace, propagation, freshProcesses, devices, temporaryDirectory
+  case bind, mount, mountNamespace, enterMountNamespace, propagation
+  case freshProcesses, devices, temporaryDirectory
   case changeRoot, pivotRoot, profile, daemonStore
   case ipc, cgroup, network, hostName, processNamespace, programIsInit
-  case noNewPrivileges, capabilities, ambient
-  case pidFile, background, noForwarding, linkage, keyring, noNewSessions, logging
-  case help, systemCalls, version, explain
+  case userNamespace, userMap, groupMap
+  case noNewPrivileges, systemCallTable, speculativeExecution, noDefaultEnvironment
+  case capabilities, ambient, skippedSecureBits
+  case defaultPaths, allowPath(FileAccess.Kind), landlockABI, noFileRestrictions, fileRestrictions
+  case pidFile, background, noForwarding, limit, linkage, keyring, noNewSessions, logging
+  case addVariable, resetEnvironment, preserveDescriptor, preloadLibrary
+  case configurationFile, writeConfiguration
+  case help, systemCalls, version, explain, strict
 }
 
 /// One row of the table that the grammar is driven by.
@@ -19,13 +25,25 @@ struct OptionRow {
   /// nil for an option of the reference that this version does not have: it is taken apart like
   /// the others, and then refused by its name instead of being unknown.
   let name: OptionName?
+  /// Whether the reference does not have it. Such a name is never abbreviated, so that it does not
+  /// make an abbreviation of the reference's ambiguous.
+  var isOurs = false
 
-  init(_ short: Character?, _ long: String?, _ value: Value, _ name: OptionName?) {
+  init(
+    _ short: Character?, _ long: String?, _ value: Value, _ name: OptionName?, isOurs: Bool = false
+  ) {
     self.short = short
     self.long = long
     self.value = value
     self.name = name
+    self.isOurs = isOurs
   }
+
+  /// What it is called in a configuration file.
+  var key: String { long ?? short.map(String.init) ?? "" }
+
+  /// The row of a short option.
+  static func short(_ letter: Character) -> OptionRow? { all.first { $0.short == letter } }
 
   static let all: [OptionRow] = [
     // Accounts
@@ -39,14 +57,14 @@ struct OptionRow {
     .init("k", "mount", .required, .mount),
     .init("v", "ns-mount", .none, .mountNamespace),
     .init("K", nil, .optional, .propagation),
-    .init("V", nil, .required, nil),
+    .init("V", nil, .required, .enterMountNamespace),
     .init("r", nil, .none, .freshProcesses),
     .init("d", "mount-dev", .none, .devices),
     .init("t", nil, .optional, .temporaryDirectory),
     .init("C", nil, .required, .changeRoot),
     .init("P", nil, .required, .pivotRoot),
     .init(nil, "profile", .required, .profile),
-    .init(nil, "daemon-store", .required, .daemonStore),
+    .init(nil, "daemon-store", .required, .daemonStore, isOurs: true),
     // Namespaces
     .init("l", nil, .none, .ipc),
     .init("N", nil, .none, .cgroup),
@@ -54,50 +72,51 @@ struct OptionRow {
     .init(nil, "uts", .optional, .hostName),
     .init("p", nil, .none, .processNamespace),
     .init("I", nil, .none, .programIsInit),
-    .init("U", nil, .none, nil),
-    .init("m", nil, .optional, nil),
-    .init("M", nil, .optional, nil),
+    .init("U", nil, .none, .userNamespace),
+    .init("m", nil, .optional, .userMap),
+    .init("M", nil, .optional, .groupMap),
     // Seccomp
     .init("S", nil, .required, nil),
     .init(nil, "seccomp-bpf-binary", .required, nil),
     .init("L", nil, .none, nil),
     .init("Y", nil, .none, nil),
     .init("s", nil, .none, nil),
-    .init("a", nil, .required, nil),
+    .init("a", nil, .required, .systemCallTable),
     .init("n", nil, .none, .noNewPrivileges),
-    .init(nil, "allow-speculative-execution", .none, nil),
-    .init(nil, "no-default-runtime-environment", .none, nil),
+    .init(nil, "allow-speculative-execution", .none, .speculativeExecution),
+    .init(nil, "no-default-runtime-environment", .none, .noDefaultEnvironment),
     // Capabilities
     .init("c", nil, .required, .capabilities),
     .init(nil, "ambient", .none, .ambient),
-    .init("B", nil, .required, nil),
+    .init("B", nil, .required, .skippedSecureBits),
     // Landlock
-    .init(nil, "fs-default-paths", .none, nil),
-    .init(nil, "fs-path-rx", .required, nil),
-    .init(nil, "fs-path-ro", .required, nil),
-    .init(nil, "fs-path-rw", .required, nil),
-    .init(nil, "fs-path-advanced-rw", .required, nil),
-    .init(nil, "landlock-abi", .required, nil),
-    .init(nil, "no-fs-restrictions", .none, nil),
-    .init(nil, "enable-profile-fs-restrictions", .none, nil),
+    .init(nil, "fs-default-paths", .none, .defaultPaths),
+    .init(nil, "fs-path-rx", .required, .allowPath(.readAndExecute)),
+    .init(nil, "fs-path-ro", .required, .allowPath(.read)),
+    .init(nil, "fs-path-rw", .required, .allowPath(.readAndWrite)),
+    .init(nil, "fs-path-advanced-rw", .required, .allowPath(.advancedReadAndWrite)),
+    .init(nil, "landlock-abi", .required, .landlockABI),
+    .init(nil, "no-fs-restrictions", .none, .noFileRestrictions),
+    .init(nil, "enable-profile-fs-restrictions", .none, .fileRestrictions),
     // Running
     .init("f", nil, .required, .pidFile),
     .init("i", nil, .none, .background),
     .init("z", nil, .none, .noForwarding),
-    .init("R", nil, .required, nil),
+    .init("R", nil, .required, .limit),
     .init("T", nil, .required, .linkage),
     .init("w", nil, .none, .keyring),
-    .init(nil, "env-add", .required, nil),
-    .init(nil, "env-reset", .none, nil),
-    .init(nil, "preserve-fd", .required, nil),
+    .init(nil, "env-add", .required, .addVariable),
+    .init(nil, "env-reset", .none, .resetEnvironment),
+    .init(nil, "preserve-fd", .required, .preserveDescriptor),
     .init(nil, "no-new-sessions", .none, .noNewSessions),
-    .init(nil, "preload-library", .required, nil),
+    .init(nil, "preload-library", .required, .preloadLibrary),
     .init(nil, "logging", .required, .logging),
-    .init(nil, "config", .required, nil),
-    .init(nil, "gen-config", .required, nil),
+    .init(nil, "config", .required, .configurationFile),
+    .init(nil, "gen-config", .required, .writeConfiguration),
     .init("h", "help", .none, .help),
     .init("H", nil, .none, .systemCalls),
-    .init(nil, "version", .none, .version),
-    .init(nil, "explain", .none, .explain),
+    .init(nil, "version", .none, .version, isOurs: true),
+    .init(nil, "explain", .optional, .explain, isOurs: true),
+    .init(nil, "strict", .none, .strict, isOurs: true),
   ]
 }

@@ -1,6 +1,10 @@
 import Kernel
 
-/// What a jail is to be, as asked for: the value that everything else is computed from.
+/// What a jail is to be: the value that everything else is computed from. It can be printed and
+/// compared, and nothing is done before a ``JailPlan`` of it is carried out.
+///
+/// The defaults are those of `minijail0` without options: the caller's ids, capabilities and
+/// namespaces, with no_new_privs.
 public struct JailConfiguration: Equatable, Sendable {
   /// A user or a group: the number counts, the name is for messages and for `-G`.
   public struct Identity: Equatable, Sendable {
@@ -50,24 +54,43 @@ public struct JailConfiguration: Equatable, Sendable {
     case auto, syslog, stderr
   }
 
+  // MARK: Who the program is
+
   public var user: Identity?
   public var group: Identity?
   /// nil: as the caller's.
   public var supplementaryGroups: [UInt32]?
-  /// nil: whatever the change of user leaves.
+  /// The permitted, effective, inheritable and bounding set; nil: whatever the change of user
+  /// leaves.
   public var capabilities: CapabilitySet?
-  /// Whether the program keeps the ambient set that lets `execve(2)` give it the capabilities.
+  /// Whether the program keeps them as ambient capabilities, which programs that it executes
+  /// inherit. Without it, a library that is preloaded into the program clears them before `main`.
   public var raisesAmbient = false
+  /// Bits that are left as they are where ``capabilities`` would set them.
+  public var skippedSecureBits: SecureBits = []
   public var noNewPrivileges = true
+
+  // MARK: What it is in
 
   public var namespaces: NamespaceKinds = []
   public var processNamespace = ProcessNamespace.inherited
+  /// Together with `.user` in ``namespaces``: which ids there are in it.
+  public var userMap: [IDRange]?
+  public var groupMap: [IDRange]?
+  /// Whether nobody in the namespace may change supplementary groups: a caller without CAP_SETGID
+  /// may map a group only then.
+  public var deniesGroupChange = false
   /// A network namespace to enter instead of a new one.
   public var networkNamespaceFile: String?
+  /// A mount namespace to enter first. With `.mount` in ``namespaces``, a copy of it.
+  public var mountNamespaceFile: String?
   public var hostName: String?
   public var newSessionKeyring = false
 
+  // MARK: What it sees
+
   public var propagation = PropagationChange.set(.private)
+  /// In this order.
   public var mounts: [JailMount] = []
   public var root = RootChange.none
   public var minimalDevices = false
@@ -78,13 +101,26 @@ public struct JailConfiguration: Equatable, Sendable {
   public var daemonStores: [String] = []
   /// Whether other mounts of user data are taken out of the jail.
   public var removesUserData = false
+  /// What it may reach of what it sees: landlock(7); nil for everything.
+  public var fileAccess: FileAccess?
 
+  // MARK: How it runs
+
+  public var limits: [ResourceLimit] = []
+  /// In this order, to the caller's environment.
+  public var environment: [EnvironmentEdit] = []
+  /// Descriptors that the program inherits though they close on exec.
+  public var preservedDescriptors: [CInt] = []
+  /// Another system call table of the kernel's: `PR_ALT_SYSCALL` of ChromeOS.
+  public var systemCallTable: String?
   public var pidFile: String?
   public var background = false
   public var forwardsSignals = true
   public var newSessions = true
   /// nil: found out from the program's file, which must then be executable.
   public var linkage: Linkage?
+  /// The library that finishes the jail inside a dynamic program; nil: beside the launcher.
+  public var preloadLibrary: String?
   public var logging = Logging.auto
 
   /// Exactly as typed; looked up inside the new root.
@@ -94,46 +130,64 @@ public struct JailConfiguration: Equatable, Sendable {
   public init() {}
 }
 
-/// One `-b` or `-k`, or one that a profile brings.
-public struct JailMount: Equatable, Sendable {
-  public let source: String
-  /// Absolute, as the program sees it.
-  public let target: String
-  public let kind: Kind
-  /// Whether a missing source is skipped with a warning.
-  public var isOptional = false
+/// One line of a map of ids: user_namespaces(7).
+public struct IDRange: Equatable, Sendable, CustomStringConvertible {
+  /// The first id in the namespace, the first outside, and how many.
+  public let inside: UInt32
+  public let outside: UInt32
+  public let count: UInt32
 
-  public enum Kind: Equatable, Sendable {
-    /// `-b`: never recursive, and read-only unless it says otherwise, whatever the source is.
-    case bind(writable: Bool)
-    /// `-k`: as mount(2) takes them.
-    case filesystem(type: String, flags: MountFlags, data: String)
+  public init(inside: UInt32, outside: UInt32, count: UInt32) {
+    self.inside = inside
+    self.outside = outside
+    self.count = count
   }
 
-  public init(source: String, target: String, kind: Kind, isOptional: Bool = false) {
-    self.source = source
-    self.target = target
+  public var description: String { "\(inside) \(outside) \(count)" }
+}
+
+/// Both limits of one kind: getrlimit(2).
+public struct ResourceLimit: Equatable, Sendable {
+  /// `RLIMIT_…`.
+  public let kind: CInt
+  public let name: String
+  /// `UInt64.max` for no limit.
+  public let soft: UInt64
+  public let hard: UInt64
+
+  public init(kind: CInt, name: String, soft: UInt64, hard: UInt64) {
     self.kind = kind
-    self.isOptional = isOptional
+    self.name = name
+    self.soft = soft
+    self.hard = hard
   }
+}
 
-  /// Whether something that exists is shown at the target, not a new file system or a change.
-  public var isBind: Bool {
-    switch kind {
-    case .bind: true
-    case .filesystem(_, let flags, _): flags.contains(.bind) && !flags.contains(.remount)
+/// A change of the environment.
+public enum EnvironmentEdit: Equatable, Sendable {
+  /// Forgets all of it.
+  case reset
+  /// Replaces the variable, or adds it at the end.
+  case set(name: String, value: String)
+}
+
+extension EnvironmentEdit {
+  /// What these make of an environment, entry by entry as in environ(7).
+  static func apply(_ edits: [EnvironmentEdit], to environment: [RawArgument]) -> [RawArgument] {
+    var result = environment
+    for edit in edits {
+      switch edit {
+      case .reset: result = []
+      case .set(let name, let value):
+        let prefix = Array("\(name)=".utf8)
+        let entry = RawArgument(bytes: prefix + Array(value.utf8))
+        if let index = result.firstIndex(where: { $0.bytes.starts(with: prefix) }) {
+          result[index] = entry
+        } else {
+          result.append(entry)
+        }
+      }
     }
-  }
-
-  /// Whether the mounts below the source come along.
-  public var isRecursive: Bool {
-    if case .filesystem(_, let flags, _) = kind { flags.contains(.recursive) } else { false }
-  }
-
-  /// Whether it changes mounts that are there, and adds none.
-  public var isChange: Bool {
-    guard case .filesystem(_, let flags, _) = kind else { return false }
-    return flags.contains(.remount)
-      || (!flags.contains(.bind) && !flags.isDisjoint(with: .propagation))
+    return result
   }
 }

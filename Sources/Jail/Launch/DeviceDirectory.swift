@@ -26,15 +26,18 @@ final class DeviceDirectory {
   init() throws(JailError) {
     let mask = umask(0)
     defer { umask(mask) }
+    var shown: [Waiting] = []
     root = try step("-d: new /dev") { () throws(SystemError) in
       let mount = try DetachedMount(
         newFilesystem: "tmpfs", source: "minijail-devfs",
         options: [("size", "5M"), ("mode", "755")], attributes: [.noSetID, .noExecution])
       let number = mount.root.descriptor.number
       for node in Self.nodes {
-        try check(
-          "mknod", "/dev/\(node.name)",
-          linux_mknod(number, node.name, S_IFCHR | node.mode, node.major, node.minor))
+        let code = linux_mknod(number, node.name, S_IFCHR | node.mode, node.major, node.minor)
+        if code != 0 {
+          try check("mknod", "/dev/\(node.name)", errno == EPERM ? 0 : code)
+          shown.append(try Self.bind(node.name, in: number))
+        }
       }
       for (name, target) in Self.links {
         try check("symlink", "/dev/\(name)", symlinkat(target, number, name))
@@ -42,6 +45,20 @@ final class DeviceDirectory {
       try check("mkdir", "/dev/shm", mkdirat(number, "shm", 0o1777))
       return Held(mount.intoDescriptor())
     }
+    waiting = shown
+  }
+
+  /// In a user namespace nobody makes devices; the host's own are shown instead.
+  private static func bind(_ name: String, in directory: CInt) throws(SystemError) -> Waiting {
+    let path = "/dev/\(name)"
+    _ = Descriptor(
+      owning: try check(
+        "create", path,
+        openat(directory, name, O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0o600)))
+    let clone = try DetachedMount(cloning: try Descriptor(followingLinks: path), shown: path)
+    return Waiting(
+      mount: JailMount(source: path, target: path, kind: .bind(writable: true)),
+      clone: Held(clone.intoDescriptor()))
   }
 
   func wait(for mount: Waiting) { waiting.append(mount) }
@@ -51,8 +68,13 @@ final class DeviceDirectory {
     try step("-d: new /dev") { () throws(SystemError) in
       let base = try builder.openRoot()
       let rootPath = newRoot ?? "/"
-      let old = try Destination("/dev", in: base.descriptor, rootPath: rootPath)
-      if newRoot == nil, try old.descriptor.status(shown: "/dev").isMountRoot {
+      let old = try Destination(
+        "/dev", in: base.descriptor, rootPath: rootPath,
+        making: .init(isDirectory: true, owner: 0, group: 0))
+      // In a user namespace the host's stays below: it is not this user's to unmount.
+      if newRoot == nil, !builder.configuration.namespaces.contains(.user),
+        try old.descriptor.status(shown: "/dev").isMountRoot
+      {
         try unmount("/dev", lazily: true)
       }
       let place = try Destination("/dev", in: base.descriptor, rootPath: rootPath)

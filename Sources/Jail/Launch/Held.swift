@@ -18,3 +18,9 @@ final class Held {
     }
   }
 }
+
+/// A ruleset that a later step, or the library in the program, puts in force.
+final class HeldRuleset {
+  let ruleset: FileRuleset
+  init(_ ruleset: consuming FileRuleset) { self.ruleset = ruleset }
+}

@@ -7,8 +7,10 @@ import Kernel
 final class JailBuilder {
   let configuration: JailConfiguration
   let log: Log
-  /// The network namespace to enter, opened before anything changed.
+  /// Opened before anything changed.
   private let network: Held?
+  private let mountNamespace: Held?
+  private let libraryPath: String?
 
   // What one step leaves for a later one.
   var stores: StoreMounts?
@@ -18,17 +20,41 @@ final class JailBuilder {
   private var knownTable: [MountInfo]?
   private var processes: Held?
   private var workingDirectory: Held?
+  private var newProcesses: Held?
+  /// The library, if a part of the jail is left to it.
+  var library: PreloadLibrary?
+  /// The rules for files that are in force in the end.
+  var ruleset: HeldRuleset?
+  /// Those that are in force before; the same, unless a loader has to do its work first.
+  var firstRuleset: HeldRuleset?
 
-  init(_ configuration: JailConfiguration, log: Log, network: Held?) {
+  init(
+    _ configuration: JailConfiguration, log: Log, library: String? = nil, network: Held? = nil,
+    mountNamespace: Held? = nil
+  ) {
     self.configuration = configuration
     self.log = log
+    libraryPath = library
     self.network = network
+    self.mountNamespace = mountNamespace
   }
 
-  /// Everything but the last two steps, which are the launcher's: to fork, and to execute.
+  /// Everything but the steps that two processes do together: limits, to fork, and to execute.
   func carryOut(_ jailStep: JailStep) throws(JailError) {
     switch jailStep {
     case .newSession: startSession()
+    case .becomeMapped(let user, let group): try becomeMapped(user, group)
+    case .openLibrary:
+      guard let libraryPath else { return }
+      let staysInPlace =
+        configuration.namespaces.isDisjoint(with: [.mount, .user])
+        && configuration.root == .none && configuration.mountNamespaceFile == nil
+      library = try PreloadLibrary(libraryPath, mayStayInPlace: staysInPlace)
+    case .enterMounts(let file):
+      guard let mountNamespace else { throw JailError("-V \(file): it was not opened") }
+      try step("-V \(file)") { () throws(SystemError) in
+        try NamespaceKinds.mount.enter(mountNamespace.descriptor, shown: file)
+      }
     case .unshare(let kinds):
       try step("-\(Self.option(of: kinds)): new \(kinds.fileName) namespace") {
         () throws(SystemError) in try kinds.unshare()
@@ -57,12 +83,14 @@ final class JailBuilder {
       }
     case .gatherStores, .findUserData, .removeUserData, .buildDevices, .mount, .makeMountPoint,
       .placeStores, .placeDevices, .changeRoot, .pivotRoot, .mountTemporaryDirectory,
-      .mountProcesses:
+      .buildProcesses, .placeProcesses:
       try carryOutMount(jailStep)
+    case .inspectProgram: try inspectProgram()
+    case .prepareFileAccess(let access): try prepare(access)
     case .setSecureBits, .setGroups, .setGroup, .setUser, .limitCapabilities, .raiseAmbient,
-      .setNoNewPrivileges:
+      .setNoNewPrivileges, .restrictFileAccess, .setSystemCallTable:
       try dropPrivilege(jailStep)
-    case .forkInit, .execute: break
+    case .setLimits, .forkInit, .execute: break
     }
   }
 
@@ -135,7 +163,8 @@ final class JailBuilder {
           "none", on: "/tmp", type: "tmpfs", flags: UInt(MountFlags.standard.rawValue),
           data: "size=\(bytes),mode=1777", shown: "/tmp")
       }
-    case .mountProcesses: try mountProcesses()
+    case .buildProcesses: try buildProcesses()
+    case .placeProcesses: try placeProcesses()
     default: break
     }
   }
@@ -213,14 +242,44 @@ final class JailBuilder {
     try check("chdir", "/", chdir("/"))
   }
 
-  /// A new one that shows the jail's own processes. The old one goes first, if there is one.
-  private func mountProcesses() throws(JailError) {
+  /// Ids that the namespace does not map could make no file in it.
+  private func becomeMapped(_ user: UInt32?, _ group: UInt32?) throws(JailError) {
+    if let group {
+      try step("-M: become group \(group)") { () throws(SystemError) in
+        try Credentials.setGroup(group)
+      }
+    }
+    if let user {
+      try step("-m: become user \(user)") { () throws(SystemError) in
+        try Credentials.setUser(user)
+      }
+    }
+  }
+
+  /// A new one that shows the jail's own processes.
+  private func buildProcesses() throws(JailError) {
+    newProcesses = try step("-r, -p: new /proc") { () throws(SystemError) in
+      let mount = try DetachedMount(
+        newFilesystem: "proc", source: "proc", options: [],
+        attributes: [.readOnly, .noSetID, .noDevices, .noExecution])
+      return Held(mount.intoDescriptor())
+    }
+  }
+
+  /// The old one goes first, if there is one and it can; in a user namespace it stays below.
+  private func placeProcesses() throws(JailError) {
+    guard let newProcesses else { return }
     try step("-r, -p: new /proc") { () throws(SystemError) in
-      let place = try Descriptor(followingLinks: "/proc", flags: LINUX_O_PATH | O_DIRECTORY)
-      if try place.status(shown: "/proc").isMountRoot { try unmount("/proc", lazily: true) }
-      try mountFilesystem(
-        "proc", on: "/proc", type: "proc",
-        flags: UInt(MountFlags.standard.union(.readOnly).rawValue), data: "", shown: "/proc")
+      let root = try Descriptor(followingLinks: "/", flags: LINUX_O_PATH | O_DIRECTORY)
+      let old = try Destination(
+        "/proc", in: root, rootPath: "/", making: .init(isDirectory: true, owner: 0, group: 0))
+      if try old.descriptor.status(shown: "/proc").isMountRoot,
+        !configuration.namespaces.contains(.user)
+      {
+        try unmount("/proc", lazily: true)
+      }
+      let place = try Destination("/proc", in: root, rootPath: "/")
+      try moveMount(newProcesses.descriptor, on: place.descriptor, shown: "/proc")
     }
   }
 }

@@ -26,6 +26,8 @@ public enum ExitStatus {
   public static let notFound: CInt = 127
   /// A `-b` or `-k` mount could not be done.
   public static let mountFailed: CInt = 251
+  /// What had to be done inside the program was not done: it was ended.
+  public static let noJail: CInt = 252
   /// The program was killed by SIGSYS: a violation of its seccomp policy.
   public static let policyViolation: CInt = 253
   /// With `-p`: the program was killed by a signal, whichever.

@@ -11,58 +11,89 @@ struct JailProcess {
   let mask: SignalMask
   /// What the caller had for SIGCHLD: the program inherits it.
   let childSignal: sighandler_t?
-  /// One byte when the launcher has done its part; the end of the file when it is gone.
+  /// Where the library is that finishes the jail inside the program; nil when none may be needed.
+  let library: String?
+  /// One byte each time that the launcher has done its part; the end of the file when it is gone.
   let release: Held
-  /// To the launcher, one byte: the signal that ended the program.
+  /// To the launcher: a byte when it is to set the limits, and from process 1 the signal that ended
+  /// the program.
   let report: Held
+  /// To the launcher: `R` when the jail is complete, from the library if that has a part in it; `X`
+  /// when this process ends and its status says why.
+  let finish: Held
   let network: Held?
+  let mountNamespace: Held?
 
   func becomeJail() -> Never {
     do throws(JailError) {
-      try awaitRelease()
-      let builder = JailBuilder(plan.configuration, log: log, network: network)
+      try awaitLauncher()
+      let builder = JailBuilder(
+        plan.configuration, log: log, library: library, network: network,
+        mountNamespace: mountNamespace)
       for jailStep in plan.steps {
         switch jailStep {
+        case .setLimits:
+          writeAll([1], to: report.descriptor.number)
+          try awaitLauncher()
         case .forkInit: try forkInit()
-        case .execute: try execute()
+        case .execute: try execute(builder)
         default: try builder.carryOut(jailStep)
         }
       }
       throw JailError("the plan does not end with the program")
     } catch {
       log.error(error.description)
+      writeAll([UInt8(ascii: "X")], to: finish.descriptor.number)
       _exit(error.status)
     }
   }
 
-  private func awaitRelease() throws(JailError) {
-    guard plan.configuration.pidFile != nil else { return }
+  private func awaitLauncher() throws(JailError) {
     var byte: UInt8 = 0
     let count = try step("wait for the launcher") { () throws(SystemError) in
       try check("read", nil, read(release.descriptor.number, &byte, 1))
     }
-    // The launcher was killed: there is nobody to start a program for.
+    // The launcher was killed, or has given up and said why: nobody wants the program.
     guard count == 1 else { _exit(ExitStatus.failure) }
   }
 
   /// Replaces this process by the program, with the word that names it as it was typed.
-  private func execute() throws(JailError) {
-    let program = plan.configuration.program
-    let words = ([program] + plan.configuration.arguments).map(\.cString)
-    var arguments: [UnsafeMutablePointer<CChar>?] = words.map { word in
-      let copy = UnsafeMutablePointer<CChar>.allocate(capacity: word.count)
-      copy.initialize(from: word, count: word.count)
-      return copy
+  private func execute(_ builder: JailBuilder) throws(JailError) {
+    let configuration = plan.configuration
+    let program = configuration.program
+    var environment = EnvironmentEdit.apply(
+      configuration.environment, to: currentEnvironment())
+    var path = program
+    if let library = builder.library {
+      path = try Self.absolute(program)
+      environment = try step("preload the library") { () throws(SystemError) in
+        try library.prepare(
+          environment, report: finish.descriptor, ruleset: builder.ruleset,
+          clearsAmbient: configuration.capabilities != nil && !configuration.raisesAmbient)
+      }
+    } else {
+      writeAll([UInt8(ascii: "R")], to: finish.descriptor.number)
     }
-    arguments.append(nil)
-    let path = program.cString
+    for number in configuration.preservedDescriptors { _ = fcntl(number, F_SETFD, 0) }
     signal(SIGCHLD, childSignal)
     try step("restore signals") { () throws(SystemError) in try mask.restore() }
-    execve(path, arguments, linux_environ())
+    Jail.execute(path, [program] + configuration.arguments, environment)
     let code = errno
     throw JailError(
       "execve failed: \(program): \(String(cString: strerror(code)))",
       status: code == ENOENT ? ExitStatus.notFound : ExitStatus.notExecutable)
+  }
+
+  private static func absolute(_ program: RawArgument) throws(JailError) -> RawArgument {
+    let slash = UInt8(ascii: "/")
+    if program.bytes.first == slash { return program }
+    var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+    guard getcwd(&buffer, buffer.count) != nil, buffer[0] == CChar(slash) else {
+      throw JailError(
+        "\(program): the working directory has no path in the jail; give the program's full path")
+    }
+    let directory = buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+    return RawArgument(bytes: directory + [slash] + program.bytes)
   }
 
   // MARK: Process 1

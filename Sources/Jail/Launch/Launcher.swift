@@ -9,45 +9,81 @@ struct Launcher {
 
   private var configuration: JailConfiguration { plan.configuration }
 
+  /// Starts the jail, waits for its end unless it is to stay in the background, and logs how it
+  /// ended.
+  ///
   /// - Returns: the exit status of the launcher.
   func run() throws(JailError) -> CInt {
     if setpgid(0, 0) != 0, errno != EPERM {
       throw JailError("setpgid", SystemError(operation: "setpgid", path: nil, code: errno))
     }
-    let network = try networkNamespace()
-    try StoreMounts.verify(configuration.daemonStores)
     // Signals wait from here on: none is lost between the fork and the moment that it can be
-    // forwarded. An ignored SIGCHLD would take the child's status away.
-    let child = signal(SIGCHLD, SIG_DFL)
+    // forwarded.
     let mask = try step("block signals") { () throws(SystemError) in try SignalMask.blockAll() }
-    let release = try step("make a pipe") { () throws(SystemError) in try Pipe() }
-    let report = try step("make a pipe") { () throws(SystemError) in try Pipe() }
-    let kinds = configuration.namespaces.intersection(.process)
-    let what =
-      kinds.isEmpty ? "start the jail" : "start the jail in a new pid namespace (CAP_SYS_ADMIN)"
-    let process = try step(what) { () throws(SystemError) in try fork(into: kinds) }
-    guard let process else {
-      let jailed = JailProcess(
-        plan: plan, log: log, mask: mask, childSignal: child,
-        release: Held(release.intoReading()), report: Held(report.intoWriting()),
-        network: network)
-      jailed.becomeJail()
+    let jail = try start(mask)
+    let forwards = configuration.forwardsSignals && !configuration.background
+    if !forwards {
+      try step("restore signals") { () throws(SystemError) in try mask.restore() }
     }
-    if let file = configuration.pidFile {
-      do { try write(process, to: file) } catch {
-        kill(process, SIGKILL)
-        throw error
-      }
+    if configuration.background {
+      // What the program is must be true when its caller goes on.
+      guard case .failed(let reason) = try jail.waitForLibrary(forwarding: false) else { return 0 }
+      jail.kill()
+      return failed(jail.process, reason)
     }
-    writeAll([1], to: release.writing.number)
-    if configuration.background { return 0 }
-    let end = try wait(for: process, mask)
-    return status(of: end, process, insideSignal: received(from: report.intoReading()))
+    return status(of: try jail.wait(forwarding: forwards), jail.process)
   }
 
-  private func networkNamespace() throws(JailError) -> Held? {
-    guard let file = configuration.networkNamespaceFile else { return nil }
-    return try step("-e\(file)") { () throws(SystemError) in
+  /// - Parameter mask: the caller's, while everything is blocked.
+  /// - Returns: the jail, whose program may not have been executed yet.
+  func start(_ mask: SignalMask) throws(JailError) -> RunningJail {
+    let network = try namespaceFile(configuration.networkNamespaceFile, "-e")
+    let mounts = try namespaceFile(configuration.mountNamespaceFile, "-V ")
+    try StoreMounts.verify(configuration.daemonStores)
+    let library = configuration.mayNeedLibrary ? try PreloadLibrary.locate(configuration) : nil
+    // Ignored, it would take the child's status away.
+    let child = signal(SIGCHLD, SIG_DFL)
+    let release = try step("make a pipe") { () throws(SystemError) in try Pipe() }
+    let report = try step("make a pipe") { () throws(SystemError) in try Pipe() }
+    let finish = try step("make a pipe") { () throws(SystemError) in try Pipe() }
+    let kinds = configuration.namespaces.intersection([.process, .user])
+    let process = try step(Self.what(kinds)) { () throws(SystemError) in try fork(into: kinds) }
+    guard let process else {
+      let jailed = JailProcess(
+        plan: plan, log: log, mask: mask, childSignal: child, library: library,
+        release: Held(release.intoReading()), report: Held(report.intoWriting()),
+        finish: Held(finish.intoWriting()), network: network, mountNamespace: mounts)
+      jailed.becomeJail()
+    }
+    let releasing = release.intoWriting()
+    let reports = report.intoReading()
+    do throws(JailError) {
+      if let file = configuration.pidFile { try write(process, to: file) }
+      if configuration.namespaces.contains(.user) {
+        try IDMaps(configuration: configuration, mask: mask).write(for: process)
+      }
+      writeAll([1], to: releasing.number)
+      if !configuration.limits.isEmpty { try setLimits(of: process, reports, releasing) }
+    } catch {
+      kill(process, SIGKILL)
+      _ = try? Kernel.wait(for: process)
+      throw error
+    }
+    return try RunningJail(
+      process: process, report: Held(reports), finish: Held(finish.intoReading()),
+      configuration: configuration)
+  }
+
+  private static func what(_ kinds: NamespaceKinds) -> String {
+    if kinds.isEmpty { return "start the jail" }
+    let names = kinds.contains(.user) ? "user and pid namespaces" : "a new pid namespace"
+    return "start the jail in \(names)"
+      + (kinds.contains(.user) ? "" : " (needs CAP_SYS_ADMIN, or a user namespace: -U)")
+  }
+
+  private func namespaceFile(_ file: String?, _ option: String) throws(JailError) -> Held? {
+    guard let file else { return nil }
+    return try step("\(option)\(file)") { () throws(SystemError) in
       Held(try Descriptor(followingLinks: file, flags: O_RDONLY))
     }
   }
@@ -63,26 +99,39 @@ struct Launcher {
     }
   }
 
-  private func wait(for process: pid_t, _ mask: SignalMask) throws(JailError) -> ProcessEnd {
-    try step("wait for the jail") { () throws(SystemError) in
-      guard configuration.forwardsSignals else {
-        try mask.restore()
-        return try Kernel.wait(for: process).end
+  /// Sets them from outside, with the launcher's rights, at the moment that the jail asks for:
+  /// when its set-up needs no more memory or descriptors.
+  private func setLimits(
+    of process: pid_t, _ reports: borrowing Descriptor, _ releasing: borrowing Descriptor
+  ) throws(JailError) {
+    var byte: UInt8 = 0
+    let count = try step("wait for the jail") { () throws(SystemError) in
+      try check("read", nil, read(reports.number, &byte, 1))
+    }
+    guard count == 1 else { return }  // it has failed, and said why
+    for limit in configuration.limits {
+      try step("-R \(limit.name)") { () throws(SystemError) in
+        try setLimit(
+          limit.kind, soft: limit.soft, hard: limit.hard, of: process, named: limit.name)
       }
-      while true {
-        let signal = try SignalMask.next()
-        if signal != SIGCHLD { kill(process, signal) }
-        if case .ended(_, let end) = try reapEnded(process) { return end }
-      }
+    }
+    writeAll([1], to: releasing.number)
+  }
+
+  private func status(of end: RunningJail.End, _ process: pid_t) -> CInt {
+    switch end {
+    case .unfinished(let reason):
+      return failed(process, reason)
+    case .ended(let end, let insideSignal):
+      return status(of: end, process, insideSignal: insideSignal)
     }
   }
 
-  /// The signal that ended the program, which process 1 of a new namespace reports.
-  private func received(from report: consuming Descriptor) -> CInt? {
-    guard configuration.processNamespace == .withInit else { return nil }
-    var signal: UInt8 = 0
-    _ = fcntl(report.number, F_SETFL, O_NONBLOCK)  // somebody may still hold the other end
-    return read(report.number, &signal, 1) == 1 ? CInt(signal) : nil
+  private func failed(_ process: pid_t, _ reason: String) -> CInt {
+    log.error(
+      "the jail of \(configuration.program) was never complete: \(reason); it was ended (child "
+        + "process \(process))")
+    return ExitStatus.noJail
   }
 
   private func status(of end: ProcessEnd, _ process: pid_t, insideSignal: CInt?) -> CInt {
@@ -99,7 +148,9 @@ struct Launcher {
       log.end("child process \(process) had a policy violation (NO-LABEL)", isWarning: true)
       return ExitStatus.policyViolation
     case .killed(let signal):
-      log.end("child process \(process) received signal \(signal)", isWarning: true)
+      log.end(
+        "child process \(process) received signal \(signal) (\(signalName(signal)))",
+        isWarning: true)
       return ExitStatus.killed(by: signal)
     }
   }

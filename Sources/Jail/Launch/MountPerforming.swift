@@ -70,11 +70,20 @@ extension JailBuilder {
       log.warning("\(mount.source) is missing: the jail has no \(mount.target)")
       return nil
     }
-    return try mounting(mount) { () throws(SystemError) in
+    do throws(SystemError) {
       let detached = try DetachedMount(
         cloning: source.descriptor, recursive: mount.isRecursive, shown: mount.source)
       try setAttributes(of: mount, on: detached)
       return Held(detached.intoDescriptor())
+    } catch {
+      let isPart =
+        error.code == EINVAL && !mount.isRecursive && configuration.namespaces.contains(.user)
+      throw JailError(
+        "mount \(mount.source) on \(mount.target): \(error)"
+          + (isPart
+            ? "; in a user namespace, what has mounts below it can only be bound with them: "
+              + "-k \(mount.source),\(mount.target),none,MS_BIND|MS_REC" : ""),
+        status: ExitStatus.mountFailed)
     }
   }
 

@@ -8,7 +8,12 @@ extension JailBuilder {
     switch privilegeStep {
     case .setSecureBits(let bits):
       try step("-c: lock the securebits") { () throws(SystemError) in
-        try processControl(PR_SET_SECUREBITS, bits, named: "PR_SET_SECUREBITS")
+        // In a jail within a jail, execve(2) has cleared KEEP_CAPS for good; without the fixup it
+        // makes no difference. Other bits of the caller's stay.
+        let old = try SecureBits.current()
+        let isLockedOff =
+          old.contains(.keepCapabilitiesLocked) && !old.contains(.keepCapabilities)
+        try bits.subtracting(isLockedOff ? .keepCapabilities : []).union(old).apply()
       }
     case .setGroups(let groups):
       try step("set the supplementary groups") { () throws(SystemError) in
@@ -31,7 +36,80 @@ extension JailBuilder {
       try step("-n") { () throws(SystemError) in
         try processControl(PR_SET_NO_NEW_PRIVS, 1, named: "PR_SET_NO_NEW_PRIVS")
       }
+    case .restrictFileAccess:
+      try step("restrict access to files (needs no_new_privs, -n)") { () throws(SystemError) in
+        try (firstRuleset ?? ruleset)?.ruleset.restrictSelf()
+      }
+    case .setSystemCallTable(let name):
+      try step("-a \(name)") { () throws(SystemError) in
+        try check("prctl(PR_ALT_SYSCALL)", nil, linux_alternate_system_calls(name))
+      }
     default: break
+    }
+  }
+
+  // MARK: Files
+
+  /// Whether the program needs the library after all, and whether that can work: nothing has been
+  /// given up yet, so that its file can be read.
+  func inspectProgram() throws(JailError) {
+    let program = configuration.program
+    let kind = try step("look at \(program)") { () throws(SystemError) in
+      try ProgramInspection.kind(of: program)
+    }
+    guard case .dynamic(let file) = kind else {
+      if kind == .alone, configuration.capabilities != nil, !configuration.raisesAmbient {
+        throw JailError(
+          "\(program) is statically linked, or its interpreter is: capabilities (-c) need --ambient"
+        )
+      }
+      library = nil
+      return
+    }
+    try ProgramInspection.check(file, program)
+  }
+
+  /// The rules as the kernel takes them. A path that is missing gets nothing, and everything that
+  /// no rule names is denied.
+  func prepare(_ access: FileAccess) throws(JailError) {
+    let known = FileRuleset.kernelABI()
+    guard known > 0, access.abi > 0 else {
+      log.warning(
+        access.abi > 0
+          ? "this kernel has no Landlock (CONFIG_SECURITY_LANDLOCK, lsm=landlock): the program's "
+            + "access to files is not restricted"
+          : "--landlock-abi 0: the program's access to files is not restricted")
+      return
+    }
+    let abi = min(known, access.abi)
+    ruleset = try newRuleset(access, abi: abi, isFinal: true)
+    guard let library else { return }
+    // The rest of the restriction is the library's, which must be loaded first.
+    let first = try newRuleset(access.whileLoading, abi: abi, isFinal: false)
+    try step("rules for files") { () throws(SystemError) in try library.allow(in: first.ruleset) }
+    firstRuleset = first
+  }
+
+  private func newRuleset(
+    _ access: FileAccess, abi: Int, isFinal: Bool
+  ) throws(JailError) -> HeldRuleset {
+    try step("rules for files") { () throws(SystemError) in
+      let ruleset = try FileRuleset(handling: .known(abi: abi))
+      for rule in access.rules {
+        var rights = rule.kind.rights(abi: abi)
+        let place: Descriptor
+        do throws(SystemError) { place = try Descriptor(followingLinks: rule.path) } catch {
+          if isFinal, !rule.isOptional {
+            log.warning(
+              "--fs-path-\(rule.kind.rawValue) \(rule.path): \(error); the program will be denied "
+                + "all of it")
+          }
+          continue
+        }
+        if try !place.status(shown: rule.path).isDirectory { rights.formIntersection(.ofFiles) }
+        if !rights.isEmpty { try ruleset.allow(rights, at: place, shown: rule.path) }
+      }
+      return HeldRuleset(ruleset)
     }
   }
 
@@ -45,7 +123,9 @@ extension JailBuilder {
     // The right to drop from the bounding set goes last.
     try step("-c: limit the capabilities") { () throws(SystemError) in
       try wanted.union(.setCapabilities).apply()
-      try wanted.limitBoundingSet(last: last)
+      if configuration.skippedSecureBits.isDisjoint(with: [.noRoot, .noRootLocked]) {
+        try wanted.limitBoundingSet(last: last)
+      }
       try wanted.apply()
     }
   }

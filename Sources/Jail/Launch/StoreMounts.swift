@@ -5,8 +5,8 @@ import Kernel
 /// The daemon stores of a jail: slaves of the host's, in a tmpfs of their own, so that they alone
 /// follow the host while the rest of the tree does as it likes.
 ///
-/// A store is only ever moved, and never cloned: a detached clone receives no mounts before Linux
-/// 6.15, so a login would be lost that happens while the jail starts.
+/// A store is never a detached clone, which receives no mounts before Linux 6.15: a login would be
+/// lost that happens while the jail starts. It is moved, or bound by mount(2).
 final class StoreMounts {
   static let directory = "/run/daemon-store"
   static let cacheDirectory = "/run/daemon-store-cache"
@@ -79,11 +79,18 @@ final class StoreMounts {
       try moveMount(cacheTree.root.descriptor, on: place.descriptor, shown: place.path)
       for pair in pairs {
         let store = try tree.root.directory(pair.name)
-        try moveMount(
-          pair.store.descriptor, on: store.descriptor, shown: "\(Self.directory)/\(pair.name)")
         let twin = try cacheTree.root.directory(pair.name)
-        try moveMount(
-          pair.twin.descriptor, on: twin.descriptor, shown: "\(Self.cacheDirectory)/\(pair.name)")
+        for (mount, place, directory) in [
+          (pair.store, Held(store.intoDescriptor()), Self.directory),
+          (pair.twin, Held(twin.intoDescriptor()), Self.cacheDirectory),
+        ] {
+          let shown = "\(directory)/\(pair.name)"
+          if builder.configuration.namespaces.contains(.user) {
+            try Self.bind(mount.descriptor, on: place.descriptor, shown: shown)
+          } else {
+            try moveMount(mount.descriptor, on: place.descriptor, shown: shown)
+          }
+        }
       }
       try changeDirectory(to: tree.root.descriptor, shown: "/")
       try pivotRoot(putOld: Self.rest)
@@ -98,6 +105,17 @@ final class StoreMounts {
         Held(tree.intoDescriptor()), Held(cacheTree.intoDescriptor()), Held(host), identifiers
       )
     }
+  }
+
+  /// In a user namespace the host's mounts cannot be moved. mount(2) clones and attaches under one
+  /// lock, so that nothing can arrive in between; the copy is a slave as what it copies is.
+  private static func bind(
+    _ source: borrowing Descriptor, on target: borrowing Descriptor, shown: String
+  ) throws(SystemError) {
+    try changeDirectory(to: target, shown: shown)
+    try mountFilesystem(
+      "/proc/self/fd/\(source.number)", on: ".", type: "none", flags: UInt(MS_BIND | MS_REC),
+      data: "", shown: shown)
   }
 
   private static func newTree(_ names: [String]) throws(SystemError) -> DetachedMount {

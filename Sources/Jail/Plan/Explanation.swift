@@ -2,159 +2,169 @@ import CLinux
 import Glibc
 import Kernel
 
-/// What `--explain` prints: the steps in their order, and the mount table that the program would
-/// see. Everything that a plan names is looked up and checked; nothing is made or started.
+/// What `--explain` prints: what the program would be, the steps in their order, and the mount
+/// table that the program would see. Everything that a plan names is looked up and checked; nothing
+/// is made or started.
 struct Explanation {
-  private(set) var text = ""
-  private var view: MountView
   private let configuration: JailConfiguration
+  private let steps: [JailStep]
+  private let state: ProgramState
+  /// The ABI that rules for files would be enforced with; 0 for not at all.
+  private let landlockABI: Int
+  private let mounts: [MountInfo]
 
+  /// The process enters the mount namespace of `-V` to read its table, and stays there.
   init(_ plan: JailPlan) throws(JailError) {
     configuration = plan.configuration
-    try StoreMounts.verify(configuration.daemonStores)
-    let table = try step("read the mount table") { () throws(SystemError) in
-      try kernelFile("/proc/self/mountinfo")
+    steps = plan.steps
+    let caller = try step("look at the caller") { () throws(SystemError) in
+      try Caller.current()
     }
-    guard var mounts = MountInfo.table(table) else {
-      throw JailError("/proc/self/mountinfo: a line of it has an unknown form")
-    }
-    for index in mounts.indices {
-      // Which peer group is of no interest, and differs from run to run.
-      mounts[index].propagation = Self.kinds(mounts[index].propagation)
-    }
-    view = MountView(mounts)
-    let words = [configuration.program] + configuration.arguments
-    text = "program: \(oneLine(words.map(\.description).joined(separator: " ")))\n\nsteps:\n"
-    for (index, jailStep) in plan.steps.enumerated() {
-      text += "  \(index + 1). \(oneLine(jailStep.description))\n"
-      try follow(jailStep)
-    }
-    text += "\nmounts:\n"
-    for mount in view.mounts { text += "  \(Self.line(mount))\n" }
-  }
-
-  private static func kinds(_ tags: [String]) -> [String] {
-    var kinds: [String] = []
-    for tag in tags {
-      let name = tag.prefix { $0 != ":" }
-      let kind = name == "master" ? "slave" : String(name)
-      if kind != "propagate_from" { kinds.append(kind) }
-    }
-    return kinds
-  }
-
-  private static func line(_ mount: MountInfo) -> String {
-    let path = { (bytes: [UInt8]) in oneLine(String(decoding: bytes, as: UTF8.self)) }
-    let propagation =
-      mount.propagation.isEmpty ? "private" : mount.propagation.joined(separator: ",")
-    let root = mount.root == [UInt8(ascii: "/")] ? "" : "[\(path(mount.root))]"
-    return "\(path(mount.target)) \(mount.type) \(mount.options) \(propagation) "
-      + path(mount.source) + root
-  }
-
-  private var root: [UInt8] { configuration.root.path.map { Array(resolved($0).utf8) } ?? [] }
-
-  /// Where a path leads to on the host now; itself where it leads nowhere.
-  private func resolved(_ path: String) -> String {
-    guard let real = realpath(path, nil) else { return path }
-    defer { free(real) }
-    return String(cString: real)
-  }
-
-  private mutating func follow(_ jailStep: JailStep) throws(JailError) {
-    switch jailStep {
-    case .setPropagation(let mode): view.setPropagation(mode)
-    case .gatherStores(let names, let rest): view.gatherStores(names, rest: rest)
-    case .findUserData: view.findUserData()
-    case .removeUserData: view.removeUserData()
-    case .enterNetwork(let file):
-      try step("-e\(file)") { () throws(SystemError) in
-        _ = try Descriptor(followingLinks: file, flags: O_RDONLY)
-      }
-    case .mount(let mount): try follow(mount)
-    case .makeMountPoint(let path):
-      // A mount makes a root that is missing.
-      if configuration.mounts.isEmpty {
-        try step("-P \(path)") { () throws(SystemError) in
-          _ = try Descriptor(followingLinks: path, flags: LINUX_O_PATH | O_DIRECTORY)
-        }
-      }
-      view.bindOnItself(root)
-    case .placeStores: view.placeStores(root: root)
-    case .placeDevices: view.placeDevices(root: root)
-    case .changeRoot(let path):
-      try step("-C \(path)") { () throws(SystemError) in
-        _ = try Descriptor(followingLinks: path, flags: LINUX_O_PATH | O_DIRECTORY)
-      }
-      view.setRoot(root)
-    case .pivotRoot: view.setRoot(root)
-    case .mountTemporaryDirectory:
-      view.add(
-        Array("/tmp".utf8), type: "tmpfs", source: "none",
-        options: "rw,nosuid,nodev,noexec,relatime")
-    case .mountProcesses:
-      view.unmount(Array("/proc".utf8))
-      view.add(
-        Array("/proc".utf8), type: "proc", source: "proc",
-        options: "ro,nosuid,nodev,noexec,relatime")
-    case .limitCapabilities(let wanted):
-      let permitted = try step("-c") { () throws(SystemError) in try CapabilitySet.permitted() }
-      let missing = wanted.subtracting(permitted)
+    state = ProgramState(configuration, caller: caller)
+    landlockABI =
+      configuration.fileAccess == nil
+      ? 0 : min(FileRuleset.kernelABI(), configuration.fileAccess?.abi ?? 0)
+    if configuration.mayNeedLibrary { _ = try PreloadLibrary.locate(configuration) }
+    if let wanted = configuration.capabilities, !configuration.namespaces.contains(.user) {
+      let missing = wanted.subtracting(caller.capabilities.permitted)
       guard missing.isEmpty else {
         throw JailError("-c: the caller lacks \(missing.names.joined(separator: ", "))")
       }
-    default: break
+    }
+    mounts = try ExpectedMounts(plan).mounts
+  }
+
+  // MARK: Facts
+
+  private var words: [String] {
+    ([configuration.program] + configuration.arguments).map(\.description)
+  }
+
+  /// The kinds of namespaces that are not the caller's, and how.
+  private var namespaces: [(kind: String, how: String)] {
+    let all: [NamespaceKinds] = [.user, .mount, .process, .network, .ipc, .uts, .cgroup]
+    return all.compactMap { kind in
+      if kind == .network, let file = configuration.networkNamespaceFile {
+        return (kind.fileName, "that of \(file)")
+      }
+      let isNew = configuration.namespaces.contains(kind)
+      if kind == .mount, let file = configuration.mountNamespaceFile {
+        return (kind.fileName, isNew ? "a copy of that of \(file)" : "that of \(file)")
+      }
+      guard isNew else { return nil }
+      if kind == .process {
+        return (
+          kind.fileName,
+          configuration.processNamespace == .programIsInit ? "new, the program is process 1" : "new"
+        )
+      }
+      return (kind.fileName, "new")
     }
   }
 
-  private mutating func follow(_ mount: JailMount) throws(JailError) {
-    let target = root + Array((mount.target == "/" && !root.isEmpty ? "" : mount.target).utf8)
-    let source = Array(resolved(mount.source).utf8)
-    switch mount.kind {
-    case .bind(let writable):
-      guard try exists(mount, source) else { return }
-      view.bind(
-        source, on: target, recursive: false, set: writable ? [] : .readOnly,
-        clear: writable ? .readOnly : [], propagation: clonePropagation)
-    case .filesystem(let type, let flags, _):
-      let time: MountAttributes = flags.attributes.isDisjoint(with: .accessTime) ? [] : .accessTime
-      if mount.isBind {
-        guard try exists(mount, source) else { return }
-        view.bind(
-          source, on: target, recursive: mount.isRecursive, set: flags.attributes, clear: time,
-          propagation: flags.propagationChange ?? clonePropagation)
-      } else if mount.isChange {
-        let isRemount = flags.contains(.remount)
-        let cleared = MountAttributes.data.union(.readOnly).subtracting(flags.attributes)
-        view.change(
-          target, set: isRemount ? flags.attributes : [],
-          clear: isRemount ? cleared.union(time) : [],
-          propagation: isRemount ? nil : flags.propagationChange,
-          recursive: flags.contains(.recursive) && !isRemount)
-      } else if flags.contains(.move) {
-        view.move(source, to: target)
-      } else {
-        view.add(
-          target, type: type, source: mount.source,
-          options: MountView.options("rw,relatime", set: flags.attributes, clear: time))
+  private var sets: [(String, CapabilitySet)] {
+    [
+      ("inheritable", state.capabilities.inheritable), ("permitted", state.capabilities.permitted),
+      ("effective", state.capabilities.effective), ("bounding", state.capabilities.bounding),
+      ("ambient", state.capabilities.ambient),
+    ]
+  }
+
+  private static func kinds(_ mount: MountInfo) -> String {
+    mount.propagation.isEmpty ? "private" : mount.propagation.joined(separator: ",")
+  }
+
+  private static func path(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }
+
+  private static func text(_ limit: UInt64) -> String {
+    limit == .max ? "unlimited" : "\(limit)"
+  }
+
+  private static func hex(_ value: UInt64) -> String { "0x" + String(value, radix: 16) }
+
+  // MARK: Forms
+
+  var text: String {
+    var lines = ["program: \(words.joined(separator: " "))", "", "the program will be:"]
+    let groups = state.groups.map { "\($0)" }.joined(separator: ",")
+    lines.append(
+      "  ids            user \(state.user), group \(state.group), "
+        + "groups \(groups.isEmpty ? "none" : groups)")
+    for (name, set) in sets {
+      let names = set.names.joined(separator: ",")
+      let label = name + String(repeating: " ", count: 15 - name.utf8.count)
+      lines.append("  \(label)\(Self.hex(set.rawValue))\(names.isEmpty ? "" : " ")\(names)")
+    }
+    lines.append("  securebits     \(Self.hex(state.secureBits.rawValue))")
+    lines.append("  no_new_privs   \(state.noNewPrivileges ? "yes" : "no")")
+    let spaces = namespaces.map { "\($0.kind) (\($0.how))" }.joined(separator: ", ")
+    lines.append("  namespaces     \(spaces.isEmpty ? "the caller's" : spaces)")
+    for limit in configuration.limits {
+      lines.append(
+        "  limit          \(limit.name) \(Self.text(limit.soft)) \(Self.text(limit.hard))")
+    }
+    if let access = configuration.fileAccess {
+      lines.append(
+        landlockABI > 0
+          ? "  files          only as the rules say (Landlock ABI \(landlockABI))"
+          : "  files          not restricted: this kernel has no Landlock, or the ABI is 0")
+      for rule in access.rules {
+        lines.append("                 \(rule.kind.rawValue) \(rule.path)")
       }
     }
+    lines += ["", "steps:"]
+    for (index, jailStep) in steps.enumerated() {
+      lines.append("  \(index + 1). \(jailStep.description)")
+    }
+    lines += ["", "mounts:"]
+    for mount in mounts {
+      let root = mount.root == [UInt8(ascii: "/")] ? "" : "[\(Self.path(mount.root))]"
+      lines.append(
+        "  \(Self.path(mount.target)) \(mount.type) \(mount.options) \(Self.kinds(mount)) "
+          + "\(Self.path(mount.source))\(root)")
+    }
+    return lines.map { oneLine($0) + "\n" }.joined()
   }
 
-  private var clonePropagation: Propagation? {
-    configuration.propagation == .set(.private) ? .private : nil
-  }
-
-  /// Whether the source will be there at its turn: it is there now, and no earlier mount hides it.
-  private func exists(_ mount: JailMount, _ source: [UInt8]) throws(JailError) -> Bool {
-    let isHidden =
-      view.covering(source).map { $0.device.starts(with: "new:".utf8) && $0.target != source }
-      ?? false
-    if access(mount.source, F_OK) == 0, !isHidden { return true }
-    if mount.isOptional { return false }
-    throw JailError(
-      "mount \(mount.source) on \(mount.target)",
-      SystemError(operation: "open", path: mount.source, code: ENOENT),
-      status: ExitStatus.mountFailed)
+  var json: String {
+    let capabilities = sets.map { ($0.0, JSONText.strings($0.1.names)) }
+    let limits = configuration.limits.map { limit in
+      JSONText.object([
+        ("name", .string(limit.name)),
+        ("soft", limit.soft == .max ? .null : .number(limit.soft)),
+        ("hard", limit.hard == .max ? .null : .number(limit.hard)),
+      ])
+    }
+    let files = configuration.fileAccess.map { access in
+      JSONText.object([
+        ("abi", .number(UInt64(landlockABI))),
+        (
+          "rules",
+          .array(
+            access.rules.map {
+              .object([("path", .string($0.path)), ("access", .string($0.kind.rawValue))])
+            })
+        ),
+      ])
+    }
+    let table = mounts.map { mount in
+      JSONText.object([
+        ("target", .string(Self.path(mount.target))), ("type", .string(mount.type)),
+        ("options", .strings(mount.options.split(separator: ",").map(String.init))),
+        ("propagation", .string(Self.kinds(mount))),
+        ("source", .string(Self.path(mount.source))), ("root", .string(Self.path(mount.root))),
+      ])
+    }
+    return JSONText.object([
+      ("program", .strings(words)),
+      ("user", .number(UInt64(state.user))), ("group", .number(UInt64(state.group))),
+      ("groups", .array(state.groups.map { .number(UInt64($0)) })),
+      ("capabilities", .object(capabilities)),
+      ("securebits", .number(state.secureBits.rawValue)),
+      ("noNewPrivileges", .bool(state.noNewPrivileges)),
+      ("namespaces", .object(namespaces.map { ($0.kind, .string($0.how)) })),
+      ("limits", .array(limits)), ("files", files ?? .null),
+      ("steps", .strings(steps.map(\.description))), ("mounts", .array(table)),
+    ]).text() + "\n"
   }
 }

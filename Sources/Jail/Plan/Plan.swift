@@ -5,6 +5,11 @@ import Kernel
 public enum JailStep: Equatable, Sendable {
   /// setsid(2), if a standard descriptor is a terminal: nobody pushes input into the caller's.
   case newSession
+  /// Become what the maps of the new user namespace say, so that files can be made in it.
+  case becomeMapped(user: UInt32?, group: UInt32?)
+  case enterMounts(String)
+  /// Opens the library that is preloaded into the program, while its path still leads there.
+  case openLibrary
   case unshare(NamespaceKinds)
   case setPropagation(Propagation)
   /// Takes the stores out of the tree, so that they stay slaves whatever becomes of the rest.
@@ -25,14 +30,24 @@ public enum JailStep: Equatable, Sendable {
   case changeRoot(String)
   case pivotRoot(String)
   case mountTemporaryDirectory(bytes: UInt64)
-  case mountProcesses
-  case setSecureBits(UInt)
+  /// Makes the new `/proc` while an old one is still in sight: in a user namespace, only who sees
+  /// one may make another.
+  case buildProcesses
+  case placeProcesses
+  /// Looks at the program's file inside the jail: whether the library can finish it.
+  case inspectProgram
+  /// Opens what the rules allow, while everything can be opened.
+  case prepareFileAccess(FileAccess)
+  case setLimits([ResourceLimit])
+  case setSecureBits(SecureBits)
   case setGroups([UInt32])
   case setGroup(JailConfiguration.Identity)
   case setUser(JailConfiguration.Identity)
   case limitCapabilities(CapabilitySet)
   case raiseAmbient(CapabilitySet)
   case setNoNewPrivileges
+  case restrictFileAccess
+  case setSystemCallTable(String)
   /// Process 1 stays behind to reap and to forward signals; its child goes on.
   case forkInit
   case execute
@@ -44,7 +59,9 @@ public struct JailPlan: Equatable, Sendable {
   public let configuration: JailConfiguration
   public let steps: [JailStep]
 
-  public init(_ configuration: JailConfiguration) {
+  /// - Throws: what makes no sense in any jail; nothing of the system is looked at.
+  public init(_ configuration: JailConfiguration) throws(JailError) {
+    try configuration.check()
     self.configuration = configuration
     var plan = Planner(configuration)
     plan.enter()
@@ -53,6 +70,43 @@ public struct JailPlan: Equatable, Sendable {
     if configuration.processNamespace == .withInit { plan.steps.append(.forkInit) }
     plan.steps.append(.execute)
     steps = plan.steps
+  }
+}
+
+extension JailConfiguration {
+  /// Whether a part of the jail waits for the dynamic loader, if the program has one.
+  var mayNeedLibrary: Bool {
+    guard linkage != .static else { return false }
+    return (capabilities != nil && !raisesAmbient)
+      || fileAccess.map { !$0.allowsExecution } ?? false
+  }
+
+  /// The combinations that cannot be meant.
+  func check() throws(JailError) {
+    if processNamespace != .inherited, !newSessions {
+      throw JailError("--no-new-sessions: cannot skip setsid() with a PID namespace (-p, -I, -U)")
+    }
+    if !mounts.isEmpty, !namespaces.contains(.mount), mountNamespaceFile == nil, root == .none {
+      throw JailError("mounts without a mount namespace (-v) would be the host's")
+    }
+    if namespaces.contains(.user), !daemonStores.isEmpty, removesUserData {
+      guard case .pivotRoot = root else {
+        throw JailError(
+          "--daemon-store in a user namespace needs a new root (-P or a profile): other mounts of "
+            + "user data could not be taken out of the old one")
+      }
+    }
+    guard propagation == .unchanged || propagation == .set(.shared), namespaces.contains(.mount)
+    else { return }
+    let spelling = propagation == .unchanged ? "-K without a value" : "-Kshared"
+    if !daemonStores.isEmpty {
+      throw JailError(
+        "\(spelling) and --daemon-store: the jail's own mounts would reach the host")
+    }
+    if freshProcesses || minimalDevices {
+      throw JailError(
+        "\(spelling) with -r, -p or -d: the new /proc or /dev would replace the host's")
+    }
   }
 }
 
@@ -81,9 +135,21 @@ private struct Planner {
 
   mutating func enter() {
     let namespaces = configuration.namespaces
+    if namespaces.contains(.user), configuration.userMap != nil || configuration.groupMap != nil {
+      steps.append(
+        .becomeMapped(
+          user: configuration.userMap.map { _ in configuration.user?.number ?? 0 },
+          group: configuration.groupMap.map { _ in configuration.group?.number ?? 0 }))
+    }
     if configuration.newSessions { steps.append(.newSession) }
+    // A copy of the library's mount can be made only in the namespace that the mount is in.
+    let opensLibrary = configuration.mayNeedLibrary
+    let entersMounts = configuration.mountNamespaceFile != nil
+    if opensLibrary, entersMounts || !namespaces.contains(.mount) { steps.append(.openLibrary) }
+    if let file = configuration.mountNamespaceFile { steps.append(.enterMounts(file)) }
     if namespaces.contains(.mount) {
       steps.append(.unshare(.mount))
+      if opensLibrary, !entersMounts { steps.append(.openLibrary) }
       switch configuration.propagation {
       case .set(let mode) where hasStores:
         steps.append(.gatherStores(configuration.daemonStores, rest: mode))
@@ -106,6 +172,7 @@ private struct Planner {
   }
 
   mutating func mount() {
+    if configuration.freshProcesses { steps.append(.buildProcesses) }
     let pivots = if case .pivotRoot = configuration.root { true } else { false }
     if configuration.removesUserData {
       steps.append(.findUserData)
@@ -135,12 +202,18 @@ private struct Planner {
     if let bytes = configuration.temporaryBytes {
       steps.append(.mountTemporaryDirectory(bytes: bytes))
     }
-    if configuration.freshProcesses { steps.append(.mountProcesses) }
+    if configuration.freshProcesses { steps.append(.placeProcesses) }
   }
 
   mutating func dropPrivileges() {
     let capabilities = configuration.capabilities
-    if capabilities != nil { steps.append(.setSecureBits(JailPlan.secureBits)) }
+    if configuration.mayNeedLibrary { steps.append(.inspectProgram) }
+    if let access = configuration.fileAccess { steps.append(.prepareFileAccess(access)) }
+    if !configuration.limits.isEmpty { steps.append(.setLimits(configuration.limits)) }
+    if capabilities != nil {
+      let bits = JailPlan.secureBits.subtracting(configuration.skippedSecureBits)
+      if !bits.isEmpty { steps.append(.setSecureBits(bits)) }
+    }
     if let groups = configuration.supplementaryGroups { steps.append(.setGroups(groups)) }
     if let group = configuration.group { steps.append(.setGroup(group)) }
     if let user = configuration.user { steps.append(.setUser(user)) }
@@ -149,11 +222,15 @@ private struct Planner {
       steps += [.limitCapabilities(capabilities), .raiseAmbient(capabilities)]
     }
     if configuration.noNewPrivileges { steps.append(.setNoNewPrivileges) }
+    if configuration.fileAccess != nil { steps.append(.restrictFileAccess) }
+    if let name = configuration.systemCallTable { steps.append(.setSystemCallTable(name)) }
   }
 }
 
 extension JailPlan {
-  /// NOROOT, NO_SETUID_FIXUP and KEEP_CAPS, all locked; execve(2) clears KEEP_CAPS, so a program
-  /// runs with 0x2f.
-  static let secureBits: UInt = 0x3f
+  /// All locked; execve(2) clears KEEP_CAPS, so a program runs with 0x2f.
+  static let secureBits: SecureBits = [
+    .noRoot, .noRootLocked, .noSetIDFixup, .noSetIDFixupLocked, .keepCapabilities,
+    .keepCapabilitiesLocked,
+  ]
 }

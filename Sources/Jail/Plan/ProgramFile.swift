@@ -65,47 +65,20 @@ struct ProgramFile {
       throw JailError("\(what) readable: \(String(cString: strerror(errno)))")
     }
     let descriptor = Descriptor(owning: file)
-    guard let linkage = Self.linkage({ Self.bytes(of: descriptor, at: $0, count: $1) }) else {
+    guard let linkage = Self.linkage({ descriptor.bytes(at: $0, count: $1) }) else {
       throw JailError("\(what) a valid ELF file")
     }
     return linkage
   }
 
-  private static func bytes(
-    of file: borrowing Descriptor, at offset: UInt64, count: Int
-  ) -> [UInt8] {
-    var buffer = [UInt8](repeating: 0, count: count)
-    let got = pread(file.number, &buffer, count, off_t(truncatingIfNeeded: offset))
-    return Array(buffer.prefix(max(0, got)))
-  }
-
-  /// Dynamic when it is no ELF file (a script) or names a loader (PT_INTERP); nil when its header
-  /// makes no sense.
+  /// Dynamic when it is no ELF file (a script) or names a loader; nil when its header makes no
+  /// sense.
   static func linkage(_ read: (_ offset: UInt64, _ count: Int) -> [UInt8])
     -> JailConfiguration.Linkage?
   {
-    let header = read(0, 128)
-    guard header.count == 128, header.starts(with: [0x7f, 0x45, 0x4c, 0x46]) else {
-      return .dynamic
-    }
-    guard header[4] == 1 || header[4] == 2, header[5] == 1 || header[5] == 2 else { return nil }
-    let is64 = header[4] == 2
-    let isBigEndian = header[5] == 2
-    func number(_ bytes: ArraySlice<UInt8>) -> UInt64 {
-      let ordered = isBigEndian ? Array(bytes) : bytes.reversed()
-      return ordered.reduce(0) { $0 << 8 | UInt64($1) }
-    }
-    let table = is64 ? number(header[32..<40]) : number(header[28..<32])
-    let size = is64 ? number(header[54..<56]) : number(header[42..<44])
-    let count = is64 ? number(header[56..<58]) : number(header[44..<46])
-    guard size == (is64 ? 56 : 32) else { return nil }
-    for index in 0..<count {
-      let (offset, overflows) = table.addingReportingOverflow(index * size)
-      guard !overflows, offset <= UInt64(Int64.max) else { return nil }
-      let type = read(offset, 4)
-      guard type.count == 4 else { return nil }
-      if number(type[...]) == 3 { return .dynamic }
-    }
-    return .static
+    let start = read(0, 128)
+    guard start.count == 128, start.starts(with: ElfFile.magic) else { return .dynamic }
+    guard let file = ElfFile(read) else { return nil }
+    return file.loader == nil ? .static : .dynamic
   }
 }

@@ -5,6 +5,12 @@ extension JailStep: CustomStringConvertible {
   public var description: String {
     switch self {
     case .newSession: "if a standard descriptor is a terminal, start a new session"
+    case .becomeMapped(let user, let group):
+      "become "
+        + [group.map { "group \($0)" }, user.map { "user \($0)" }].compactMap { $0 }
+        .joined(separator: " and ") + " of the new user namespace"
+    case .enterMounts(let file): "enter the mount namespace of \(file)"
+    case .openLibrary: "open the library that finishes the jail inside a dynamic program"
     case .unshare(let kinds): "enter a new \(kinds.fileName) namespace"
     case .setPropagation(let mode): "make all mounts \(mode.rawValue)"
     case .gatherStores(let names, let rest):
@@ -26,8 +32,17 @@ extension JailStep: CustomStringConvertible {
     case .changeRoot(let path): "change the root directory to \(path)"
     case .pivotRoot(let path): "make \(path) the root, and detach the old one"
     case .mountTemporaryDirectory(let bytes): "mount a tmpfs of \(bytes) bytes on /tmp"
-    case .mountProcesses: "replace /proc by a new one, read-only"
-    case .setSecureBits: "lock the securebits: noroot, no_setuid_fixup, keep_caps"
+    case .buildProcesses: "make a new /proc, read-only"
+    case .placeProcesses: "replace /proc by the new one"
+    case .inspectProgram: "look at how the program is linked"
+    case .prepareFileAccess(let access):
+      "prepare the rules for files: "
+        + access.rules.map { "\($0.path) \($0.kind.rawValue)" }.joined(separator: ", ")
+    case .setLimits(let limits):
+      "set the limits: "
+        + limits.map { "\($0.name) \(Self.text($0.soft)) \(Self.text($0.hard))" }
+        .joined(separator: ", ")
+    case .setSecureBits(let bits): "set the securebits 0x\(String(bits.rawValue, radix: 16))"
     case .setGroups(let groups):
       "set the supplementary groups: "
         + (groups.isEmpty ? "none" : groups.map { "\($0)" }.joined(separator: ", "))
@@ -37,6 +52,8 @@ extension JailStep: CustomStringConvertible {
       "limit the permitted, effective, inheritable and bounding capabilities to \(Self.text(set))"
     case .raiseAmbient(let set): "raise the ambient capabilities \(Self.text(set))"
     case .setNoNewPrivileges: "set no_new_privs"
+    case .restrictFileAccess: "allow only what the rules for files allow"
+    case .setSystemCallTable(let name): "take the system call table \(name)"
     case .forkInit: "fork: this process stays as init, its child goes on"
     case .execute: "execute the program"
     }
@@ -44,6 +61,10 @@ extension JailStep: CustomStringConvertible {
 
   private static func text(_ identity: JailConfiguration.Identity) -> String {
     identity.name.map { "\(identity.number) (\($0))" } ?? "\(identity.number)"
+  }
+
+  private static func text(_ limit: UInt64) -> String {
+    limit == .max ? "unlimited" : "\(limit)"
   }
 
   private static func text(_ set: CapabilitySet) -> String {

@@ -1,0 +1,40 @@
+import Accounts
+import Glibc
+import Kernel
+
+/// What the reading of a command line asks of the system, or of a test.
+struct OutsideWorld: Sendable {
+  var user: @Sendable (String) throws(SystemError) -> Account? = {
+    (name) throws(SystemError) in try Account.named(name)
+  }
+  var group: @Sendable (String) throws(SystemError) -> gid_t? = {
+    (name) throws(SystemError) in try Group.named(name)
+  }
+  var groups: @Sendable (String, gid_t) throws(SystemError) -> [gid_t] = {
+    (name, group) throws(SystemError) in try Account.groups(of: name, with: group)
+  }
+  var lastCapability: @Sendable () -> UInt8 = { CapabilitySet.lastKnown() }
+  var callerUser: @Sendable () -> uid_t = { geteuid() }
+  var callerGroup: @Sendable () -> gid_t = { getegid() }
+  /// Whether the caller may decide about groups in a user namespace that it makes.
+  var maySetGroups: @Sendable () -> Bool = {
+    (try? CapabilityState.current(last: 0))?.effective.contains(.setGroups) ?? false
+  }
+  /// How the program is linked, after a look at its file; nil where that shows only in the jail.
+  var linkage: @Sendable (JailConfiguration) throws(JailError) -> JailConfiguration.Linkage? = {
+    (configuration) throws(JailError) in
+    try ProgramFile(configuration).check(word: configuration.program)
+  }
+  /// That the file of a namespace can be opened.
+  var probe: @Sendable (String) throws(SystemError) -> Void = { (path) throws(SystemError) in
+    _ = try Descriptor(followingLinks: path, flags: O_RDONLY)
+  }
+  /// All of a file; nil when it is longer than the limit.
+  var contents: @Sendable (String, Int) throws(SystemError) -> [UInt8]? = {
+    (path, limit) throws(SystemError) in
+    // Not blocking: a pipe that nobody writes to is an error of read(2), and not a wait.
+    let file = try Descriptor(followingLinks: path, flags: O_RDONLY | O_NONBLOCK)
+    return try file.read(atMost: limit, shown: path)
+  }
+  var isOpen: @Sendable (CInt) -> Bool = { fcntl($0, F_GETFD) >= 0 }
+}

@@ -1,0 +1,78 @@
+import Kernel
+
+/// What a program may do with which files, through landlock(7): what no rule allows is denied,
+/// whoever the program is.
+public struct FileAccess: Equatable, Sendable {
+  /// What a rule allows, by the names of the options.
+  public enum Kind: String, Equatable, Sendable {
+    case readAndExecute = "rx"
+    case read = "ro"
+    /// Also make, write and remove files and directories.
+    case readAndWrite = "rw"
+    /// Also make links, sockets, pipes and devices, and move what is made.
+    case advancedReadAndWrite = "advanced-rw"
+    /// Write and remove what is there, and make nothing.
+    case edit
+  }
+
+  public struct Rule: Equatable, Sendable {
+    /// As the program sees it. A directory stands for all below it, mounts that come later too.
+    public let path: String
+    public let kind: Kind
+    /// Whether nobody minds when there is no such path.
+    public let isOptional: Bool
+
+    public init(_ path: String, _ kind: Kind, isOptional: Bool = false) {
+      self.path = path
+      self.kind = kind
+      self.isOptional = isOptional
+    }
+  }
+
+  public var rules: [Rule]
+  /// The newest ABI whose rights are handled; the kernel's counts if it is older. 0 for none.
+  public var abi: Int
+
+  public init(rules: [Rule] = [], abi: Int = 2) {
+    self.rules = rules
+    self.abi = abi
+  }
+
+  /// What `--fs-default-paths` allows: where programs and libraries are.
+  public static let defaultRules: [Rule] =
+    ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/bin", "/sbin", "/usr/sbin", "/usr/bin"]
+    .map { Rule($0, .readAndExecute, isOptional: true) }
+    + ["/etc/group", "/etc/passwd"].map { Rule($0, .read, isOptional: true) }
+
+  /// Whether any program can be executed and can load its libraries.
+  public var allowsExecution: Bool {
+    rules.contains { $0.path == "/" && $0.kind == .readAndExecute }
+  }
+
+  /// The same, and any program may be executed and may load its libraries: in force while a
+  /// dynamic loader is at work.
+  public var whileLoading: FileAccess {
+    FileAccess(rules: rules + [Rule("/", .readAndExecute)], abi: abi)
+  }
+}
+
+extension FileAccess.Kind {
+  /// The rights that it stands for, of those that `abi` knows.
+  public func rights(abi: Int) -> FileRights {
+    let read: FileRights = [.readFile, .readDirectory]
+    let edit = read.union([.writeFile, .removeDirectory, .removeFile, .truncate])
+    let rights: FileRights =
+      switch self {
+      case .readAndExecute: read.union(.execute)
+      case .read: read
+      case .readAndWrite: edit.union([.makeDirectory, .makeFile])
+      case .advancedReadAndWrite:
+        edit.union([
+          .makeCharacterDevice, .makeDirectory, .makeFile, .makeSocket, .makePipe,
+          .makeBlockDevice, .makeLink, .refer, .deviceControl,
+        ])
+      case .edit: edit
+      }
+    return rights.intersection(.known(abi: abi))
+  }
+}

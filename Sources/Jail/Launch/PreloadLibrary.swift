@@ -1,0 +1,105 @@
+import CLinux
+import Glibc
+import Kernel
+
+/// `libminijailpreload.so`: what of a jail must wait for the dynamic loader is done by it, inside
+/// the program, before `main`.
+///
+/// It is found in any root and without `/proc`: the program starts in a directory that no path
+/// leads to, a detached copy of the mount that the library is on, and `LD_PRELOAD` names it from
+/// there. The library goes back to the real working directory.
+final class PreloadLibrary {
+  static let fileName = "libminijailpreload.so"
+  private static let ordersVariable = "__MINIJAIL_FD"
+
+  /// What is preloaded: from ``directory``, or an absolute path.
+  private let name: String
+  /// The root of the detached mount; nil for a caller who may not make one, and whose root stays.
+  private let directory: Held?
+
+  /// The path of the library: what `--preload-library` says, or beside the launcher.
+  static func locate(_ configuration: JailConfiguration) throws(JailError) -> String {
+    if let path = configuration.preloadLibrary {
+      let file = try step("--preload-library") { () throws(SystemError) in
+        try Descriptor(followingLinks: path, flags: O_RDONLY | O_NONBLOCK)
+          .read(atMost: 1 << 20, shown: path) ?? []
+      }
+      // Another library would leave the jail incomplete, and nobody would know before the end.
+      let isOurs = file.withUnsafeBytes { linux_contains($0.baseAddress, $0.count, ordersVariable) }
+      guard isOurs != 0 else {
+        throw JailError("--preload-library \(path): it is not a \(fileName)")
+      }
+      return path
+    }
+    var places: [String] = []
+    if let program = try? linkTarget(of: "/proc/self/exe"),
+      let slash = program.utf8.lastIndex(of: UInt8(ascii: "/"))
+    {
+      let bin = program[..<slash]
+      let prefix = bin[..<(bin.utf8.lastIndex(of: UInt8(ascii: "/")) ?? bin.startIndex)]
+      places = ["\(prefix)/lib/\(fileName)", "\(bin)/\(fileName)"]
+    }
+    places += ["/usr/lib/\(fileName)", "/usr/local/lib/\(fileName)"]
+    for path in places where access(path, R_OK) == 0 { return path }
+    throw JailError(
+      "\(fileName) is missing (looked for \(places.joined(separator: ", "))): a dynamic program "
+        + "needs it here; reinstall, name it with --preload-library, or use --ambient with -c")
+  }
+
+  /// - Parameter mayStayInPlace: whether the library's path is the same for the program.
+  init(_ path: String, mayStayInPlace: Bool) throws(JailError) {
+    let slash = path.utf8.lastIndex(of: UInt8(ascii: "/"))
+    let parent = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+    let file = slash.map { String(path[path.utf8.index(after: $0)...]) } ?? path
+    do throws(SystemError) {
+      let place = try Descriptor(followingLinks: parent, flags: LINUX_O_PATH | O_DIRECTORY)
+      let copy = try DetachedMount(cloning: place, shown: parent)
+      directory = Held(copy.intoDescriptor())
+      name = "./\(file)"
+    } catch {
+      guard mayStayInPlace, error.code == EPERM, path.hasPrefix("/") else {
+        throw JailError("open \(path) for the program", error)
+      }
+      directory = nil
+      name = path
+    }
+  }
+
+  /// Makes the program find the library, and the library what is left to do. The working directory
+  /// is another one afterwards, so that `program` must be absolute.
+  ///
+  /// - Parameter orders: for the library, beside the descriptors that it always gets.
+  /// - Returns: the environment of the program.
+  func prepare(
+    _ environment: [RawArgument], report: borrowing Descriptor, ruleset: HeldRuleset?,
+    clearsAmbient: Bool
+  ) throws(SystemError) -> [RawArgument] {
+    var orders = "r\(try inherited(report))"
+    if let directory {
+      let old = try Descriptor(followingLinks: ".", flags: LINUX_O_PATH | O_DIRECTORY)
+      orders += "w\(try inherited(old))"
+      _ = old.release()
+      try changeDirectory(to: directory.descriptor, shown: "the library's directory")
+    }
+    if let ruleset { orders += "l\(try inherited(ruleset.ruleset.descriptor))" }
+    if clearsAmbient { orders += "a" }
+    let key = Array("LD_PRELOAD=".utf8)
+    var result = environment.filter { !$0.bytes.starts(with: key) }
+    let given = environment.first { $0.bytes.starts(with: key) }
+    let before = given.map { $0.bytes + [UInt8(ascii: " ")] } ?? key
+    result.append(RawArgument(bytes: before + Array(name.utf8)))
+    result.append(RawArgument("\(Self.ordersVariable)=\(orders)"))
+    return result
+  }
+
+  /// No path leads to the directory, so that no rule for a path can allow it.
+  func allow(in ruleset: borrowing FileRuleset) throws(SystemError) {
+    guard let directory else { return }
+    try ruleset.allow([.readFile, .execute], at: directory.descriptor, shown: name)
+  }
+
+  private func inherited(_ descriptor: borrowing Descriptor) throws(SystemError) -> CInt {
+    try check("fcntl", nil, fcntl(descriptor.number, F_SETFD, 0))
+    return descriptor.number
+  }
+}
