@@ -25,6 +25,7 @@ public struct SystemError: Error, Equatable, CustomStringConvertible, Sendable {
     case (ENOSYS, _): "; this kernel has no \(operation), Linux 5.15 or later is needed"
     case (ENOSPC, "move_mount"), (ENOSPC, "mount"), (ENOSPC, "open_tree"):
       "; the limit of mounts is reached, raise /proc/sys/fs/mount-max"
+    case (EOVERFLOW, _): "; the caller's ids have no mapping in this user namespace"
     case (EMFILE, _): "; raise the limit of open files (ulimit -n)"
     default: ""
     }

@@ -16,6 +16,8 @@ final class PreloadLibrary {
   private let name: String
   /// The root of the detached mount; nil for a caller who may not make one, and whose root stays.
   private let directory: Held?
+  /// The program's own, while the directory of the library stands in for it.
+  private var workingDirectory: Held?
 
   /// The path of the library: what `--preload-library` says, or beside the launcher.
   static func locate(_ configuration: JailConfiguration) throws(JailError) -> String {
@@ -65,6 +67,13 @@ final class PreloadLibrary {
     }
   }
 
+  /// Opens what ``prepare(_:report:ruleset:clearsAmbient:)`` needs, before limits are in force.
+  func rememberWorkingDirectory() throws(SystemError) {
+    guard directory != nil else { return }
+    workingDirectory = Held(
+      try Descriptor(followingLinks: ".", flags: LINUX_O_PATH | O_DIRECTORY))
+  }
+
   /// Makes the program find the library, and the library what is left to do. The working directory
   /// is another one afterwards, so that `program` must be absolute.
   ///
@@ -75,10 +84,8 @@ final class PreloadLibrary {
     clearsAmbient: Bool
   ) throws(SystemError) -> [RawArgument] {
     var orders = "r\(try inherited(report))"
-    if let directory {
-      let old = try Descriptor(followingLinks: ".", flags: LINUX_O_PATH | O_DIRECTORY)
-      orders += "w\(try inherited(old))"
-      _ = old.release()
+    if let directory, let workingDirectory {
+      orders += "w\(try inherited(workingDirectory.descriptor))"
       try changeDirectory(to: directory.descriptor, shown: "the library's directory")
     }
     if let ruleset { orders += "l\(try inherited(ruleset.ruleset.descriptor))" }

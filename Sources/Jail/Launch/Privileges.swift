@@ -67,6 +67,9 @@ extension JailBuilder {
       return
     }
     try ProgramInspection.check(file, program)
+    try step("preload the library") { () throws(SystemError) in
+      try library?.rememberWorkingDirectory()
+    }
   }
 
   /// The rules as the kernel takes them. A path that is missing gets nothing, and everything that

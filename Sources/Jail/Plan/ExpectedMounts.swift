@@ -73,7 +73,9 @@ struct ExpectedMounts {
       }
       view.bindOnItself(root)
     case .placeStores: view.placeStores(root: root)
-    case .placeDevices: view.placeDevices(root: root)
+    case .placeDevices:
+      view.placeDevices(
+        root: root, inUserNamespace: configuration.namespaces.contains(.user))
     case .changeRoot(let path):
       try step("-C \(path)") { () throws(SystemError) in
         _ = try Descriptor(followingLinks: path, flags: LINUX_O_PATH | O_DIRECTORY)

@@ -153,14 +153,22 @@ struct MountView {
     }
   }
 
-  /// The minimal `/dev`, with what was mounted into it before it was in sight.
-  mutating func placeDevices(root: [UInt8]) {
+  /// The minimal `/dev`, with what was mounted into it before it was in sight. In a user namespace
+  /// it comes on top of the old one, and the devices in it are the host's.
+  mutating func placeDevices(root: [UInt8], inUserNamespace: Bool) {
     let place = root + Array("/dev".utf8)
+    if inUserNamespace {
+      for node in DeviceDirectory.nodes {
+        bind(
+          Array("/dev/\(node.name)".utf8), on: place + Array("/\(node.name)".utf8),
+          recursive: false, set: [], clear: .readOnly, propagation: nil)
+      }
+    }
     let inside = mounts.filter {
       $0.id > 1 << 40 && $0.target != place && isPath($0.target, atOrBelow: place)
     }
     mounts.removeAll { mount in inside.contains { $0.id == mount.id } }
-    if root.isEmpty { unmount(place) }
+    if root.isEmpty, !inUserNamespace { unmount(place) }
     add(
       place, type: "tmpfs", source: "minijail-devfs", options: "rw,nosuid,noexec,relatime")
     mounts += inside

@@ -59,8 +59,9 @@ struct CommandLine: CustomTestStringConvertible, Sendable {
       set +e
       PATH=/mnt/programs:/usr/sbin:/usr/bin:/sbin:/bin
       export PATH
-      unset FIXTURES BUILD
-      exec $AS sh -c "$COMMAND"
+      set -- $AS sh -c "$COMMAND"
+      unset FIXTURES BUILD AS COMMAND
+      exec "$@"
       """
     let user =
       user == 0

@@ -129,7 +129,7 @@ import Testing
       "-c 1 /mnt/bin/foreign", 1, says: "loader /mnt/bin/ld-musl.so, of another C library"),
     CommandLine("-c 1 --ambient /mnt/bin/foreign", 127, says: "execve failed"),
     CommandLine("-c 1 /mnt/bin/script", 0, "script"),
-    CommandLine("-c 1 --preload-library /none /bin/true", 1, says: "--preload-library /none"),
+    CommandLine("-c 1 --preload-library /none /bin/true", 1, says: "--preload-library: open /none"),
     CommandLine("-u 5 -g 5 --preload-library /none /bin/true"),
     CommandLine("--preload-library /none -c 1 --ambient /mnt/bin/static", 7, "static"),
     CommandLine(
