@@ -20,6 +20,11 @@ public struct Outcome: CustomStringConvertible, Sendable {
       .filter { !$0.contains("this is not the mount namespace of pid 1") }
   }
 
+  /// The same under another name, where the command was a wrapper.
+  public func named(_ command: String) -> Outcome {
+    Outcome(command: command, status: status, output: output, errors: errors)
+  }
+
   public func complains(of words: String...) -> Bool {
     complaints.contains { line in words.allSatisfy { line.contains($0) } }
   }

@@ -156,6 +156,9 @@ struct CommandLineParser {
     case .hostName:
       command.configuration.namespaces.insert(.uts)
       // The first name wins, as in the reference.
+      if let name = option.value, name.utf8.count > 64 {
+        throw JailError("--uts=\(name): a host name has at most 64 bytes")
+      }
       if command.configuration.hostName == nil { command.configuration.hostName = option.value }
     case .processNamespace: asksForInit = true
     case .programIsInit: asksForProgramAsInit = true

@@ -25,13 +25,29 @@ struct Explanation {
       configuration.fileAccess == nil
       ? 0 : min(FileRuleset.kernelABI(), configuration.fileAccess?.abi ?? 0)
     if configuration.mayNeedLibrary { _ = try PreloadLibrary.locate(configuration) }
-    if let wanted = configuration.capabilities, !configuration.namespaces.contains(.user) {
-      let missing = wanted.subtracting(caller.capabilities.permitted)
-      guard missing.isEmpty else {
-        throw JailError("-c: the caller lacks \(missing.names.joined(separator: ", "))")
+    guard state.missing.isEmpty else {
+      throw JailError(
+        "-c: at its place in the plan, the jail lacks \(state.missing.names.joined(separator: ", "))"
+      )
+    }
+    if let file = configuration.pidFile { try Self.checkPlace(of: file) }
+    mounts = try ExpectedMounts(plan).mounts
+  }
+
+  /// That a file can be written there, as far as it can be told without writing one.
+  private static func checkPlace(of file: String) throws(JailError) {
+    let slash = file.utf8.lastIndex(of: UInt8(ascii: "/"))
+    let parent = slash.map { $0 == file.startIndex ? "/" : String(file[..<$0]) } ?? "."
+    try step("-f \(file)") { () throws(SystemError) in
+      try check("open", parent, access(parent, W_OK | X_OK))
+      let exists = access(file, F_OK) == 0
+      if exists {
+        let place = try Descriptor(followingLinks: file)
+        if try place.status(shown: file).isDirectory {
+          throw SystemError(operation: "open", path: file, code: EISDIR)
+        }
       }
     }
-    mounts = try ExpectedMounts(plan).mounts
   }
 
   // MARK: Facts

@@ -74,6 +74,11 @@ public struct JailPlan: Equatable, Sendable {
 }
 
 extension JailConfiguration {
+  /// Who sets the jail up in a new user namespace with maps: its root where there is one, since a
+  /// change from root to another user costs the capabilities; else who the program will be.
+  var firstUser: UInt32? { userMap.map { $0.mapsZero ? 0 : user?.number ?? 0 } }
+  var firstGroup: UInt32? { groupMap.map { $0.mapsZero ? 0 : group?.number ?? 0 } }
+
   /// Whether a part of the jail waits for the dynamic loader, if the program has one.
   var mayNeedLibrary: Bool {
     guard linkage != .static else { return false }
@@ -137,9 +142,7 @@ private struct Planner {
     let namespaces = configuration.namespaces
     if namespaces.contains(.user), configuration.userMap != nil || configuration.groupMap != nil {
       steps.append(
-        .becomeMapped(
-          user: configuration.userMap.map { _ in configuration.user?.number ?? 0 },
-          group: configuration.groupMap.map { _ in configuration.group?.number ?? 0 }))
+        .becomeMapped(user: configuration.firstUser, group: configuration.firstGroup))
     }
     if configuration.newSessions { steps.append(.newSession) }
     // A copy of the library's mount can be made only in the namespace that the mount is in.
@@ -225,6 +228,10 @@ private struct Planner {
     if configuration.fileAccess != nil { steps.append(.restrictFileAccess) }
     if let name = configuration.systemCallTable { steps.append(.setSystemCallTable(name)) }
   }
+}
+
+extension [IDRange] {
+  fileprivate var mapsZero: Bool { contains { $0.inside == 0 } }
 }
 
 extension JailPlan {

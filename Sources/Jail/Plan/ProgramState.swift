@@ -30,11 +30,12 @@ struct Caller: Equatable {
 struct ProgramState: Equatable {
   var user: UInt32
   var group: UInt32
-  /// nil: those of the caller, which the program's user namespace does not map.
   var groups: [UInt32]
   var capabilities: CapabilityState
   var secureBits: SecureBits
   var noNewPrivileges: Bool
+  /// What `-c` wants and nobody can give.
+  var missing: CapabilitySet = []
 
   init(_ configuration: JailConfiguration, caller: Caller) {
     user = caller.user
@@ -53,6 +54,7 @@ struct ProgramState: Equatable {
     if let group = configuration.group { self.group = group.number }
     if let user = configuration.user { become(user.number) }
     if let wanted = configuration.capabilities {
+      missing = wanted.subtracting(capabilities.permitted)
       let keepsBounding = !configuration.skippedSecureBits.isDisjoint(with: [
         .noRoot, .noRootLocked,
       ])
@@ -76,8 +78,8 @@ struct ProgramState: Equatable {
     user = Self.inside(user, configuration.userMap)
     group = Self.inside(group, configuration.groupMap)
     groups = groups.map { Self.inside($0, configuration.groupMap) }.sorted()
-    if configuration.groupMap != nil { group = configuration.group?.number ?? 0 }
-    if configuration.userMap != nil { become(configuration.user?.number ?? 0) }
+    if let first = configuration.firstGroup { group = first }
+    if let first = configuration.firstUser { become(first) }
   }
 
   /// An id as the namespace shows it; one that it does not map is 65534 (overflowuid).

@@ -60,18 +60,19 @@ struct CommandLine: CustomTestStringConvertible, Sendable {
       PATH=/mnt/programs:/usr/sbin:/usr/bin:/sbin:/bin
       export PATH
       set -- $AS sh -c "$COMMAND"
-      unset FIXTURES BUILD AS COMMAND
+      unset FIXTURES BUILD AS COMMAND SCRIPT
       exec "$@"
       """
     let user =
       user == 0
       ? "" : "setpriv --reuid \(user) --regid \(user) --clear-groups --inh-caps=-all"
-    return try TestSupport.run(
-      "unshare", ["--mount", "--propagation", "private", "sh", "-c", script],
+    let outcome = try TestSupport.run(
+      "unshare", ["--mount", "--propagation", "private", "sh", "-c", "eval \"$SCRIPT\""],
       environment: [
         "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "FIXTURES=\(fixtures)",
-        "BUILD=\(try builtPrograms())", "AS=\(user)", "COMMAND=\(command)",
+        "BUILD=\(try builtPrograms())", "AS=\(user)", "COMMAND=\(command)", "SCRIPT=\(script)",
       ])
+    return outcome.named(command)
   }
 }
 

@@ -28,7 +28,7 @@ import Testing
     CommandLine("--uts=aaa --uts=bbb /bin/uname -n", 0, "aaa\n"),
     CommandLine("--uts /bin/uname -n | grep -c .", 0, "1\n"),
     CommandLine(
-      "--uts=\(String(repeating: "x", count: 65)) /bin/true", 1, says: "Invalid argument"),
+      "--uts=\(String(repeating: "x", count: 65)) /bin/true", 1, says: "at most 64 bytes"),
     CommandLine("-e -- /bin/cat /sys/class/net/lo/flags; ls /sys/class/net | grep -c lo", 0, "1\n"),
     CommandLine("-e -- /bin/sh -c 'grep -c : /proc/net/dev'", 0, "1\n"),
     CommandLine("-e/etc/passwd /bin/true", 1, says: "setns /etc/passwd: Invalid argument"),
