@@ -84,7 +84,7 @@ let package = Package(
       name: "CryptohomeTests",
       dependencies: ["Cryptohome", "DaemonStore", "Kernel", "TestSupport"], swiftSettings: strict),
     .testTarget(
-      name: "JailTests", dependencies: ["Accounts", "Jail", "Kernel", "TestSupport"],
+      name: "JailTests", dependencies: ["Accounts", "CLinux", "Jail", "Kernel", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
       name: "CommandLineTests", dependencies: ["CLinux", "Kernel", "TestSupport"],
