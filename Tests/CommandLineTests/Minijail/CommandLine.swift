@@ -105,10 +105,27 @@ private enum Fixtures {
     try writeFile("\(directory)/static-script", "#!/mnt/bin/static\n")
     try writeFile("\(directory)/noformat", "echo no interpreter\n")
     try writeFile("\(directory)/short", "x")
-    for name in ["script", "static-script", "noformat", "short"] {
+    try writeFile("\(directory)/foreign32", elf32(loader: "/lib/ld-linux.so.2"))
+    for name in ["script", "static-script", "noformat", "short", "foreign32"] {
       chmod("\(directory)/\(name)", 0o755)
     }
     return directory
+  }
+
+  /// The head of a program for 32-bit x86: elf(5), with one program header, PT_INTERP.
+  private static func elf32(loader: String) -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: 256)
+    bytes.replaceSubrange(0..<7, with: [0x7f, 0x45, 0x4c, 0x46, 1, 1, 1])
+    bytes[16] = 2  // ET_EXEC
+    bytes[18] = 3  // EM_386
+    bytes[28] = 52  // where the program headers are
+    bytes[42] = 32  // their size
+    bytes[44] = 1  // and how many
+    bytes[52] = 3  // PT_INTERP
+    bytes[56] = 84  // where its text is
+    bytes[68] = UInt8(loader.utf8.count + 1)
+    bytes.replaceSubrange(84..<(84 + loader.utf8.count), with: Array(loader.utf8))
+    return bytes
   }
 
   private static func remove() {

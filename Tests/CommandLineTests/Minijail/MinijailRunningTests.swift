@@ -203,6 +203,17 @@ import Testing
     }
   }
 
+  /// On a terminal, which script(1) makes: nobody in the jail can push input into it.
+  @Test(arguments: [("", true), ("-p", true), ("--no-new-sessions", false)])
+  func aTerminalMeansANewSession(_ options: String, _ isNew: Bool) throws {
+    let outcome = try CommandLine.run(
+      "cat > /mnt/session <<'E'\n#!/bin/sh\ncut -d' ' -f6 /proc/$1/stat\nE\nchmod 755 /mnt/session; "
+        + "script -qec '/mnt/session self; minijail0 -f /mnt/pid \(options) -- /bin/sleep 0.3 & "
+        + "sleep 0.15; /mnt/session $(cat /mnt/pid); wait' /dev/null < /dev/null | tr -d '\\r'")
+    #expect(outcome.lines.count == 2, "\(outcome)")
+    #expect((Set(outcome.lines).count == 2) == isNew, "\(outcome)")
+  }
+
   @Test func withoutForwardingTheProgramStays() throws {
     let outcome = try CommandLine.run(
       "minijail0 -z -f /mnt/pid -- /bin/sleep 60 & until test -s /mnt/pid; do sleep 0.01; done; "
