@@ -1,0 +1,121 @@
+/// Names with values, in static text that is sorted by name and searched by bisection, as look(1)
+/// does: nothing is built when the program starts, and a table costs no memory beyond its pages.
+///
+/// An entry is `NAME=VALUE`, or `NAME=V,V,V,V,V` with one value for each architecture, empty where
+/// there is none; values are hexadecimal, and a minus sign marks a negative C `int`.
+struct NameTable: Sendable {
+  enum Value: Hashable, Sendable {
+    case value(UInt64)
+    case negativeInt(magnitude: UInt64)
+  }
+
+  /// How many texts there are, and each: a switch, so that no array is built.
+  let parts: Int
+  let part: @Sendable (Int) -> StaticString
+
+  static let systemCalls = NameTable(parts: 1) { _ in systemCallText }
+  static let constants = NameTable(parts: 5) { index in
+    switch index {
+    case 0: constantText1
+    case 1: constantText2
+    case 2: constantText3
+    case 3: constantText4
+    default: constantText5
+    }
+  }
+
+  func value(of name: UnsafeBufferPointer<UInt8>, on architecture: Architecture) -> Value? {
+    // The last part that begins no later than the name.
+    var low = 0
+    var high = parts
+    while high - low > 1 {
+      let middle = (low + high) / 2
+      let text = bytes(of: middle)
+      if compare(text, at: 0, with: name) <= 0 { low = middle } else { high = middle }
+    }
+    let text = bytes(of: low)
+    guard let start = find(name, in: text) else { return nil }
+    return value(in: text, from: start + name.count + 1, on: architecture)
+  }
+
+  /// The first name of a value, in alphabetical order: this walks through the table.
+  func name(of number: UInt64, on architecture: Architecture) -> String? {
+    var found: String?
+    forEach(on: architecture) { name, value in
+      if found == nil, value == .value(number) { found = name }
+    }
+    return found
+  }
+
+  func forEach(on architecture: Architecture, _ body: (String, Value) -> Void) {
+    for index in 0..<parts {
+      let text = bytes(of: index)
+      var start = 0
+      while start < text.count {
+        var equals = start
+        while text[equals] != UInt8(ascii: "=") { equals += 1 }
+        if let value = value(in: text, from: equals + 1, on: architecture) {
+          body(String(decoding: text[start..<equals], as: UTF8.self), value)
+        }
+        start = end(of: equals, in: text) + 1
+      }
+    }
+  }
+
+  private func bytes(of index: Int) -> UnsafeBufferPointer<UInt8> {
+    let text = part(index)
+    return UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)
+  }
+
+  private func end(of position: Int, in text: UnsafeBufferPointer<UInt8>) -> Int {
+    var end = position
+    while end < text.count && text[end] != UInt8(ascii: " ") { end += 1 }
+    return end
+  }
+
+  /// Where the entry of a name starts.
+  private func find(
+    _ name: UnsafeBufferPointer<UInt8>, in text: UnsafeBufferPointer<UInt8>
+  ) -> Int? {
+    var low = 0
+    var high = text.count
+    while low < high {
+      var start = (low + high) / 2
+      while start > low && text[start - 1] != UInt8(ascii: " ") { start -= 1 }
+      let order = compare(text, at: start, with: name)
+      if order == 0 { return start }
+      if order < 0 { low = min(high, end(of: start, in: text) + 1) } else { high = start }
+    }
+    return nil
+  }
+
+  /// Below zero when the entry's name comes before `name`.
+  private func compare(
+    _ text: UnsafeBufferPointer<UInt8>, at start: Int, with name: UnsafeBufferPointer<UInt8>
+  ) -> Int {
+    for offset in name.indices {
+      let byte = text[start + offset]
+      if byte == UInt8(ascii: "=") { return -1 }
+      if byte != name[offset] { return byte < name[offset] ? -1 : 1 }
+    }
+    return text[start + name.count] == UInt8(ascii: "=") ? 0 : 1
+  }
+
+  private func value(
+    in text: UnsafeBufferPointer<UInt8>, from start: Int, on architecture: Architecture
+  ) -> Value? {
+    let end = end(of: start, in: text)
+    var fields = text[start..<end].split(
+      separator: UInt8(ascii: ","), omittingEmptySubsequences: false)
+    let column = fields.count == 1 ? 0 : architecture.rawValue
+    guard fields.indices.contains(column) else { return nil }
+    let isNegative = fields[column].first == UInt8(ascii: "-")
+    if isNegative { fields[column].removeFirst() }
+    guard !fields[column].isEmpty else { return nil }
+    var value: UInt64 = 0
+    for digit in fields[column] {
+      value = value << 4 | UInt64(digit < 0x3a ? digit - 0x30 : digit - 0x57)
+    }
+    return isNegative ? .negativeInt(magnitude: value) : .value(value)
+  }
+}
