@@ -41,6 +41,9 @@ let package = Package(
       name: "MountTable", dependencies: ["CLibmount", "CLinux", "Kernel"], swiftSettings: strict),
     .target(name: "Accounts", dependencies: ["CLinux", "Kernel"], swiftSettings: strict),
 
+    // Pure: policy text to syntax tree to program.
+    .target(name: "Seccomp", exclude: ["Tables/generate.py"], swiftSettings: strict),
+
     // The domain.
     .target(
       name: "DaemonStore", dependencies: ["Accounts", "CLinux", "Kernel", "MountTable"],
@@ -83,6 +86,9 @@ let package = Package(
     .testTarget(
       name: "CryptohomeTests",
       dependencies: ["Cryptohome", "DaemonStore", "Kernel", "TestSupport"], swiftSettings: strict),
+    .testTarget(
+      name: "SeccompTests", dependencies: ["CLinux", "Kernel", "Seccomp", "TestSupport"],
+      swiftSettings: strict),
     .testTarget(
       name: "JailTests", dependencies: ["Accounts", "CLinux", "Jail", "Kernel", "TestSupport"],
       swiftSettings: strict),
