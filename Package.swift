@@ -71,6 +71,11 @@ let package = Package(
       name: "minijail0", dependencies: ["Jail", "Kernel"], swiftSettings: strict,
       linkerSettings: release),
 
+    // Not a product: what the compiler's programs cost, beside the reference's layout.
+    .executableTarget(
+      name: "seccomp-benchmark", dependencies: ["Seccomp"], path: "Benchmarks/seccomp",
+      swiftSettings: strict),
+
     // Tests. TestSupport is a test target, so that no release builds it.
     .testTarget(name: "TestSupport", dependencies: ["CLinux", "Kernel"], swiftSettings: strict),
     .testTarget(

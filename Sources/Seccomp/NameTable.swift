@@ -14,13 +14,14 @@ struct NameTable: Sendable {
   let part: @Sendable (Int) -> StaticString
 
   static let systemCalls = NameTable(parts: 1) { _ in systemCallText }
-  static let constants = NameTable(parts: 5) { index in
+  static let constants = NameTable(parts: 6) { index in
     switch index {
     case 0: constantText1
     case 1: constantText2
     case 2: constantText3
     case 3: constantText4
-    default: constantText5
+    case 4: constantText5
+    default: constantText6
     }
   }
 

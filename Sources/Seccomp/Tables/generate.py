@@ -79,15 +79,8 @@ sys/uio.h sys/sendfile.h sys/timex.h linux/timex.h sys/klog.h linux/ioprio.h lin
 asm/prctl.h asm/ldt.h asm/unistd.h drm/drm.h sound/asound.h sound/compress_offload.h
 """.split()
 
-PREREQUISITES = {
-    "sys/quota.h": ["sys/types.h"],
-    "linux/if.h": ["sys/socket.h"],
-    "netinet/tcp.h": ["sys/types.h"],
-    "sound/compress_offload.h": ["linux/types.h"],
-    "scsi/sg.h": ["stddef.h"],
-    "linux/tee.h": ["stdint.h"],
-    "linux/android/binder.h": ["sys/types.h"],
-}
+# Some headers use what they do not include, and some cannot stand with it: both ways are tried.
+PREREQUISITES = ["stddef.h", "stdint.h", "sys/types.h", "sys/socket.h", "sys/ioctl.h"]
 
 NAME = re.compile(r"^[A-Z][A-Z0-9_]*$")
 
@@ -179,9 +172,8 @@ def constants_of(architecture):
         if not exists(header):
             print(f"{name}: no {header}", file=sys.stderr)
             continue
-        before = PREREQUISITES.get(header, [])
-        take("#define _GNU_SOURCE\n" + "".join(f"#include <{h}>\n" for h in [*before, header]),
-             False)
+        for headers in [header], [*PREREQUISITES, header]:
+            take("#define _GNU_SOURCE\n" + "".join(f"#include <{h}>\n" for h in headers), False)
     return found
 
 
@@ -252,9 +244,9 @@ def main():
     constants = [constants_of(a) for a in ARCHITECTURES]
     words = entries(constants)
     files = write("ConstantText",
-          f"/// Constants in the order of their names: `NAME=VALUE`, or the values on\n"
-          f"/// {order}, in hexadecimal.",
-          words, 5)
+                  f"/// Constants in the order of their names: `NAME=VALUE`, or the values on\n"
+                  f"/// {order}, in hexadecimal.",
+                  words, 6)
     print(f"{len(words)} constants in {files} files", file=sys.stderr)
 
 
