@@ -103,6 +103,7 @@ print(
   "policy        calls   average  worst   size | linear ratios: average worst  size | compile us")
 var ratios: [[Double]] = []
 var sums = [0.0, 0.0]
+var withStartup = 0.0
 var against: [String] = []
 for path in paths {
   let policy = try read(path)
@@ -123,11 +124,19 @@ for path in paths {
   ]
   ratios.append(row)
   let time = microseconds { _ = try? Compiler().compile(policy) }
+  let startup = try Compiler().startupFilter(for: policy)
+  let allowed = calls.filter { program.run($0).action == .allow }
+  let first = Cost(startup.program, allowed)
+  let startupTime = microseconds { _ = try? Compiler().startupFilter(for: policy) }
   let name = path.split(separator: "/").last?.split(separator: ".").first.map(String.init) ?? path
   print(
     name + column("\(policy.rules.count)", 18 - name.count) + column(rounded(ours.average), 10)
       + column("\(ours.worst)", 7) + column("\(ours.size)", 7) + " |"
-      + row.map { column(rounded($0), 8) }.joined() + " |" + column(rounded(time), 10))
+      + row.map { column(rounded($0), 8) }.joined() + " |" + column("\(Int(time))", 10) + "  |"
+      + column(rounded(first.average), 10) + column("\(first.worst)", 5)
+      + column("\(first.size)", 6) + column("\(startup.extra.count)", 5)
+      + column("\(Int(startupTime))", 6))
+  withStartup += (ours.average + first.average) / theirs.average
   if let directory, let bytes = contents("\(directory)/\(name).bpf") {
     let other = Cost(try FilterProgram(bytes: bytes), calls)
     against.append(
@@ -145,6 +154,7 @@ for (index, name) in ["average", "worst", "size"].enumerated() {
       + "largest \(rounded(column.max() ?? 0))")
 }
 print("average over all policies together: \(rounded(sums[0] / sums[1]))")
+print("average with the start-up filter: mean \(rounded(withStartup / Double(ratios.count)))")
 if !against.isEmpty {
   print("\nlibseccomp        average  worst   size     ratios")
   print(against.joined(separator: "\n"))

@@ -40,7 +40,7 @@ struct ArgumentDecisions {
     budget = Budget()
     var targets: [Int] = []
     for clause in rule.clauses { targets.append(graph.leaf(target(clause.action))) }
-    if sharesLoads, rule.clauses.count <= 256 {
+    if sharesLoads, rule.clauses.count <= 1024 {
       let formula = formula(rule, targets, otherwise)
       do throws(Budget.Exhausted) {
         return try enter(formula, &graph)
@@ -100,21 +100,35 @@ struct ArgumentDecisions {
       let yes = try proceed(ifAny, word, &graph)
       node = graph.test(.anyBit, mask, yes: yes, no: no)
     } else if !questions.borders.isEmpty {
-      let borders = [0] + questions.borders.sorted()
       var runs: [Run] = []
-      for (index, start) in borders.enumerated() where index == 0 || start != borders[index - 1] {
-        var memory: [Int: Int] = [:]
-        let rest = table.restrict(rule, word, .like(start), &memory)
-        try spend(memory.count)
-        let weight = questions.values.contains(start) ? 4 : 1
-        runs.append(Run(start: start, target: try enter(rest, &graph), weight: weight))
-      }
+      let borders = questions.borders.sorted()
+      try split(rule, word, 0, .max, borders[...], questions.values, &runs, &graph)
       node = graph.searchTree(runs)
     } else {
       return try enter(rule, &graph)
     }
     continued[continuation] = node
     return node
+  }
+
+  /// The runs of a word between `low` and `high`. Halved at the borders again and again, a rule of many
+  /// values shrinks with each half.
+  private mutating func split(
+    _ rule: Int, _ word: UInt32, _ low: UInt32, _ high: UInt32, _ borders: ArraySlice<UInt32>,
+    _ values: Set<UInt32>, _ runs: inout [Run], _ graph: inout DecisionGraph
+  ) throws(Budget.Exhausted) {
+    var memory: [Int: Int] = [:]
+    let rest = table.restrict(rule, word, .range(low, high), &memory)
+    try spend(memory.count)
+    guard !borders.isEmpty else {
+      let weight = values.contains(low) ? 4 : 1
+      runs.append(Run(start: low, target: try enter(rest, &graph), weight: weight))
+      return
+    }
+    let middle = (borders.startIndex + borders.endIndex) / 2
+    let border = borders[middle]
+    try split(rest, word, low, border - 1, borders[..<middle], values, &runs, &graph)
+    try split(rest, word, border, high, borders[(middle + 1)...], values, &runs, &graph)
   }
 
   private mutating func spend(_ work: Int) throws(Budget.Exhausted) {

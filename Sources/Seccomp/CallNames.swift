@@ -44,8 +44,7 @@ extension ParserRun {
       return nil
     }
     let isNumber = name.withBytes { parser.architecture.number(ofCall: $0) } == nil
-    let known = isNumber ? parser.architecture.name(ofCall: number) : nil
-    let word = known ?? String(decoding: name, as: UTF8.self)
+    let word = (isNumber ? nameOfCall(number) : nil) ?? String(decoding: name, as: UTF8.self)
     return [(SystemCall(number: number, name: word), name.startIndex)]
   }
 
@@ -56,6 +55,16 @@ extension ParserRun {
       let number = Number.parse(name), number < parser.architecture.numberLimit
     else { return nil }
     return UInt32(truncatingIfNeeded: number)
+  }
+
+  /// Calls that are given as numbers are named from a list that is made for the first of them.
+  private mutating func nameOfCall(_ number: UInt32) -> String? {
+    if callNames.isEmpty {
+      for call in parser.architecture.systemCalls where callNames[call.number] == nil {
+        callNames[call.number] = call.name
+      }
+    }
+    return callNames[number]
   }
 
   /// `[arch=a,b;key=value]`: other keys are for other tools.

@@ -123,7 +123,7 @@ public struct Compiler: Hashable, Sendable {
     return Self.callWeight * Int(max(1, policy.frequencies[number] ?? 1))
   }
 
-  private func syslogCalls(_ architecture: Architecture) -> [UInt32] {
+  func syslogCalls(_ architecture: Architecture) -> [UInt32] {
     let names =
       switch architecture {
       case .x86_64: ["socket", "connect", "sendto", "writev"]

@@ -155,8 +155,8 @@ extension FormulaTable {
 extension FormulaTable {
   /// What is known of the word that is loaded.
   enum Fact {
-    /// It lies between two neighbouring borders; any word from there stands for all.
-    case like(UInt32)
+    /// It lies between these, both included.
+    case range(UInt32, UInt32)
     /// Some bit of a mask is set, or none is.
     case bits(UInt32, isAny: Bool)
   }
@@ -196,9 +196,12 @@ extension FormulaTable {
   ) -> Int? {
     func constant(_ holds: Bool) -> Int { holds == answer ? Self.yes : Self.no }
     switch (fact, question) {
-    case (.like(let value), .equal(let other)): return constant(value == other)
-    case (.like(let value), .below(let other)): return constant(value < other)
-    case (.like(let value), .anyBit(let mask)): return constant(value & mask != 0)
+    case (.range(let low, let high), .equal(let value)):
+      if value < low || value > high { return constant(false) }
+      return low == high ? constant(true) : nil
+    case (.range(let low, let high), .below(let value)):
+      return high < value ? constant(true) : low >= value ? constant(false) : nil
+    case (.range, .anyBit): return nil
     case (.bits(let known, let isAny), .anyBit(let mask)):
       guard isAny else {
         return mask & ~known == mask ? nil : self.question(word, .anyBit(mask & ~known), is: answer)

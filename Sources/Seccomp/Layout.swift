@@ -16,6 +16,7 @@ struct Layout {
     for (node, isUsed) in layout.reachable(from: root).enumerated() where isUsed {
       layout.place(node)
     }
+    if case .leaf = graph.nodes[root] { layout.standIn(for: root) }
     return layout.reversed.reversed()
   }
 
@@ -42,8 +43,7 @@ struct Layout {
 
   private mutating func place(_ node: Int) {
     switch graph.nodes[node] {
-    case .leaf(let code):
-      reversed.append(Instruction(code: OperationCode.returnOperand, operand: code))
+    case .leaf: return  // where it is first needed
     case .load(let offset, let next):
       if near[next] != reversed.count - 1 { standIn(for: next) }
       reversed.append(Instruction(code: OperationCode.loadAbsolute, operand: offset))
@@ -59,7 +59,9 @@ struct Layout {
     near[node] = home[node]
   }
 
-  private func isNear(_ node: Int) -> Bool { reversed.count - 1 - near[node] <= 255 }
+  private func isNear(_ node: Int) -> Bool {
+    near[node] >= 0 && reversed.count - 1 - near[node] <= 255
+  }
 
   private func distance(to node: Int) -> UInt8 {
     UInt8(truncatingIfNeeded: reversed.count - 1 - near[node])

@@ -42,21 +42,35 @@ struct NameTable: Sendable {
   /// The first name of a value, in alphabetical order: this walks through the table.
   func name(of number: UInt64, on architecture: Architecture) -> String? {
     var found: String?
-    forEach(on: architecture) { name, value in
-      if found == nil, value == .value(number) { found = name }
+    forEachEntry(on: architecture) { name, value in
+      guard value == .value(number) else { return true }
+      found = String(decoding: name, as: UTF8.self)
+      return false
     }
     return found
   }
 
   func forEach(on architecture: Architecture, _ body: (String, Value) -> Void) {
+    forEachEntry(on: architecture) { name, value in
+      body(String(decoding: name, as: UTF8.self), value)
+      return true
+    }
+  }
+
+  /// Until `body` returns false.
+  private func forEachEntry(
+    on architecture: Architecture, _ body: (Slice<UnsafeBufferPointer<UInt8>>, Value) -> Bool
+  ) {
     for index in 0..<parts {
       let text = bytes(of: index)
       var start = 0
       while start < text.count {
         var equals = start
         while text[equals] != UInt8(ascii: "=") { equals += 1 }
-        if let value = value(in: text, from: equals + 1, on: architecture) {
-          body(String(decoding: text[start..<equals], as: UTF8.self), value)
+        if let value = value(in: text, from: equals + 1, on: architecture),
+          !body(text[start..<equals], value)
+        {
+          return
         }
         start = end(of: equals, in: text) + 1
       }

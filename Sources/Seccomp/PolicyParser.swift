@@ -75,6 +75,7 @@ struct ParserRun {
   private var indices: [UInt32: Int] = [:]
   /// System calls whose rule has come to an unconditional action.
   private var closed: Set<UInt32> = []
+  var callNames: [UInt32: String] = [:]
   private var includeCount = 0
   private var totalBytes = 0
   /// The files that are being read, outermost first, in normal form.

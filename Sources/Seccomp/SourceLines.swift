@@ -73,7 +73,11 @@ struct SourceLines: Sequence, IteratorProtocol {
   private mutating func nextPhysical() -> Range<Int> {
     number += 1
     let start = position
-    let end = bytes[start...].firstIndex(of: UInt8(ascii: "\n")) ?? bytes.count
+    let end = bytes.withUnsafeBufferPointer { bytes in
+      var end = start
+      while end < bytes.count && bytes[end] != UInt8(ascii: "\n") { end += 1 }
+      return end
+    }
     position = end + 1
     return start..<end
   }
@@ -82,14 +86,17 @@ struct SourceLines: Sequence, IteratorProtocol {
 extension ArraySlice<UInt8> {
   /// Without blanks and tabs at either end.
   var trimmed: Self {
-    var result = self
-    while result.first == UInt8(ascii: " ") || result.first == UInt8(ascii: "\t") {
-      result.removeFirst()
+    let (first, last) = withUnsafeBufferPointer { bytes in
+      func isBlank(_ index: Int) -> Bool {
+        bytes[index] == UInt8(ascii: " ") || bytes[index] == UInt8(ascii: "\t")
+      }
+      var first = 0
+      var last = bytes.count
+      while first < last && isBlank(first) { first += 1 }
+      while last > first && isBlank(last - 1) { last -= 1 }
+      return (first, last)
     }
-    while result.last == UInt8(ascii: " ") || result.last == UInt8(ascii: "\t") {
-      result.removeLast()
-    }
-    return result
+    return self[(startIndex + first)..<(startIndex + last)]
   }
 
   func hasPrefix(_ text: StaticString) -> Bool {

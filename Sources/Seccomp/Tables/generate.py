@@ -43,8 +43,16 @@ ARCHITECTURES = [
 REFERENCE = """
 asm/prctl.h errno.h fcntl.h linux/audit.h linux/fd.h linux/fs.h linux/loop.h linux/mman.h
 linux/net.h linux/prctl.h linux/random.h linux/sched.h linux/serial.h linux/sockios.h
-linux/termios.h signal.h stddef.h sys/mman.h sys/resource.h sys/socket.h sys/stat.h sys/types.h
+linux/termios.h signal.h stddef.h stdint.h sys/mman.h sys/resource.h sys/socket.h sys/stat.h sys/types.h
 """.split()
+
+# Newer than Debian's headers, and the same on all architectures: the reference brings them along.
+NEWER = """
+#ifndef MADV_GUARD_INSTALL  /* Linux 6.13 */
+#define MADV_GUARD_INSTALL 102
+#define MADV_GUARD_REMOVE 103
+#endif
+"""
 
 # Names that the reference leaves out of its table.
 LEFT_OUT = re.compile("SIGRTMAX|SIGRTMIN|SIG_|NULL")
@@ -166,7 +174,7 @@ def constants_of(architecture):
             found[word] = f"-{(2**64 - value):x}" if is_negative and not known else f"{value:x}"
 
     preamble = "".join(f"#include <{h}>\n" for h in REFERENCE if exists(h))
-    preamble += f"#define MINIJAIL_ARCH_NR {audit}\n#define MINIJAIL_ARCH_BITS {bits}\n"
+    preamble += f"#define MINIJAIL_ARCH_NR {audit}\n#define MINIJAIL_ARCH_BITS {bits}\n" + NEWER
     take(preamble, True)
     for header in FURTHER:
         if not exists(header):
