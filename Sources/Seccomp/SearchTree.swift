@@ -91,6 +91,9 @@ private struct SearchTree {
   private var choices: [Choice] = []
   private var sums: [Int] = [0]
   private let placeCost: Int
+  /// Of a longer row, and where they meet.
+  private var halves: [SearchTree] = []
+  private var border = 0
 
   private enum Choice {
     case split(at: Int32)
@@ -108,11 +111,20 @@ private struct SearchTree {
     for run in runs { sums.append(sums[sums.count - 1] + run.weight) }
     weight = sums[runs.count]
     placeCost = 1 + weight / (64 * max(1, runs.count))
-    if runs.count <= Self.exactLimit { solve() }
+    if runs.count <= Self.exactLimit {
+      solve()
+    } else {
+      // The border that halves the weight.
+      let half = sums.firstIndex { $0 * 2 >= weight } ?? runs.count / 2
+      border = min(max(half, runs.count / 8), runs.count - runs.count / 8)
+      halves = [SearchTree(Array(runs[..<border])), SearchTree(Array(runs[border...]))]
+    }
   }
 
   /// The weighted number of tests.
-  var total: Int { runs.count <= Self.exactLimit ? costs[runs.count] : .max }
+  var total: Int {
+    halves.isEmpty ? costs[runs.count] : weight + halves.reduce(0) { $0 + $1.total }
+  }
 
   private func index(_ from: Int, _ to: Int) -> Int { from * (runs.count + 1) + to }
   private func weight(_ from: Int, _ to: Int) -> Int { sums[to] - sums[from] }
@@ -214,12 +226,9 @@ private struct SearchTree {
   }
 
   func emit(into graph: inout DecisionGraph) -> Int {
-    if runs.count <= Self.exactLimit { return emit(0, runs.count, into: &graph) }
-    // The border that halves the weight.
-    let half = sums.firstIndex { $0 * 2 >= weight } ?? runs.count / 2
-    let border = min(max(half, runs.count / 8), runs.count - runs.count / 8)
-    let left = SearchTree(Array(runs[..<border])).emit(into: &graph)
-    let right = SearchTree(Array(runs[border...])).emit(into: &graph)
+    guard !halves.isEmpty else { return emit(0, runs.count, into: &graph) }
+    let left = halves[0].emit(into: &graph)
+    let right = halves[1].emit(into: &graph)
     return graph.test(.atLeast, runs[border].start, yes: right, no: left)
   }
 
