@@ -46,7 +46,8 @@ public struct Compiler: Hashable, Sendable {
         targets[number] = (graph.leaf(Action.allowCode), weight(of: number, policy))
       }
     }
-    let runs = Self.runs(targets.map { ($0.key, $0.value.node, $0.value.weight) }, standard)
+    let runs = DecisionGraph.merged(
+      Self.runs(targets.map { ($0.key, $0.value.node, $0.value.weight) }, standard))
     // A run takes an instruction at least, so what is far too much need not be built.
     guard runs.count <= FilterProgram.lengthLimit * 2 else {
       throw CompileError(instructionCount: nil)

@@ -11,7 +11,7 @@ extension DecisionGraph {
   ///
   /// Runs are in order, the first starts at 0. Neighbours with the same target become one.
   mutating func searchTree(_ runs: [Run], hottest: Int = 0) -> Int {
-    let merged = merge(runs)
+    let merged = Self.merged(runs)
     var best = SearchTree(merged)
     var first: [Run] = []
     if hottest > 0 {
@@ -39,7 +39,8 @@ extension DecisionGraph {
     return node
   }
 
-  private func merge(_ runs: [Run]) -> [Run] {
+  /// Neighbours with the same target as one.
+  static func merged(_ runs: [Run]) -> [Run] {
     var merged: [Run] = []
     merged.reserveCapacity(runs.count)
     for run in runs {

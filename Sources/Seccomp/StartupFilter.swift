@@ -14,6 +14,9 @@
 ///   that do the least harm, listed in ``extra``.
 /// - All others get what the policy gives them.
 ///
+/// A policy with more than a thousand stretches, which can only name numbers that no kernel has, is
+/// taken exactly, at whatever cost.
+///
 /// Once the policy's filter is loaded the kernel takes the stricter answer of the two, so none of
 /// the three kinds of calls above is then more than the policy allows.
 public struct StartupFilter: Hashable, Sendable {
@@ -86,6 +89,17 @@ extension Compiler {
         needs[number] = StartupNeed(node: allowed, isHot: true)
       }
     }
+    let all = DecisionGraph.merged(
+      Self.runs(needs.map { ($0.key, $0.value.node, 1) }, standard))
+    // A run takes an instruction at least, so what is far too much need not be built.
+    guard all.count <= FilterProgram.lengthLimit * 2 else {
+      throw CompileError(instructionCount: nil)
+    }
+    // The choice costs memory that grows with the square. No kernel has half as many calls.
+    guard all.count <= StartupCover.runLimit else {
+      let exact = graph.searchTree(all)
+      return StartupFilter(program: try program(graph, exact, architecture), extra: [])
+    }
     var cover = StartupCover(needs: needs, standard: standard, allowed: allowed, architecture)
     let tree = cover.emit(into: &graph)
     let program = try program(graph, tree, architecture)
@@ -123,6 +137,7 @@ private struct StartupCover {
   private var borders: [[Int32]] = []
 
   private static let depth = 4
+  static let runLimit = 1024
   private static let never = Int.max / 8
   /// One call too many weighs more than all comparisons saved.
   private static let riskUnit = 1 << 20
