@@ -58,7 +58,9 @@ format: ## Brings the code into form.
 install: ## Copies what was built to $(DESTDIR)$(PREFIX).
 	@test -x "$(BIN)/daemon-store" || { echo "install: nothing is built; run make build first" >&2; exit 1; }
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/systemd/system"
-	install -s -m 0644 "$(PRELOAD)" "$(DESTDIR)$(PREFIX)/lib/"
+	install -d "$(DESTDIR)$(PREFIX)/lib/daemon-store"
+	install -s -m 0644 "$(PRELOAD)" "$(DESTDIR)$(PREFIX)/lib/daemon-store/"
+	ln -sf daemon-store/libminijailpreload.so "$(DESTDIR)$(PREFIX)/lib/libminijailpreload.so"
 	for program in $(PROGRAMS); do \
 	  install -s -m 0755 "$(BIN)/$$program" "$(DESTDIR)$(PREFIX)/bin/" || exit 1; \
 	done

@@ -53,7 +53,7 @@ let package = Package(
       dependencies: ["Accounts", "CLinux", "DaemonStore", "Kernel", "MountTable", crypto],
       swiftSettings: strict),
     .target(
-      name: "Jail", dependencies: ["Accounts", "CLibcap", "CLinux", "Kernel"],
+      name: "Jail", dependencies: ["Accounts", "CLibcap", "CLinux", "Kernel", "Seccomp"],
       exclude: ["Tables/generate.py"], swiftSettings: strict,
       linkerSettings: [.linkedLibrary(":libcap.a")]),
 
@@ -68,7 +68,7 @@ let package = Package(
       dependencies: ["Accounts", "Cryptohome", "DaemonStore", "Kernel", "Program", argumentParser],
       swiftSettings: strict, linkerSettings: release),
     .executableTarget(
-      name: "minijail0", dependencies: ["Jail", "Kernel"], swiftSettings: strict,
+      name: "minijail0", dependencies: ["CLinux", "Jail"], swiftSettings: strict,
       linkerSettings: release),
 
     // Not a product: what the compiler's programs cost, beside the reference's layout.

@@ -144,4 +144,16 @@ int linux_contains(const void *text, size_t size, const char *word) {
     return text != NULL && memmem(text, size, word, strlen(word)) != NULL;
 }
 
+static int argument_count;
+static char **arguments;
+
+/// glibc passes every initialiser what it passes main.
+__attribute__((constructor)) static void save_arguments(int count, char **words) {
+    argument_count = count;
+    arguments = words;
+}
+
+int linux_argument_count(void) { return argument_count; }
+char **linux_arguments(void) { return arguments; }
+
 char **linux_environ(void) { return environ; }

@@ -1,14 +1,95 @@
 #define _GNU_SOURCE
 #include "filters.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 int linux_seccomp(unsigned operation, unsigned flags, const void *program) {
-  return (int)syscall(SYS_seccomp, operation, flags, program);
+    return (int)syscall(SYS_seccomp, operation, flags, program);
 }
 
 long linux_system_call(long number, const unsigned long arguments[6]) {
-  return syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4],
-                 arguments[5]);
+    return syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4],
+                   arguments[5]);
+}
+
+int linux_sealed_file(const char *name, const void *bytes, size_t size) {
+    int file = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (file < 0) return -1;
+    const char *rest = bytes;
+    while (size > 0) {
+        ssize_t written = write(file, rest, size);
+        if (written <= 0) goto failed;
+        rest += written;
+        size -= (size_t)written;
+    }
+    if (fcntl(file, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0) {
+        goto failed;
+    }
+    return file;
+failed:;
+    int code = errno;
+    close(file);
+    errno = code;
+    return -1;
+}
+
+int linux_pidfd_getfd(int process, int descriptor) {
+    return (int)syscall(SYS_pidfd_getfd, process, descriptor, 0);
+}
+
+int linux_is_listener(int descriptor) {
+    uint64_t none = UINT64_MAX;
+    return ioctl(descriptor, SECCOMP_IOCTL_NOTIF_ID_VALID, &none) != 0 && errno == ENOENT;
+}
+
+int linux_receive_notification(int listener, struct linux_notification *out) {
+    struct seccomp_notif notification;
+    memset(&notification, 0, sizeof notification);
+    if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &notification) != 0) return -1;
+    out->id = notification.id;
+    out->process = notification.pid;
+    out->architecture = notification.data.arch;
+    out->number = notification.data.nr;
+    memcpy(out->arguments, notification.data.args, sizeof out->arguments);
+    return 0;
+}
+
+int linux_continue_call(int listener, uint64_t id) {
+    struct seccomp_notif_resp answer = {.id = id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
+    return ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);
+}
+
+int linux_report_sockets(int ends[2]) {
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return -1;
+    int on = 1;
+    return setsockopt(ends[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
+}
+
+ssize_t linux_receive_report(int socket, void *buffer, size_t size, pid_t *sender) {
+    union {
+        char space[CMSG_SPACE(sizeof(struct ucred))];
+        struct cmsghdr align;
+    } control;
+    struct iovec part = {.iov_base = buffer, .iov_len = size};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof control};
+    *sender = 0;
+    ssize_t count = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+    if (count < 0) return -1;
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_CREDENTIALS) {
+        struct ucred sent;
+        memcpy(&sent, CMSG_DATA(header), sizeof sent);
+        *sender = sent.pid;
+    }
+    return count;
 }

@@ -16,8 +16,11 @@ public struct SystemError: Error, Equatable, CustomStringConvertible, Sendable {
   public var description: String {
     let name = linux_errno_name(code).map { String(cString: $0) } ?? "errno \(code)"
     let subject = path.map { " \($0)" } ?? ""
-    return "\(operation)\(subject): \(String(cString: strerror(code))) (\(name))\(hint)"
+    return "\(operation)\(subject): \(reason) (\(name))\(hint)"
   }
+
+  /// Why alone: `No such file or directory`.
+  public var reason: String { String(cString: strerror(code)) }
 
   /// What to do about the errors whose text alone misleads.
   private var hint: String {

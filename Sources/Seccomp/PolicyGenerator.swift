@@ -27,7 +27,8 @@ public struct PolicyGenerator: Sendable {
     "setsockopt", "shutdown", "socket", "socketpair",
   ]
 
-  public mutating func add(_ call: TracedCall) {
+  /// Adds a call that was made so many times.
+  public mutating func add(_ call: TracedCall, times: Int = 1) {
     var name = call.name
     // strace shows the parts of the one call that programs for i386 make.
     let isSocketCall = architecture == .i386 && Self.socketCalls.contains(name)
@@ -36,7 +37,7 @@ public struct PolicyGenerator: Sendable {
       unknownCalls.insert(name)
       return
     }
-    counts[name, default: 0] += 1
+    counts[name, default: 0] &+= times
     guard !isSocketCall, let index = Self.keptArgument(of: name) else { return }
     if index < call.arguments.count, let text = value(call.arguments[index]) {
       values[name, default: []].insert(text)

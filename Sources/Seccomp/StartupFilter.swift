@@ -29,8 +29,10 @@ public struct StartupFilter: Hashable, Sendable {
 
   /// What glibc 2.31 to 2.40 calls from execve(2) to main(), as strace(1) shows it for static,
   /// position-independent and other programs and for scripts, with a preloaded library; what such
-  /// a library then needs to read a filter from a sealed descriptor, load it and report; and how a
-  /// loader that fails says so. It opens files for reading only.
+  /// a library then needs to finish a jail: to read a filter from a sealed descriptor, load it and
+  /// report; what the initialisers of common libraries ask (whether SELinux is there, how much
+  /// memory and how many processors); and how a loader that fails says so. It opens files for
+  /// reading only.
   public static let loaderPolicy = """
     execve: 1
     brk: 1
@@ -45,9 +47,16 @@ public struct StartupFilter: Hashable, Sendable {
     {prlimit64, getrlimit, ugetrlimit}: 1
     # The thread library of glibc before 2.34.
     {rt_sigaction, rt_sigprocmask}: 1
-    prctl: arg0 == PR_SET_NO_NEW_PRIVS || arg0 == PR_SET_SECCOMP || arg0 == PR_GET_SECCOMP
+    prctl: arg0 == PR_SET_NO_NEW_PRIVS || arg0 == PR_SET_SECCOMP || arg0 == PR_GET_SECCOMP || \
+      arg0 == PR_CAP_AMBIENT && arg1 == PR_CAP_AMBIENT_CLEAR_ALL
+    {fchdir, dup, landlock_restrict_self}: 1
+    # The initialisers of libraries.
+    {statfs, statfs64, fstatfs, fstatfs64, lseek, _llseek, getdents64, getcwd}: 1
+    {getpid, gettid, getuid, getuid32, geteuid, geteuid32, getgid, getgid32, getegid, getegid32}: 1
+    {sysinfo, sched_getaffinity, clock_gettime, clock_gettime64, gettimeofday, time}: 1
+    {futex, futex_time64, madvise, mremap, sigaltstack}: 1
     seccomp: arg0 in SECCOMP_SET_MODE_FILTER|SECCOMP_GET_ACTION_AVAIL
-    {fcntl, fcntl64}: arg1 == F_GETFD || arg1 == F_SETFD || arg1 == F_GET_SEALS
+    {fcntl, fcntl64}: arg1 == F_GETFD || arg1 == F_SETFD || arg1 == F_GETFL || arg1 == F_GET_SEALS
     {write, writev, exit, exit_group}: 1
     """
 }

@@ -1,9 +1,10 @@
+import CLinux
 import Glibc
 import Jail
 
 var words: [RawArgument] = []
-for index in 0..<Int(CommandLine.argc) {
-  guard let word = CommandLine.unsafeArgv[index] else { break }
+for index in 0..<Int(linux_argument_count()) {
+  guard let word = linux_arguments()[index] else { break }
   words.append(RawArgument(bytes: Array(UnsafeRawBufferPointer(start: word, count: strlen(word)))))
 }
 exit(runMinijail(words))

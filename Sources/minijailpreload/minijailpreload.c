@@ -8,11 +8,16 @@
 //   w5   go back to the working directory that is open on descriptor 5
 //   l6   restrict this process by the Landlock ruleset that is open on descriptor 6
 //   a    clear the ambient capabilities
+//   f8   load the filter of system calls whose instructions are open on descriptor 8
+//   g4   with these flags of seccomp(2); when it listens, the report is L and the listener's number
+//   s    allow only read, write, exit and the return from signals
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
 #include <link.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,10 +60,33 @@ static void fail(int report, const char *what) {
     _exit(STATUS_NO_JAIL);
 }
 
+/// What the kernel takes; BPF_MAXINSNS instructions at most. Not on the heap, which is the program's.
+static struct sock_filter instructions[BPF_MAXINSNS];
+
+static unsigned short read_filter(int file, int report) {
+    ssize_t size = pread(file, instructions, sizeof instructions, 0);
+    if (size <= 0 || size % (ssize_t)sizeof *instructions != 0) fail(report, "read the filter");
+    close(file);
+    return (unsigned short)(size / (ssize_t)sizeof *instructions);
+}
+
+/// The number that the next descriptor will have once `report` is closed.
+static int next_descriptor(int report) {
+    int next = dup(report);
+    if (next < 0) fail(report, "dup");
+    close(next);
+    return next < report ? next : report;
+}
+
 static void finish_jail(void) {
     const char *orders = getenv("__MINIJAIL_FD");
-    if (orders == NULL || getuid() != geteuid() || getgid() != getegid()) _exit(STATUS_NO_JAIL);
+    if (orders == NULL || getauxval(AT_UID) != getauxval(AT_EUID) ||
+        getauxval(AT_GID) != getauxval(AT_EGID)) {
+        _exit(STATUS_NO_JAIL);
+    }
     int report = -1, directory = -1, ruleset = -1, clears_ambient = 0;
+    int filter = -1, is_strict = 0;
+    unsigned flags = 0;
     for (const char *order = orders; *order != '\0';) {
         char letter = *order++;
         char *end;
@@ -69,6 +97,9 @@ static void finish_jail(void) {
         case 'w': directory = number; break;
         case 'l': ruleset = number; break;
         case 'a': clears_ambient = 1; break;
+        case 'f': filter = number; break;
+        case 'g': flags = (unsigned)number; break;
+        case 's': is_strict = 1; break;
         default: _exit(STATUS_NO_JAIL);
         }
     }
@@ -87,10 +118,25 @@ static void finish_jail(void) {
         }
         close(ruleset);
     }
+    struct sock_fprog program = {.filter = instructions};
+    if (filter >= 0) program.len = read_filter(filter, report);
     remove_variable("__MINIJAIL_FD");
     restore_preload();
-    if (write(report, "R", 1) != 1) _exit(STATUS_NO_JAIL);
+    // Behind the filter nothing can be reported: what follows is one call, or two. Nothing here
+    // allocates, so that the program finds the heap as it would without us.
+    char text[16] = "R";
+    if (flags & SECCOMP_FILTER_FLAG_NEW_LISTENER) {
+        snprintf(text, sizeof text, "L%d", next_descriptor(report));
+    }
+    if (write(report, text, strlen(text)) < 1) _exit(STATUS_NO_JAIL);
     close(report);
+    if (filter >= 0 && syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program) < 0) {
+        dprintf(STDERR_FILENO, "minijail0: load the filter: %s\n", strerror(errno));
+        _exit(STATUS_NO_JAIL);
+    }
+    if (is_strict && syscall(SYS_seccomp, SECCOMP_SET_MODE_STRICT, 0, NULL) < 0) {
+        _exit(STATUS_NO_JAIL);
+    }
 }
 
 static int jailed_main(int argc, char **argv, char **envp) {

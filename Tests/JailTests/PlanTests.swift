@@ -23,6 +23,7 @@ import Testing
           "become group 283 (biod)",
           "become user 282 (biod)",
           "set no_new_privs",
+          "prepare what the program starts with",
           "execute the program",
         ])
   }
@@ -58,6 +59,7 @@ import Testing
         "become user 282 (biod)",
         "set no_new_privs",
         "allow only what the rules for files allow",
+        "prepare what the program starts with",
         "execute the program",
       ])
   }
@@ -65,7 +67,7 @@ import Testing
   @Test func capabilitiesAreInForceBeforeTheProgram() throws {
     #expect(
       try steps(["-u", "biod", "-g", "biod", "-p", "-c", "cap_chown,cap_fowner+eip", "/p"]).suffix(
-        7)
+        8)
         == [
           "become group 283 (biod)",
           "become user 282 (biod)",
@@ -74,6 +76,7 @@ import Testing
           "raise the ambient capabilities cap_chown,cap_fowner",
           "set no_new_privs",
           "fork: this process stays as init, its child goes on",
+          "prepare what the program starts with",
           "execute the program",
         ])
   }
@@ -82,9 +85,9 @@ import Testing
     #expect(
       try steps([
         "-V", "/ns", "-v", "-c", "1", "-u", "biod", "-R", "RLIMIT_CPU,1,2", "--fs-path-ro", "/x",
-        "-a", "t", "-m", "/p",
+        "-a", "t", "-m", "-M", "/p",
       ]) == [
-        "become user 282 of the new user namespace",
+        "become group 283 and user 282 of the new user namespace",
         "if a standard descriptor is a terminal, start a new session",
         "open the library that finishes the jail inside a dynamic program",
         "enter the mount namespace of /ns",
@@ -97,6 +100,7 @@ import Testing
         "set the limits: RLIMIT_CPU 1 2",
         "set the securebits 0x3f",
         "set the supplementary groups: none",
+        "become group 283",
         "become user 282 (biod)",
         "limit the permitted, effective, inheritable and bounding capabilities to cap_chown",
         "raise the ambient capabilities cap_chown",
@@ -104,6 +108,7 @@ import Testing
         "allow only what the rules for files allow",
         "take the system call table t",
         "fork: this process stays as init, its child goes on",
+        "prepare what the program starts with",
         "execute the program",
       ])
   }

@@ -4,6 +4,7 @@
 // that only <_GNU_SOURCE> shows are repeated as LINUX_… and checked in clinux.c.
 #pragma once
 #include "filters.h"
+#include "filters.h"
 #include "privileges.h"
 
 #include <linux/openat2.h>
@@ -81,5 +82,8 @@ void linux_syslog(int priority, const char *_Nonnull text);
 /// memmem(3), as a question.
 int linux_contains(const void *_Nullable text, size_t size, const char *_Nonnull word);
 
+/// The command line as the kernel passed it; Swift's own reads `/proc`, which may not be there.
+int linux_argument_count(void);
+char *_Nullable *_Nonnull linux_arguments(void);
 /// The environment, as execve(2) takes it.
 char *_Nullable *_Nonnull linux_environ(void);

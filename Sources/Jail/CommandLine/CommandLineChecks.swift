@@ -19,7 +19,7 @@ extension CommandLineParser {
     }
     finishNamespaces()
     finishFileAccess()
-    command.configuration.noNewPrivileges = noNewPrivileges || defaultEnvironment
+    try finishFilter()
     if asksForTemporaryDirectory, command.configuration.temporaryBytes == nil {
       command.configuration.temporaryBytes = 64 << 20
     }
@@ -97,6 +97,7 @@ extension CommandLineParser {
     {
       command.configuration.supplementaryGroups = []
     }
+    try checkMaps()
     if let user, command.configuration.group == nil, world.callerGroup() == 0 {
       command.warnings.append(
         "-u \(user.name ?? "\(user.number)") without -g: the program keeps group 0 (root)")
@@ -107,6 +108,21 @@ extension CommandLineParser {
       command.warnings.append(
         "-B: without the securebit noroot the bounding set stays as it is, and a program of user "
           + "0 gets capabilities back")
+    }
+  }
+
+  /// Ids of a user namespace without maps cannot be taken.
+  private func checkMaps() throws(JailError) {
+    let configuration = command.configuration
+    guard asksForUserNamespace else { return }
+    if configuration.user != nil, configuration.userMap == nil {
+      throw JailError("-u in a user namespace without users: add -m")
+    }
+    let wantsGroups = configuration.supplementaryGroups ?? []
+    if configuration.group != nil || !wantsGroups.isEmpty || configuration.user != nil,
+      configuration.groupMap == nil
+    {
+      throw JailError("-g, or the groups of -u, in a user namespace without groups: add -M")
     }
   }
 

@@ -23,6 +23,10 @@ struct CommandLineParser {
   var asksForTemporaryDirectory = false
   var profile: String?
   var hasBind = false
+  var filterSource: FilterSource?
+  var logsViolations = false
+  var synchronizesThreads = false
+  var allowsSpeculation = false
   var noNewPrivileges = false
   var defaultEnvironment = true
   var fileRules: [FileAccess.Rule] = []
@@ -88,8 +92,11 @@ struct CommandLineParser {
     case .ipc, .cgroup, .network, .hostName, .processNamespace, .programIsInit, .userNamespace,
       .userMap, .groupMap:
       try takeNamespace(option)
+    case .policy, .filterBinary, .logViolations, .synchronizeThreads, .strictMode, .learn,
+      .speculativeExecution:
+      try takeFilter(option, value)
     case .noNewPrivileges, .capabilities, .ambient, .skippedSecureBits, .systemCallTable,
-      .speculativeExecution, .noDefaultEnvironment:
+      .noDefaultEnvironment:
       try takePrivilege(option.name, value)
     case .defaultPaths, .allowPath, .landlockABI, .noFileRestrictions, .fileRestrictions:
       try takeFileAccess(option, value)
@@ -182,8 +189,7 @@ struct CommandLineParser {
     case .skippedSecureBits:
       command.configuration.skippedSecureBits = try OptionValues.secureBits(value)
     case .systemCallTable: command.configuration.systemCallTable = value
-    case .noDefaultEnvironment: defaultEnvironment = false
-    default: break  // --allow-speculative-execution: a flag of a filter, and there is none
+    default: defaultEnvironment = false
     }
   }
 

@@ -62,7 +62,7 @@ enum ConfigurationFile {
       throw JailError("\(place): \(key): a value is missing")
     }
     let spelling = (row.long == nil ? "-" : "--") + row.key
-    return try FoundOption(
+    return FoundOption(
       row, value: row.value == .none ? nil : value.map(String.init), spelling: spelling)
   }
 

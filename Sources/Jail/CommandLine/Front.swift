@@ -31,15 +31,17 @@ public func runMinijail(_ words: [RawArgument]) -> CInt {
       writeLine(error.description, to: STDERR_FILENO)
       writeAll(Array(Help.text(program: program).utf8), to: STDOUT_FILENO)
     } else {
-      log.error(error.description)
+      for line in error.details + [error.description] { log.error(line) }
     }
     return error.status
   }
 }
 
 private func printed(_ text: String) -> CInt {
-  writeAll(Array(text.utf8), to: STDOUT_FILENO)
-  return 0
+  if writeAll(Array(text.utf8), to: STDOUT_FILENO) { return 0 }
+  writeLine(
+    "minijail0: write standard output: \(String(cString: strerror(errno)))", to: STDERR_FILENO)
+  return ExitStatus.failure
 }
 
 /// What is usually a mistake: a warning each, or with `--strict` the reason not to start.

@@ -58,10 +58,22 @@ enum Help {
       -B MASK                With -c, leave these securebits (hexadecimal) as they are.
       -n                     Set no_new_privs. So it is, unless
       --no-default-runtime-environment
-                             no_new_privs is set only by -n.
-      -a TABLE               System call table of a ChromeOS kernel.
+                             no_new_privs is set only by -n, and the filter of
+                             /etc/security/minijail/v0.bin is not loaded. So it is with -S, too.
+
+    System calls (seccomp), minijail0(5):
+      -S FILE                Allow only what the policy FILE allows. In a dynamic program it is in
+                             force when the loader is done, and no_new_privs is set.
+      -L                     With -S: log what the policy denies, and allow it.
+      -Y                     For all threads, and a violation ends the whole process.
+      --seccomp-bpf-binary FILE
+                             Load FILE, a compiled program, instead of a policy.
+      -s                     Strict mode: only read, write, exit, and return from signals.
+      --learn FILE           Record the system calls of the program, and write a policy of them
+                             to FILE.
       --allow-speculative-execution
-                             For a filter (seccomp): leave speculation on.
+                             Leave speculation on.
+      -a TABLE               System call table of a ChromeOS kernel.
 
     Files (Landlock): what no rule allows is denied. A profile has rules of its own.
       --fs-path-rx PATH      Read and execute PATH, and all below.

@@ -1,4 +1,5 @@
 import Kernel
+import Seccomp
 
 /// The flags of mount(2), as `-k` takes them.
 public struct MountFlags: OptionSet, Hashable, Sendable {
@@ -25,24 +26,22 @@ public struct MountFlags: OptionSet, Hashable, Sendable {
   public static let shared = Self(rawValue: 0x10_0000)
   public static let propagation = Self(rawValue: 0x1e_0000)
 
-  /// MS_… of mount(2), and the old names of the same header that the reference knows too.
+  /// MS_… of mount(2), for messages.
   static let names: [(String, UInt64)] = [
     ("MS_RDONLY", 1), ("MS_NOSUID", 2), ("MS_NODEV", 4), ("MS_NOEXEC", 8),
     ("MS_SYNCHRONOUS", 0x10), ("MS_REMOUNT", 0x20), ("MS_MANDLOCK", 0x40), ("MS_DIRSYNC", 0x80),
     ("MS_NOSYMFOLLOW", 0x100), ("MS_NOATIME", 0x400), ("MS_NODIRATIME", 0x800),
     ("MS_BIND", 0x1000), ("MS_MOVE", 0x2000), ("MS_REC", 0x4000), ("MS_SILENT", 0x8000),
-    ("MS_VERBOSE", 0x8000), ("MS_POSIXACL", 0x1_0000), ("MS_UNBINDABLE", 0x2_0000),
-    ("MS_PRIVATE", 0x4_0000), ("MS_SLAVE", 0x8_0000), ("MS_SHARED", 0x10_0000),
-    ("MS_RELATIME", 0x20_0000),
+    ("MS_POSIXACL", 0x1_0000), ("MS_UNBINDABLE", 0x2_0000), ("MS_PRIVATE", 0x4_0000),
+    ("MS_SLAVE", 0x8_0000), ("MS_SHARED", 0x10_0000), ("MS_RELATIME", 0x20_0000),
     ("MS_I_VERSION", 0x80_0000), ("MS_STRICTATIME", 0x100_0000), ("MS_LAZYTIME", 0x200_0000),
-    ("MS_MGC_VAL", 0xc0ed_0000), ("MS_MGC_MSK", 0xffff_0000),
   ]
 
-  /// A constant expression: `value = term { "|" term }`, `term = ["~"] ( "(" value ")" | NAME |
-  /// NUMBER )`, without blanks; nil when the text is none.
+  /// A constant expression of minijail0(5), without blanks; nil when the text is none.
   public init?(expression: String) {
-    var parser = ConstantParser(Array(expression.utf8)[...])
-    guard let value = parser.value(depth: 0), parser.rest.isEmpty else { return nil }
+    guard let architecture = Architecture.current,
+      let value = constantExpression(expression, on: architecture)
+    else { return nil }
     self.init(rawValue: value)
   }
 
@@ -75,46 +74,6 @@ extension MountAttributes {
   static let noDirectoryAccessTime = Self(rawValue: 0x80)
   /// All kinds of access time: they are one field, cleared before one of them is set.
   static let accessTime = Self(rawValue: 0x70)
-}
-
-/// Reads a constant expression from the left.
-private struct ConstantParser {
-  var rest: ArraySlice<UInt8>
-
-  init(_ text: ArraySlice<UInt8>) { rest = text }
-
-  mutating func value(depth: Int) -> UInt64? {
-    guard depth < 64, var result = term(depth: depth) else { return nil }
-    while rest.first == UInt8(ascii: "|") {
-      rest.removeFirst()
-      guard let next = term(depth: depth) else { return nil }
-      result |= next
-    }
-    return result
-  }
-
-  private mutating func term(depth: Int) -> UInt64? {
-    let complements = rest.first == UInt8(ascii: "~")
-    if complements { rest.removeFirst() }
-    var result: UInt64
-    if rest.first == UInt8(ascii: "(") {
-      rest.removeFirst()
-      guard let inner = value(depth: depth + 1), rest.popFirst() == UInt8(ascii: ")") else {
-        return nil
-      }
-      result = inner
-    } else {
-      let word = rest.prefix { !"|~()".utf8.contains($0) }
-      rest = rest[word.endIndex...]
-      let text = String(decoding: word, as: UTF8.self)
-      guard
-        let constant = MountFlags.names.first(where: { $0.0 == text })?.1 ?? constantNumber(text)
-      else { return nil }
-      result = constant
-    }
-    if complements { result = ~result }
-    return result
-  }
 }
 
 /// Digits alone: what `UInt64(_:radix:)` takes, without a sign.

@@ -8,12 +8,8 @@ struct FoundOption: Equatable {
   /// As it was typed, for messages: `-u`, `--bind-mount`.
   let spelling: String
 
-  /// - Throws: when this version does not have the option.
-  init(_ row: OptionRow, value: String?, spelling: String) throws(JailError) {
-    guard let name = row.name else {
-      throw JailError("\(spelling) is not supported by this version")
-    }
-    self.name = name
+  init(_ row: OptionRow, value: String?, spelling: String) {
+    name = row.name
     self.value = value
     self.spelling = spelling
     key = row.key
@@ -105,11 +101,11 @@ struct OptionScanner {
   private func found(
     _ row: OptionRow, _ value: [UInt8]?, _ spelling: String
   ) throws(JailError) -> FoundOption {
-    guard let value else { return try FoundOption(row, value: nil, spelling: spelling) }
+    guard let value else { return FoundOption(row, value: nil, spelling: spelling) }
     guard let text = String(validating: value, as: UTF8.self) else {
       throw JailError("the value of \(spelling) is not valid UTF-8")
     }
-    return try FoundOption(row, value: text, spelling: spelling)
+    return FoundOption(row, value: text, spelling: spelling)
   }
 
   private func grammar(_ text: String) -> JailError {

@@ -6,6 +6,7 @@ enum OptionName: Hashable {
   case changeRoot, pivotRoot, profile, daemonStore
   case ipc, cgroup, network, hostName, processNamespace, programIsInit
   case userNamespace, userMap, groupMap
+  case policy, filterBinary, logViolations, synchronizeThreads, strictMode, learn
   case noNewPrivileges, systemCallTable, speculativeExecution, noDefaultEnvironment
   case capabilities, ambient, skippedSecureBits
   case defaultPaths, allowPath(FileAccess.Kind), landlockABI, noFileRestrictions, fileRestrictions
@@ -22,15 +23,13 @@ struct OptionRow {
   let short: Character?
   let long: String?
   let value: Value
-  /// nil for an option of the reference that this version does not have: it is taken apart like
-  /// the others, and then refused by its name instead of being unknown.
-  let name: OptionName?
+  let name: OptionName
   /// Whether the reference does not have it. Such a name is never abbreviated, so that it does not
   /// make an abbreviation of the reference's ambiguous.
   var isOurs = false
 
   init(
-    _ short: Character?, _ long: String?, _ value: Value, _ name: OptionName?, isOurs: Bool = false
+    _ short: Character?, _ long: String?, _ value: Value, _ name: OptionName, isOurs: Bool = false
   ) {
     self.short = short
     self.long = long
@@ -76,11 +75,12 @@ struct OptionRow {
     .init("m", nil, .optional, .userMap),
     .init("M", nil, .optional, .groupMap),
     // Seccomp
-    .init("S", nil, .required, nil),
-    .init(nil, "seccomp-bpf-binary", .required, nil),
-    .init("L", nil, .none, nil),
-    .init("Y", nil, .none, nil),
-    .init("s", nil, .none, nil),
+    .init("S", nil, .required, .policy),
+    .init(nil, "seccomp-bpf-binary", .required, .filterBinary),
+    .init("L", nil, .none, .logViolations),
+    .init("Y", nil, .none, .synchronizeThreads),
+    .init("s", nil, .none, .strictMode),
+    .init(nil, "learn", .required, .learn, isOurs: true),
     .init("a", nil, .required, .systemCallTable),
     .init("n", nil, .none, .noNewPrivileges),
     .init(nil, "allow-speculative-execution", .none, .speculativeExecution),

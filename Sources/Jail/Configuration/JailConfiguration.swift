@@ -104,6 +104,14 @@ public struct JailConfiguration: Equatable, Sendable {
   /// What it may reach of what it sees: landlock(7); nil for everything.
   public var fileAccess: FileAccess?
 
+  // MARK: What it may call
+
+  public var filter: SystemCallFilter?
+  /// Whether only read, write, _exit and sigreturn are left: seccomp(2), strict mode.
+  public var strictMode = false
+  /// The calls of the program are recorded, and a policy of them goes to this file.
+  public var learnedPolicy: String?
+
   // MARK: How it runs
 
   public var limits: [ResourceLimit] = []

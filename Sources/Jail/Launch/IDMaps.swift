@@ -30,7 +30,10 @@ struct IDMaps {
       try Self.write(text, to: "/proc/\(process)/\(file)")
     } catch {
       // Only the caller's own id is its to give; a helper knows what else it was lent.
-      guard error.code == EPERM else { throw JailError("\(option) '\(text)'", error) }
+      guard error.code == EPERM else {
+        let hint = error.code == EROFS ? "; the outer jail's /proc is read-only (-p, -r)" : ""
+        throw JailError("\(option) '\(text)': \(error)\(hint)")
+      }
       try run(
         helper, ["\(process)"] + map.flatMap { "\($0)".split(separator: " ").map(String.init) })
     }
@@ -50,7 +53,10 @@ struct IDMaps {
     let end = try step("run \(helper)") { () throws(SystemError) -> ProcessEnd in
       guard let process = try fork() else {
         if (try? mask.restore()) != nil {
-          execute(RawArgument(helper), [RawArgument(helper)] + words.map { RawArgument($0) }, nil)
+          PreparedProgram(
+            path: RawArgument(helper), words: ([helper] + words).map { RawArgument($0) },
+            environment: currentEnvironment()
+          ).execute()
         }
         _exit(ExitStatus.notFound)
       }
@@ -60,37 +66,4 @@ struct IDMaps {
       throw JailError("\(helper) \(words.joined(separator: " ")): it refused the map")
     }
   }
-}
-
-/// execve(2); returns only when it failed. Without an environment, the caller's.
-func execute(_ path: RawArgument, _ words: [RawArgument], _ environment: [RawArgument]?) {
-  var arguments = pointers(words)
-  if let environment {
-    var variables = pointers(environment)
-    execve(path.cString, &arguments, &variables)
-  } else {
-    execve(path.cString, &arguments, linux_environ())
-  }
-}
-
-/// As C takes a list of words. Never freed: the program replaces this one.
-private func pointers(_ words: [RawArgument]) -> [UnsafeMutablePointer<CChar>?] {
-  words.map { word in
-    let text = word.cString
-    let copy = UnsafeMutablePointer<CChar>.allocate(capacity: text.count)
-    copy.initialize(from: text, count: text.count)
-    return copy
-  } + [nil]
-}
-
-/// The environment of this process.
-func currentEnvironment() -> [RawArgument] {
-  var result: [RawArgument] = []
-  var entry = linux_environ()
-  while let text = entry.pointee {
-    result.append(
-      RawArgument(bytes: Array(UnsafeRawBufferPointer(start: text, count: strlen(text)))))
-    entry += 1
-  }
-  return result
 }

@@ -39,7 +39,8 @@ final class JailBuilder {
     self.mountNamespace = mountNamespace
   }
 
-  /// Everything but the steps that two processes do together: limits, to fork, and to execute.
+  /// Everything but the steps of ``JailProcess``: what two processes do together, and what comes so
+  /// close to the program that nothing else can be done any more.
   func carryOut(_ jailStep: JailStep) throws(JailError) {
     switch jailStep {
     case .newSession: startSession()
@@ -90,7 +91,9 @@ final class JailBuilder {
     case .setSecureBits, .setGroups, .setGroup, .setUser, .limitCapabilities, .raiseAmbient,
       .setNoNewPrivileges, .restrictFileAccess, .setSystemCallTable:
       try dropPrivilege(jailStep)
-    case .setLimits, .forkInit, .execute: break
+    case .setLimits, .forkInit, .prepareProgram, .loadFilter, .enterStrictMode, .tellCalls,
+      .execute:
+      break
     }
   }
 

@@ -4,12 +4,18 @@ import Kernel
 public struct JailError: Error, Equatable, CustomStringConvertible {
   public let description: String
   public let status: CInt
+  /// Lines that lead to it, where there is more than one thing to say: the mistakes of a policy.
+  public let details: [String]
   /// The command line could not even be taken apart: the help goes to standard output.
   public let showsHelp: Bool
 
-  init(_ description: String, status: CInt = ExitStatus.failure, showsHelp: Bool = false) {
+  init(
+    _ description: String, status: CInt = ExitStatus.failure, showsHelp: Bool = false,
+    details: [String] = []
+  ) {
     self.description = description
     self.status = status
+    self.details = details
     self.showsHelp = showsHelp
   }
 

@@ -18,9 +18,10 @@ struct JailProcess {
   /// To the launcher: a byte when it is to set the limits, and from process 1 the signal that ended
   /// the program.
   let report: Held
-  /// To the launcher: `R` when the jail is complete, from the library if that has a part in it; `X`
-  /// when this process ends and its status says why.
-  let finish: Held
+  /// To the launcher, when it asks: `R` when the jail is complete, from the library if that has a
+  /// part in it; `X` when this process ends and its status says why; `L` and a number when a
+  /// listener will be open there.
+  let finish: Held?
   let network: Held?
   let mountNamespace: Held?
 
@@ -30,21 +31,35 @@ struct JailProcess {
       let builder = JailBuilder(
         plan.configuration, log: log, library: library, network: network,
         mountNamespace: mountNamespace)
-      for jailStep in plan.steps {
+      var program: PreparedProgram?
+      for (index, jailStep) in plan.steps.enumerated() {
         switch jailStep {
         case .setLimits:
           writeAll([1], to: report.descriptor.number)
           try awaitLauncher()
-        case .forkInit: try forkInit()
-        case .execute: try execute(builder)
+        case .forkInit: try forkInit(builder, rest: plan.steps[(index + 1)...])
+        case .prepareProgram: program = try prepare(builder)
+        // In a dynamic program the library does it, when the loader is done.
+        case .enterStrictMode where builder.library != nil: break
+        case .tellCalls where builder.library != nil: break
+        case .loadFilter, .enterStrictMode, .tellCalls:
+          try limitCalls(jailStep, withLoader: builder.library != nil)
+        case .execute: try execute(program)
         default: try builder.carryOut(jailStep)
         }
       }
       throw JailError("the plan does not end with the program")
     } catch {
-      log.error(error.description)
-      writeAll([UInt8(ascii: "X")], to: finish.descriptor.number)
+      for line in error.details + [error.description] { log.error(line) }
+      tell("X")
       _exit(error.status)
+    }
+  }
+
+  private func tell(_ text: String) {
+    // Not write(2): where nobody waits any more, SIGPIPE would be the end.
+    if let finish {
+      _ = send(finish.descriptor.number, text, text.utf8.count, CInt(MSG_NOSIGNAL))
     }
   }
 
@@ -57,52 +72,88 @@ struct JailProcess {
     guard count == 1 else { _exit(ExitStatus.failure) }
   }
 
-  /// Replaces this process by the program, with the word that names it as it was typed.
-  private func execute(_ builder: JailBuilder) throws(JailError) {
+  /// Everything that the last calls need.
+  private func prepare(_ builder: JailBuilder) throws(JailError) -> PreparedProgram {
     let configuration = plan.configuration
     let program = configuration.program
     var environment = EnvironmentEdit.apply(
       configuration.environment, to: currentEnvironment())
     var path = program
-    if let library = builder.library {
-      path = try Self.absolute(program)
-      environment = try step("preload the library") { () throws(SystemError) in
-        try library.prepare(
-          environment, report: finish.descriptor, ruleset: builder.ruleset,
-          clearsAmbient: configuration.capabilities != nil && !configuration.raisesAmbient)
+    if let library = builder.library, let finish {
+      path = RawArgument(bytes: try absolutePath(program.bytes))
+      let orders = try step("preload the library") { () throws(SystemError) -> String in
+        try self.orders(builder.ruleset)
       }
-    } else {
-      writeAll([UInt8(ascii: "R")], to: finish.descriptor.number)
+      environment = try library.prepare(
+        environment, report: finish.descriptor, orders: orders, log: log)
     }
     for number in configuration.preservedDescriptors { _ = fcntl(number, F_SETFD, 0) }
     signal(SIGCHLD, childSignal)
     try step("restore signals") { () throws(SystemError) in try mask.restore() }
-    Jail.execute(path, [program] + configuration.arguments, environment)
-    let code = errno
-    throw JailError(
-      "execve failed: \(program): \(String(cString: strerror(code)))",
-      status: code == ENOENT ? ExitStatus.notFound : ExitStatus.notExecutable)
+    if builder.library == nil, configuration.learnedPolicy == nil { tell("R") }
+    return PreparedProgram(
+      path: path, words: [program] + configuration.arguments, environment: environment)
   }
 
-  private static func absolute(_ program: RawArgument) throws(JailError) -> RawArgument {
-    let slash = UInt8(ascii: "/")
-    if program.bytes.first == slash { return program }
-    var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
-    guard getcwd(&buffer, buffer.count) != nil, buffer[0] == CChar(slash) else {
-      throw JailError(
-        "\(program): the working directory has no path in the jail; give the program's full path")
+  /// What the library is to do, in the letters of minijailpreload.c.
+  private func orders(_ ruleset: HeldRuleset?) throws(SystemError) -> String {
+    let configuration = plan.configuration
+    var orders = ""
+    if configuration.capabilities != nil, !configuration.raisesAmbient { orders += "a" }
+    if let ruleset { orders += "l\(try inherited(ruleset.ruleset.descriptor))" }
+    var filter = configuration.filter.map { ($0.program.bytes, $0.flags) }
+    if configuration.learnedPolicy != nil { filter = (Learning.filter, .listens) }
+    if let (bytes, flags) = filter {
+      let file = try Descriptor(sealing: bytes, name: "seccomp")
+      orders += "f\(try inherited(file))g\(flags.rawValue)"
+      _ = file.release()
     }
-    let directory = buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
-    return RawArgument(bytes: directory + [slash] + program.bytes)
+    if configuration.strictMode { orders += "s" }
+    return orders
+  }
+
+  /// The last thing but `execve`: from here on, the filter decides what this process can still do.
+  private func limitCalls(_ jailStep: JailStep, withLoader: Bool) throws(JailError) {
+    switch jailStep {
+    case .loadFilter(let name):
+      guard let filter = plan.configuration.filter else { return }
+      let program = withLoader ? filter.startup : filter.program
+      try step("load the filter of \(name) (needs no_new_privs, -n)") { () throws(SystemError) in
+        try SystemCallFilters.load(program.bytes, flags: filter.flags)
+      }
+    case .tellCalls:
+      // The number that the listener gets: the lowest that is free.
+      let next = dup(report.descriptor.number)
+      close(next)
+      tell("L\(next)")
+      try step("--learn") { () throws(SystemError) in
+        try SystemCallFilters.load(Learning.filter, flags: .listens)
+      }
+    default:
+      try step("-s") { () throws(SystemError) in try SystemCallFilters.enterStrictMode() }
+    }
+  }
+
+  /// Replaces this process by the program, with the word that names it as it was typed.
+  private func execute(_ program: PreparedProgram?) throws(JailError) {
+    program?.execute()
+    let code = errno
+    throw JailError(
+      "execve failed: \(plan.configuration.program): \(String(cString: strerror(code)))",
+      status: code == ENOENT ? ExitStatus.notFound : ExitStatus.notExecutable)
   }
 
   // MARK: Process 1
 
-  /// Returns in the child; this process reaps until its namespace is empty.
-  private func forkInit() throws(JailError) {
+  /// Returns in the child; this process gives up what the child will give up, but for its calls, and
+  /// reaps until its namespace is empty.
+  private func forkInit(
+    _ builder: JailBuilder, rest: ArraySlice<JailStep>
+  ) throws(JailError) {
     guard let program = try step("-p", { () throws(SystemError) in try fork() }) else { return }
     _ = "minijail-init".withCString { linux_prctl(PR_SET_NAME, UInt(bitPattern: $0), 0, 0) }
     closeInherited()
+    for jailStep in rest { try builder.carryOut(jailStep) }
     do throws(SystemError) { try reapAll(program) } catch {
       log.error("-p: \(error)")
       _exit(ExitStatus.failure)

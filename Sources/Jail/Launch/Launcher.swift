@@ -27,11 +27,41 @@ struct Launcher {
     }
     if configuration.background {
       // What the program is must be true when its caller goes on.
-      guard case .failed(let reason) = try jail.waitForLibrary(forwarding: false) else { return 0 }
+      guard case .failed(let reason) = try jail.waitUntilComplete(forwarding: false) else {
+        return 0
+      }
       jail.kill()
       return failed(jail.process, reason)
     }
-    return status(of: try jail.wait(forwarding: forwards), jail.process)
+    guard let file = configuration.learnedPolicy else {
+      return status(of: try jail.wait(forwarding: forwards), jail.process)
+    }
+    var learning = try Learning()
+    let end = try jail.wait(forwarding: forwards) { learning.add($0) }
+    let (policy, unknown) = learning.result()
+    for text in unknown.sorted() {
+      log.warning("--learn: the program makes \(text), which no policy can name")
+    }
+    try Self.write(policy, to: file)
+    return status(of: end, jail.process)
+  }
+
+  /// The policy, which replaces an older one as a whole.
+  private static func write(_ policy: String, to file: String) throws(JailError) {
+    try step("--learn \(file)") { () throws(SystemError) in
+      let new = "\(file).new-\(getpid())"
+      let descriptor = Descriptor(
+        owning: try check(
+          "create", new, open(new, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)))
+      do throws(SystemError) {
+        try descriptor.write(Array(policy.utf8), shown: new)
+        try descriptor.close()
+        try check("rename", file, rename(new, file))
+      } catch {
+        unlink(new)
+        throw error
+      }
+    }
   }
 
   /// - Parameter mask: the caller's, while everything is blocked.
@@ -45,33 +75,43 @@ struct Launcher {
     let child = signal(SIGCHLD, SIG_DFL)
     let release = try step("make a pipe") { () throws(SystemError) in try Pipe() }
     let report = try step("make a pipe") { () throws(SystemError) in try Pipe() }
-    let finish = try step("make a pipe") { () throws(SystemError) in try Pipe() }
+    let reports = configuration.mayNeedLibrary || configuration.learnedPolicy != nil
+    let (receiving, sending) = try reports ? Self.reportSockets() : (nil, nil)
     let kinds = configuration.namespaces.intersection([.process, .user])
     let process = try step(Self.what(kinds)) { () throws(SystemError) in try fork(into: kinds) }
     guard let process else {
       let jailed = JailProcess(
         plan: plan, log: log, mask: mask, childSignal: child, library: library,
         release: Held(release.intoReading()), report: Held(report.intoWriting()),
-        finish: Held(finish.intoWriting()), network: network, mountNamespace: mounts)
+        finish: sending, network: network, mountNamespace: mounts)
       jailed.becomeJail()
     }
     let releasing = release.intoWriting()
-    let reports = report.intoReading()
+    let limitRequests = report.intoReading()
     do throws(JailError) {
       if let file = configuration.pidFile { try write(process, to: file) }
       if configuration.namespaces.contains(.user) {
         try IDMaps(configuration: configuration, mask: mask).write(for: process)
       }
       writeAll([1], to: releasing.number)
-      if !configuration.limits.isEmpty { try setLimits(of: process, reports, releasing) }
+      if !configuration.limits.isEmpty { try setLimits(of: process, limitRequests, releasing) }
     } catch {
       kill(process, SIGKILL)
       _ = try? Kernel.wait(for: process)
       throw error
     }
     return try RunningJail(
-      process: process, report: Held(reports), finish: Held(finish.intoReading()),
+      process: process, report: Held(limitRequests), finish: receiving,
       configuration: configuration)
+  }
+
+  /// For what is reported from inside the program; the second end is the jail's, and closes here
+  /// with the last reference to it.
+  private static func reportSockets() throws(JailError) -> (Held?, Held?) {
+    try step("make a socket pair") { () throws(SystemError) in
+      let ends = try ReportSockets.pair()
+      return (Held(Descriptor(owning: ends.receiving)), Held(Descriptor(owning: ends.sending)))
+    }
   }
 
   private static func what(_ kinds: NamespaceKinds) -> String {
@@ -84,7 +124,7 @@ struct Launcher {
   private func namespaceFile(_ file: String?, _ option: String) throws(JailError) -> Held? {
     guard let file else { return nil }
     return try step("\(option)\(file)") { () throws(SystemError) in
-      Held(try Descriptor(followingLinks: file, flags: O_RDONLY))
+      Held(try Descriptor(followingLinks: file, flags: O_RDONLY | O_NONBLOCK))
     }
   }
 
@@ -93,7 +133,7 @@ struct Launcher {
     try step("-f \(file)") { () throws(SystemError) in
       let descriptor = Descriptor(
         owning: try check(
-          "open", file, open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)))
+          "open", file, open(file, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC, 0o666)))
       try descriptor.write(Array("\(process)\n".utf8), shown: file)
       try descriptor.close()
     }
@@ -145,7 +185,8 @@ struct Launcher {
       if status != 0 { log.end("child process \(process) exited with status \(status)") }
       return status
     case .killed(SIGSYS):
-      log.end("child process \(process) had a policy violation (NO-LABEL)", isWarning: true)
+      let policy = configuration.filter?.name ?? "NO-LABEL"
+      log.end("child process \(process) had a policy violation (\(policy))", isWarning: true)
       return ExitStatus.policyViolation
     case .killed(let signal):
       log.end(

@@ -66,7 +66,7 @@ extension JailConfiguration {
   private func held(_ file: String?, _ option: String) throws(JailError) -> Held? {
     guard let file else { return nil }
     return try step("\(option)\(file)") { () throws(SystemError) in
-      Held(try Descriptor(followingLinks: file, flags: O_RDONLY))
+      Held(try Descriptor(followingLinks: file, flags: O_RDONLY | O_NONBLOCK))
     }
   }
 }

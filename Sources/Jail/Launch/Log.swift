@@ -50,13 +50,15 @@ func writeLine(_ text: String, to descriptor: CInt) {
   writeAll(Array(oneLine(text).utf8) + [UInt8(ascii: "\n")], to: descriptor)
 }
 
-/// All of it, or as much as the reader takes: there is nobody left to tell.
-func writeAll(_ bytes: [UInt8], to descriptor: CInt) {
+/// All of it; false when not all could be written.
+@discardableResult
+func writeAll(_ bytes: [UInt8], to descriptor: CInt) -> Bool {
   var rest = bytes[...]
   while !rest.isEmpty {
     let written = rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
     if written < 0, errno == EINTR { continue }
-    guard written > 0 else { return }
+    guard written > 0 else { return false }
     rest = rest.dropFirst(written)
   }
+  return true
 }

@@ -10,6 +10,7 @@ import Kernel
 /// there. The library goes back to the real working directory.
 final class PreloadLibrary {
   static let fileName = "libminijailpreload.so"
+  private static let noExecution: UInt = 8  // ST_NOEXEC, which libc shows to GNU programs only
   private static let ordersVariable = "__MINIJAIL_FD"
 
   /// What is preloaded: from ``directory``, or an absolute path.
@@ -39,9 +40,9 @@ final class PreloadLibrary {
     {
       let bin = program[..<slash]
       let prefix = bin[..<(bin.utf8.lastIndex(of: UInt8(ascii: "/")) ?? bin.startIndex)]
-      places = ["\(prefix)/lib/\(fileName)", "\(bin)/\(fileName)"]
+      places = ["\(prefix)/lib/daemon-store/\(fileName)", "\(bin)/\(fileName)"]
     }
-    places += ["/usr/lib/\(fileName)", "/usr/local/lib/\(fileName)"]
+    places += ["/usr/lib", "/usr/local/lib"].map { "\($0)/daemon-store/\(fileName)" }
     for path in places where access(path, R_OK) == 0 { return path }
     throw JailError(
       "\(fileName) is missing (looked for \(places.joined(separator: ", "))): a dynamic program "
@@ -49,10 +50,18 @@ final class PreloadLibrary {
   }
 
   /// - Parameter mayStayInPlace: whether the library's path is the same for the program.
-  init(_ path: String, mayStayInPlace: Bool) throws(JailError) {
+  init(_ given: String, mayStayInPlace: Bool) throws(JailError) {
+    let path =
+      realpath(given, nil).map { real in
+        defer { free(real) }
+        return String(cString: real)
+      } ?? given
     let slash = path.utf8.lastIndex(of: UInt8(ascii: "/"))
     let parent = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
     let file = slash.map { String(path[path.utf8.index(after: $0)...]) } ?? path
+    guard !file.utf8.contains(where: { " :\t\n".utf8.contains($0) }) else {
+      throw JailError("\(path): LD_PRELOAD(8) cannot name it: there is a blank or a colon in it")
+    }
     do throws(SystemError) {
       let place = try Descriptor(followingLinks: parent, flags: LINUX_O_PATH | O_DIRECTORY)
       let copy = try DetachedMount(cloning: place, shown: parent)
@@ -67,7 +76,23 @@ final class PreloadLibrary {
     }
   }
 
-  /// Opens what ``prepare(_:report:ruleset:clearsAmbient:)`` needs, before limits are in force.
+  /// That the loader can map it, for whom this process is by now. A loader that cannot goes on
+  /// without it.
+  private func check() throws(JailError) {
+    let place = directory?.descriptor.number ?? AT_FDCWD
+    var status = statvfs()
+    let found = directory == nil ? statvfs(name, &status) : fstatvfs(place, &status)
+    guard faccessat(place, name, R_OK, 0) == 0, found == 0 else {
+      throw JailError(
+        "\(Self.fileName) cannot be read by the program's user: "
+          + String(cString: strerror(errno)))
+    }
+    guard status.f_flag & Self.noExecution == 0 else {
+      throw JailError("\(Self.fileName) is on a file system that is mounted noexec")
+    }
+  }
+
+  /// Opens what ``prepare(_:report:orders:)`` needs, before limits are in force.
   func rememberWorkingDirectory() throws(SystemError) {
     guard directory != nil else { return }
     workingDirectory = Held(
@@ -77,26 +102,48 @@ final class PreloadLibrary {
   /// Makes the program find the library, and the library what is left to do. The working directory
   /// is another one afterwards, so that `program` must be absolute.
   ///
-  /// - Parameter orders: for the library, beside the descriptors that it always gets.
+  /// - Parameter orders: for the library, beside those that it always gets.
   /// - Returns: the environment of the program.
   func prepare(
-    _ environment: [RawArgument], report: borrowing Descriptor, ruleset: HeldRuleset?,
-    clearsAmbient: Bool
-  ) throws(SystemError) -> [RawArgument] {
-    var orders = "r\(try inherited(report))"
-    if let directory, let workingDirectory {
-      orders += "w\(try inherited(workingDirectory.descriptor))"
+    _ environment: [RawArgument], report: borrowing Descriptor, orders: String, log: Log
+  ) throws(JailError) -> [RawArgument] {
+    try check()
+    let key = Array("LD_PRELOAD=".utf8)
+    let given = environment.first { $0.bytes.starts(with: key) }
+    let before = try given.map { (entry) throws(JailError) in
+      key + (try Self.absolute(entry.bytes.dropFirst(key.count))) + [UInt8(ascii: " ")]
+    }
+    var orders = orders
+    try step("preload the library") { () throws(SystemError) in
+      orders += "r\(try inherited(report))"
+      guard let directory, var back = workingDirectory else { return }
+      if fchdir(back.descriptor.number) != 0 {
+        log.warning(
+          "the program's user may not enter the working directory: the program starts in /")
+        back = Held(try Descriptor(followingLinks: "/", flags: LINUX_O_PATH | O_DIRECTORY))
+        workingDirectory = back
+      }
+      orders += "w\(try inherited(back.descriptor))"
       try changeDirectory(to: directory.descriptor, shown: "the library's directory")
     }
-    if let ruleset { orders += "l\(try inherited(ruleset.ruleset.descriptor))" }
-    if clearsAmbient { orders += "a" }
-    let key = Array("LD_PRELOAD=".utf8)
-    var result = environment.filter { !$0.bytes.starts(with: key) }
-    let given = environment.first { $0.bytes.starts(with: key) }
-    let before = given.map { $0.bytes + [UInt8(ascii: " ")] } ?? key
-    result.append(RawArgument(bytes: before + Array(name.utf8)))
+    let own = Array("\(Self.ordersVariable)=".utf8)
+    var result = environment.filter {
+      !$0.bytes.starts(with: key) && !$0.bytes.starts(with: own)
+    }
+    result.append(RawArgument(bytes: (before ?? key) + Array(name.utf8)))
     result.append(RawArgument("\(Self.ordersVariable)=\(orders)"))
     return result
+  }
+
+  /// The caller's own libraries, relative ones by their full paths: the loader starts elsewhere.
+  private static func absolute(_ list: ArraySlice<UInt8>) throws(JailError) -> [UInt8] {
+    let slash = UInt8(ascii: "/")
+    var words: [[UInt8]] = []
+    for word in list.split(whereSeparator: { " :".utf8.contains($0) }) {
+      let isRelative = word.contains(slash) && word.first != slash
+      words.append(isRelative ? try absolutePath(Array(word)) : Array(word))
+    }
+    return Array(words.joined(separator: [UInt8(ascii: " ")]))
   }
 
   /// No path leads to the directory, so that no rule for a path can allow it.
@@ -104,9 +151,10 @@ final class PreloadLibrary {
     guard let directory else { return }
     try ruleset.allow([.readFile, .execute], at: directory.descriptor, shown: name)
   }
+}
 
-  private func inherited(_ descriptor: borrowing Descriptor) throws(SystemError) -> CInt {
-    try check("fcntl", nil, fcntl(descriptor.number, F_SETFD, 0))
-    return descriptor.number
-  }
+/// Makes the program inherit a descriptor, and says its number.
+func inherited(_ descriptor: borrowing Descriptor) throws(SystemError) -> CInt {
+  try check("fcntl", nil, fcntl(descriptor.number, F_SETFD, 0))
+  return descriptor.number
 }

@@ -57,6 +57,11 @@ extension JailBuilder {
     let kind = try step("look at \(program)") { () throws(SystemError) in
       try ProgramInspection.kind(of: program)
     }
+    if case .relativeInterpreter(let path) = kind {
+      // The program starts in another directory, where that may be anything.
+      throw JailError(
+        "\(program): its interpreter '\(RawArgument(bytes: path))' must be a full path here")
+    }
     guard case .dynamic(let file) = kind else {
       if kind == .alone, configuration.capabilities != nil, !configuration.raisesAmbient {
         throw JailError(

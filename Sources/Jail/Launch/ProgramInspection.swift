@@ -9,6 +9,8 @@ enum ProgramInspection {
     /// No loader of ours runs: the kernel starts it, or refuses it.
     case alone
     case dynamic(ElfFile)
+    /// A script whose interpreter is named from the working directory.
+    case relativeInterpreter([UInt8])
   }
 
   /// Follows scripts to their interpreters: execve(2), "Interpreter scripts". What cannot be
@@ -28,6 +30,7 @@ enum ProgramInspection {
       let line = start.dropFirst(2).prefix { $0 != UInt8(ascii: "\n") }
       let blanks: [UInt8] = [UInt8(ascii: " "), UInt8(ascii: "\t")]
       path = Array(line.drop { blanks.contains($0) }.prefix { !blanks.contains($0) && $0 != 0 })
+      if path.first != UInt8(ascii: "/") { return .relativeInterpreter(path) }
     }
     return nil
   }

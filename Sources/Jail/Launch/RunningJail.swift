@@ -13,9 +13,11 @@ public final class RunningJail {
     case unfinished(String)
   }
 
-  enum LibraryAnswer: Equatable {
+  enum Answer: ~Copyable {
     /// The jail is complete; or it ended on the way, and its own status says why.
-    case reported
+    case complete
+    /// It waits for the launcher to listen.
+    case listening(CallListener)
     case failed(String)
   }
 
@@ -23,19 +25,18 @@ public final class RunningJail {
   public let process: pid_t
 
   private let report: Held
-  private let finish: Held
+  /// nil where the jail is complete before the program is executed.
+  private let finish: Held?
   private let hasInit: Bool
-  private let mayNeedLibrary: Bool
   private let ended: Held
 
   init(
-    process: pid_t, report: Held, finish: Held, configuration: JailConfiguration
+    process: pid_t, report: Held, finish: Held?, configuration: JailConfiguration
   ) throws(JailError) {
     self.process = process
     self.report = report
     self.finish = finish
     hasInit = configuration.processNamespace == .withInit
-    mayNeedLibrary = configuration.mayNeedLibrary
     ended = try step("watch the jail") { () throws(SystemError) in
       Held(try Descriptor(process: process))
     }
@@ -43,13 +44,26 @@ public final class RunningJail {
 
   /// Waits for the end.
   ///
-  /// - Parameter forwarding: whether blocked signals that arrive here meanwhile go to the jail.
-  public func wait(forwarding: Bool = false) throws(JailError) -> End {
-    if case .failed(let reason) = try waitForLibrary(forwarding: forwarding) {
-      kill()
+  /// - Parameters:
+  ///   - forwarding: whether blocked signals that arrive here meanwhile go to the jail.
+  ///   - calls: called for each system call of a program that tells them.
+  public func wait(
+    forwarding: Bool = false, calls: ((CallListener.Call) -> Void)? = nil
+  ) throws(JailError) -> End {
+    switch try waitUntilComplete(forwarding: forwarding) {
+    case .complete: try wait(for: ended, forwarding: forwarding)
+    case .listening(let listener):
+      try listen(to: listener, forwarding: forwarding, calls ?? { _ in })
+    case .failed(let reason):
+      // A signal that ended it on the way is the better reason, unless it was ours.
+      let (end, wasOurs) = kill()
+      if let end, !wasOurs {
+        let inside = hasInit ? programSignal() : nil
+        if case .killed = end { return .ended(end, programSignal: nil) }
+        if inside != nil { return .ended(end, programSignal: inside) }
+      }
       return .unfinished(reason)
     }
-    try wait(until: ended, forwarding: forwarding)
     let end = try step("wait for the jail") { () throws(SystemError) in
       try Kernel.wait(for: process).end
     }
@@ -57,30 +71,37 @@ public final class RunningJail {
   }
 
   /// Waits until the jail is complete: at once, unless a part of it is done inside the program.
-  func waitForLibrary(forwarding: Bool) throws(JailError) -> LibraryAnswer {
-    guard mayNeedLibrary else { return .reported }
-    try wait(until: finish, forwarding: forwarding)
-    // One read: who the program forked may keep the other end open.
-    var answer = [UInt8](repeating: 0, count: 512)
-    let count = try step("wait for the jail") { () throws(SystemError) in
-      try check("read", nil, read(finish.descriptor.number, &answer, answer.count))
+  func waitUntilComplete(forwarding: Bool) throws(JailError) -> Answer {
+    guard let finish else { return .complete }
+    try wait(for: finish, forwarding: forwarding)
+    let (answer, sender) = try step("wait for the jail") { () throws(SystemError) in
+      try ReportSockets.receive(finish.descriptor)
     }
-    switch count > 0 ? answer.first : nil {
-    case UInt8(ascii: "R"), UInt8(ascii: "X"): return .reported
-    case UInt8(ascii: "E"):
-      return .failed(String(decoding: answer[1..<count], as: UTF8.self))
+    let text = String(decoding: answer.dropFirst(), as: UTF8.self)
+    switch answer.first {
+    case UInt8(ascii: "R"), UInt8(ascii: "X"): return .complete
+    case UInt8(ascii: "E"): return .failed(text)
+    case UInt8(ascii: "L"):
+      guard let number = CInt(text), let listener = try listener(of: sender, at: number) else {
+        return .failed("its calls could not be listened to")
+      }
+      return .listening(listener)
     default:
       return .failed("\(PreloadLibrary.fileName) has not reported from inside the program")
     }
   }
 
-  /// Ends it, and takes its status.
-  func kill() {
-    Glibc.kill(process, SIGKILL)
-    _ = try? Kernel.wait(for: process)
+  /// Ends it, unless it ends by itself, and takes its status.
+  @discardableResult
+  func kill() -> (end: ProcessEnd?, wasOurs: Bool) {
+    // Who lost the other end of the report is about to end, as a rule.
+    var entry = pollfd(fd: ended.descriptor.number, events: Int16(POLLIN), revents: 0)
+    let wasOurs = poll(&entry, 1, 200) == 0
+    if wasOurs { Glibc.kill(process, SIGKILL) }
+    return (try? Kernel.wait(for: process).end, wasOurs)
   }
 
-  private func wait(until event: Held, forwarding: Bool) throws(JailError) {
+  private func wait(for event: Held, forwarding: Bool) throws(JailError) {
     try step("wait for the jail") { () throws(SystemError) in
       guard forwarding else {
         _ = try waitUntilReadable([event.descriptor.number])
@@ -89,10 +110,52 @@ public final class RunningJail {
       let signals = try SignalMask.descriptor()
       while true {
         let ready = try waitUntilReadable([event.descriptor.number, signals.descriptor.number])
-        while let signal = try signals.next() {
-          if signal != SIGCHLD { Glibc.kill(process, signal) }
-        }
+        try forward(signals)
         if ready[0] { return }
+      }
+    }
+  }
+
+  private func forward(_ signals: borrowing SignalDescriptor) throws(SystemError) {
+    while let signal = try signals.next() {
+      if signal != SIGCHLD { Glibc.kill(process, signal) }
+    }
+  }
+
+  // MARK: Listening
+
+  /// The listener opens a moment after it was announced.
+  private func listener(of sender: pid_t, at number: CInt) throws(JailError) -> CallListener? {
+    try step("--learn: take the listener of process \(sender)") { () throws(SystemError) in
+      let process = try Descriptor(process: sender)
+      for _ in 0..<2_000 {
+        if let listener = try CallListener(of: process, at: number) { return listener }
+        usleep(500)
+      }
+      return nil
+    }
+  }
+
+  /// Until nobody is left whose calls come here.
+  private func listen(
+    to listener: borrowing CallListener, forwarding: Bool, _ record: (CallListener.Call) -> Void
+  ) throws(JailError) {
+    try step("--learn") { () throws(SystemError) in
+      let signals = try SignalMask.descriptor()
+      while true {
+        var entries = [listener.descriptor.number, signals.descriptor.number].map {
+          pollfd(fd: $0, events: Int16(POLLIN), revents: 0)
+        }
+        try check("poll", nil, poll(&entries, nfds_t(entries.count), -1))
+        if forwarding { try forward(signals) }
+        if entries[0].revents & Int16(POLLIN) != 0 {
+          if let call = try listener.next() {
+            record(call)
+            listener.letGo(call)
+          }
+        } else if entries[0].revents != 0 {
+          return
+        }
       }
     }
   }

@@ -48,6 +48,13 @@ public enum JailStep: Equatable, Sendable {
   case setNoNewPrivileges
   case restrictFileAccess
   case setSystemCallTable(String)
+  /// Ends what was blocked and inherited of the launcher, and allocates what `execute` needs: a
+  /// filter may deny all of it.
+  case prepareProgram
+  case loadFilter(String)
+  case enterStrictMode
+  /// The calls of the program wait for the launcher, which records them and lets them go.
+  case tellCalls
   /// Process 1 stays behind to reap and to forward signals; its child goes on.
   case forkInit
   case execute
@@ -66,9 +73,7 @@ public struct JailPlan: Equatable, Sendable {
     var plan = Planner(configuration)
     plan.enter()
     plan.mount()
-    plan.dropPrivileges()
-    if configuration.processNamespace == .withInit { plan.steps.append(.forkInit) }
-    plan.steps.append(.execute)
+    plan.finish()
     steps = plan.steps
   }
 }
@@ -82,8 +87,19 @@ extension JailConfiguration {
   /// Whether a part of the jail waits for the dynamic loader, if the program has one.
   var mayNeedLibrary: Bool {
     guard linkage != .static else { return false }
-    return (capabilities != nil && !raisesAmbient)
-      || fileAccess.map { !$0.allowsExecution } ?? false
+    return (capabilities != nil && !raisesAmbient) || hasFileRulesForLater || limitsCalls
+  }
+
+  /// Whether the rules for files would not let a loader work.
+  private var hasFileRulesForLater: Bool { fileAccess.map { !$0.allowsExecution } ?? false }
+
+  /// Whether there is something about system calls.
+  var limitsCalls: Bool { filter != nil || strictMode || learnedPolicy != nil }
+
+  /// What the program has in the end: what is restricted after privileges are gone needs it.
+  var endsWithNoNewPrivileges: Bool {
+    let isLater = filter != nil || learnedPolicy != nil || hasFileRulesForLater
+    return noNewPrivileges || (isLater && linkage != .static)
   }
 
   /// The combinations that cannot be meant.
@@ -100,6 +116,9 @@ extension JailConfiguration {
           "--daemon-store in a user namespace needs a new root (-P or a profile): other mounts of "
             + "user data could not be taken out of the old one")
       }
+    }
+    if learnedPolicy != nil, background {
+      throw JailError("--learn and -i: somebody must be there to record the calls")
     }
     guard propagation == .unchanged || propagation == .set(.shared), namespaces.contains(.mount)
     else { return }
@@ -208,11 +227,32 @@ private struct Planner {
     if configuration.freshProcesses { steps.append(.placeProcesses) }
   }
 
-  mutating func dropPrivileges() {
-    let capabilities = configuration.capabilities
+  /// Everything is there: what is left is to give up.
+  mutating func finish() {
     if configuration.mayNeedLibrary { steps.append(.inspectProgram) }
     if let access = configuration.fileAccess { steps.append(.prepareFileAccess(access)) }
     if !configuration.limits.isEmpty { steps.append(.setLimits(configuration.limits)) }
+    // Without no_new_privs only CAP_SYS_ADMIN may load a filter. In a static program it comes before
+    // the change of user then, which the policy must allow, as in the reference.
+    let filterComesFirst =
+      configuration.filter != nil && !configuration.endsWithNoNewPrivileges
+    if filterComesFirst {
+      restrictFiles()
+      forkInit()
+      loadFilter()
+    }
+    dropPrivileges()
+    if !filterComesFirst {
+      restrictFiles()
+      forkInit()
+      loadFilter()
+    }
+    if configuration.strictMode { steps.append(.enterStrictMode) }
+    steps.append(.execute)
+  }
+
+  private mutating func dropPrivileges() {
+    let capabilities = configuration.capabilities
     if capabilities != nil {
       let bits = JailPlan.secureBits.subtracting(configuration.skippedSecureBits)
       if !bits.isEmpty { steps.append(.setSecureBits(bits)) }
@@ -224,9 +264,24 @@ private struct Planner {
       // Ambient, or execve(2) would take them from a program that is not root's.
       steps += [.limitCapabilities(capabilities), .raiseAmbient(capabilities)]
     }
-    if configuration.noNewPrivileges { steps.append(.setNoNewPrivileges) }
+    if configuration.endsWithNoNewPrivileges {
+      steps.append(.setNoNewPrivileges)
+    }
+  }
+
+  private mutating func restrictFiles() {
     if configuration.fileAccess != nil { steps.append(.restrictFileAccess) }
     if let name = configuration.systemCallTable { steps.append(.setSystemCallTable(name)) }
+  }
+
+  private mutating func forkInit() {
+    if configuration.processNamespace == .withInit { steps.append(.forkInit) }
+  }
+
+  private mutating func loadFilter() {
+    steps.append(.prepareProgram)
+    if let filter = configuration.filter { steps.append(.loadFilter(filter.name)) }
+    if configuration.learnedPolicy != nil { steps.append(.tellCalls) }
   }
 }
 

@@ -43,7 +43,7 @@ struct ProgramState: Equatable {
     groups = caller.groups
     capabilities = caller.capabilities
     secureBits = caller.secureBits
-    noNewPrivileges = caller.noNewPrivileges || configuration.noNewPrivileges
+    noNewPrivileges = caller.noNewPrivileges || configuration.endsWithNoNewPrivileges
     if configuration.namespaces.contains(.user) {
       enterUserNamespace(configuration, last: caller.lastCapability)
     }

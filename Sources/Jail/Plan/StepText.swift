@@ -54,6 +54,10 @@ extension JailStep: CustomStringConvertible {
     case .setNoNewPrivileges: "set no_new_privs"
     case .restrictFileAccess: "allow only what the rules for files allow"
     case .setSystemCallTable(let name): "take the system call table \(name)"
+    case .prepareProgram: "prepare what the program starts with"
+    case .loadFilter(let name): "load the filter of system calls of \(name)"
+    case .enterStrictMode: "allow only read, write, exit and the return from signals"
+    case .tellCalls: "let the launcher record each system call"
     case .forkInit: "fork: this process stays as init, its child goes on"
     case .execute: "execute the program"
     }

@@ -53,6 +53,7 @@ struct CommandLine: CustomTestStringConvertible, Sendable {
       echo text > src/file
       ln -s /nowhere-outside root/out
       ln -s loop root/loop
+      mkfifo fifo
       mount --bind "$FIXTURES" bin
       mount --bind "$BUILD" programs
       chown 1000:1000 user
@@ -106,7 +107,8 @@ private enum Fixtures {
     try writeFile("\(directory)/noformat", "echo no interpreter\n")
     try writeFile("\(directory)/short", "x")
     try writeFile("\(directory)/foreign32", elf32(loader: "/lib/ld-linux.so.2"))
-    for name in ["script", "static-script", "noformat", "short", "foreign32"] {
+    try writeFile("\(directory)/relative", "#!./static\n")
+    for name in ["relative", "script", "static-script", "noformat", "short", "foreign32"] {
       chmod("\(directory)/\(name)", 0o755)
     }
     return directory

@@ -127,6 +127,8 @@ import Testing
     CommandLine("-c 1 --ambient /mnt/bin/static-script", 7, "static"),
     CommandLine(
       "-c 1 /mnt/bin/foreign", 1, says: "loader /mnt/bin/ld-musl.so, of another C library"),
+    CommandLine(
+      "-c 1 /mnt/bin/relative", 1, says: "its interpreter './static' must be a full path"),
     CommandLine("-c 1 /mnt/bin/foreign32", 1, says: "of another C library or word size"),
     // In any root, without /proc, and without anything bound for the library.
     CommandLine(
@@ -190,6 +192,47 @@ import Testing
     #expect(try status(options)["NoNewPrivs"] == value)
   }
 
+  /// What a caller left in the environment orders nothing, and his own libraries stay his.
+  @Test func theEnvironmentCannotForgeAReport() throws {
+    let forged = try CommandLine.run(
+      "__MINIJAIL_FD=r8 minijail0 -c 1 --env-add __MINIJAIL_FD=r9 -- "
+        + "/bin/grep CapAmb /proc/self/status")
+    #expect(forged.output == "CapAmb:\t0000000000000000\n", "\(forged)")
+    let own = try CommandLine.run(
+      "cp /lib/*/libm.so.6 own.so; "
+        + "LD_PRELOAD=./own.so minijail0 -c 1 -- /bin/grep -c /mnt/own.so /proc/self/maps")
+    #expect(own.status == 0 && own.output != "0\n", "\(own)")
+  }
+
+  /// Nothing starts with a library that its user could not load, or from a directory it cannot enter.
+  @Test(arguments: [
+    CommandLine(
+      "-u 5 -g 5 -c 1 --preload-library /mnt/src/l.so /bin/true", 1,
+      says: "cannot be read by the program's user"),
+    CommandLine(
+      "-c 1 --preload-library '/mnt/src/l x.so' /bin/true", 1, says: "a blank or a colon"),
+    CommandLine("-c 1 --preload-library /mnt/a/l.so /bin/true", 1, says: "mounted noexec"),
+  ])
+  func aLibraryThatCannotBeLoaded(_ line: CommandLine) throws {
+    let prepare =
+      "cp programs/libminijailpreload.so src/l.so; cp src/l.so 'src/l x.so'; chmod 600 src/l.so; "
+      + "mount -t tmpfs -o noexec none a; cp programs/libminijailpreload.so a/l.so; "
+    let outcome = try CommandLine.run(prepare + "minijail0 " + line.text)
+    #expect(outcome.status == line.status && outcome.errors.contains(line.complaint), "\(outcome)")
+  }
+
+  @Test func aWorkingDirectoryThatMayNotBeEntered() throws {
+    let outcome = try CommandLine.run(
+      "mkdir -m 700 own; cd own; minijail0 -u 5 -g 5 -c 1 -- /bin/pwd")
+    #expect(outcome.status == 0 && outcome.output == "/\n", "\(outcome)")
+    #expect(outcome.errors.contains("may not enter the working directory"), "\(outcome)")
+  }
+
+  @Test func aNestedJailNeedsNoProc() throws {
+    let outcome = try CommandLine.run("umount -l /proc; minijail0 -u 5 -g 6 -- /usr/bin/id -u")
+    #expect(outcome.status == 0 && outcome.output == "5\n", "\(outcome)")
+  }
+
   /// keyctl(KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING), of the caller and of the program.
   @Test(arguments: [("", true), ("-w", false), ("-w -p -u 5 -g 6", false)])
   func sessionKeyring(_ options: String, _ isTheSame: Bool) throws {
@@ -204,7 +247,6 @@ import Testing
   @Test(arguments: [
     CommandLine("-a foo /bin/true", 1, says: "-a foo: prctl(PR_ALT_SYSCALL): Invalid argument"),
     CommandLine("--allow-speculative-execution /bin/true"),
-    CommandLine("-S policy /bin/true", 1, says: "-S is not supported by this version"),
   ])
   func theRest(_ line: CommandLine) throws { try line.expect() }
 }

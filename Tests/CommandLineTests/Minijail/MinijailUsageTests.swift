@@ -114,7 +114,7 @@ import Testing
     CommandLine("-T static -T dynamic -c 1 /bin/true"),
     CommandLine("-k none,/usr,tmpfs /usr/bin/true", 1, says: "a new tmpfs hides it"),
     // Component by component: `/bi` is not above `/bin`.
-    CommandLine("-v -b /etc,/mnt/bi /bin/true"), CommandLine("-v -b /etc,/bi /bin/true"),
+    CommandLine("-v -b /etc,/mnt/bi /bin/true"), CommandLine("-v -b /etc,/mnt/bin2 /bin/true"),
     CommandLine("-C /mnt/root /bin/true", 1, says: "'/bin/true' is not accessible"),
     CommandLine("-C / bin/true"), CommandLine("-P /mnt/empty -b / bin/true"),
     CommandLine("-v -b /mnt/bin,/opt /opt/static", 7, "static"),

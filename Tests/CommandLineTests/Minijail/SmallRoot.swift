@@ -35,7 +35,8 @@ enum SmallRoot {
         cp "$BUILD/$program" usr/bin/
         ldd "$BUILD/$program" | grep -o '/[^ ]*' >> needed
       done
-      cp "$BUILD/libminijailpreload.so" usr/lib/
+      mkdir usr/lib/daemon-store
+      cp "$BUILD/libminijailpreload.so" usr/lib/daemon-store/
       sort -u needed | xargs cp -L --parents -t .
       rm needed
       printf '%s\\n' root:x:0:0::/:/bin/sh nobody:x:65534:65534::/:/bin/sh \\

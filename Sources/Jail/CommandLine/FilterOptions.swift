@@ -1,0 +1,135 @@
+import Glibc
+import Kernel
+import Seccomp
+
+/// Where the filter of system calls comes from: one place only.
+enum FilterSource: Equatable {
+  case policy(String)
+  case binary(String)
+  case strict
+  case learning(String)
+
+  fileprivate var spelling: String {
+    switch self {
+    case .policy: "-S"
+    case .binary: "--seccomp-bpf-binary"
+    case .strict: "-s"
+    case .learning: "--learn"
+    }
+  }
+}
+
+extension CommandLineParser {
+  /// What is loaded where nobody asks for a filter, if it is there.
+  static let defaultFilter = "/etc/security/minijail/v0.bin"
+
+  mutating func takeFilter(_ option: FoundOption, _ value: String) throws(JailError) {
+    switch option.name {
+    case .policy: try set(.policy(value))
+    case .filterBinary: try set(.binary(value))
+    case .strictMode: try set(.strict)
+    case .learn:
+      guard !value.isEmpty else { throw JailError("--learn needs a file") }
+      try set(.learning(value))
+    case .logViolations:
+      logsViolations = true
+      try checkLogging()
+    case .synchronizeThreads: synchronizesThreads = true
+    default: allowsSpeculation = true
+    }
+  }
+
+  private mutating func set(_ source: FilterSource) throws(JailError) {
+    if let old = filterSource, old.spelling != source.spelling {
+      throw JailError("\(source.spelling) and \(old.spelling) are exclusive options")
+    }
+    filterSource = source
+    try checkLogging()
+  }
+
+  private func checkLogging() throws(JailError) {
+    if case .binary = filterSource, logsViolations {
+      throw JailError("-L and --seccomp-bpf-binary are exclusive options")
+    }
+  }
+
+  /// Reads and compiles; the default one where there is none, unless it was switched off.
+  mutating func finishFilter() throws(JailError) {
+    command.configuration.noNewPrivileges = noNewPrivileges
+    switch filterSource {
+    case .policy(let file): try takePolicy(file)
+    case .binary(let file):
+      guard let bytes = try contents(file, option: "--seccomp-bpf-binary \(file)") else { return }
+      try takeBinary(bytes, file)
+    case .strict, .learning, nil:
+      command.configuration.strictMode = filterSource == .strict
+      if case .learning(let file) = filterSource { command.configuration.learnedPolicy = file }
+      guard defaultEnvironment else { return }
+      command.configuration.noNewPrivileges = true
+      try takeDefault()
+    }
+  }
+
+  private mutating func takePolicy(_ file: String) throws(JailError) {
+    var compiler = Compiler()
+    compiler.killsProcess = synchronizesThreads
+    compiler.logs = logsViolations
+    if logsViolations {
+      guard world.canLog() else {
+        throw JailError("-L: this kernel cannot log what a filter denies (Linux 4.14)")
+      }
+      command.warnings.append("logging seccomp filter failures")
+    }
+    let world = world
+    let (filter, warnings) = try SystemCallFilter.policy(file, compiler: compiler) {
+      (path) throws(ReadFailure) in
+      do throws(SystemError) {
+        if let bytes = try world.contents(path, PolicyLimits.fileBytes) { return bytes }
+      } catch {
+        throw ReadFailure(isMissing: error.code == ENOENT, reason: error.reason)
+      }
+      throw ReadFailure(isMissing: false, reason: "it is too large")
+    }
+    command.warnings += warnings
+    command.configuration.filter = filter
+    setFlags()
+  }
+
+  private mutating func takeBinary(_ bytes: [UInt8], _ file: String) throws(JailError) {
+    let program: FilterProgram
+    do throws(ProgramError) { program = try FilterProgram(bytes: bytes) } catch {
+      throw JailError("--seccomp-bpf-binary \(file): \(error)")
+    }
+    command.configuration.filter = try SystemCallFilter(binary: program, name: file)
+    setFlags()
+  }
+
+  private mutating func takeDefault() throws(JailError) {
+    let file = Self.defaultFilter
+    guard let bytes = try contents(file, option: file, isOptional: true) else { return }
+    if filterSource == .strict || logsViolations {
+      throw JailError(
+        "\(filterSource == .strict ? "-s" : "-L without -S"): the default filter \(file) would be "
+          + "loaded as well; use --no-default-runtime-environment, and -n")
+    }
+    if case .learning = filterSource { return }  // what is learnt replaces it
+    try takeBinary(bytes, file)
+  }
+
+  private func contents(
+    _ file: String, option: String, isOptional: Bool = false
+  ) throws(JailError) -> [UInt8]? {
+    do throws(SystemError) {
+      if let bytes = try world.contents(file, FilterProgram.lengthLimit * 8) { return bytes }
+    } catch {
+      if isOptional, error.code == ENOENT { return nil }
+      throw JailError(option, error)
+    }
+    throw JailError("\(option): it has more than \(FilterProgram.lengthLimit) instructions")
+  }
+
+  private mutating func setFlags() {
+    if synchronizesThreads { command.configuration.filter?.flags.insert(.synchronizesThreads) }
+    if allowsSpeculation { command.configuration.filter?.flags.insert(.allowsSpeculation) }
+  }
+}
