@@ -18,6 +18,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -116,6 +117,14 @@ int linux_reopen_through(int directory, const char *link, int mount) {
                     : name_to_handle_at(directory, link, &file.handle, &mount_id, AT_SYMLINK_FOLLOW);
     if (found != 0) return -1;
     return open_by_handle_at(mount, &file.handle, O_PATH | O_CLOEXEC);
+}
+
+int linux_file_system(const char *path, uint64_t *type, uint64_t *id) {
+    struct statfs status;
+    if (statfs(path, &status) != 0) return -1;
+    *type = (uint64_t)status.f_type;
+    memcpy(id, &status.f_fsid, sizeof *id);
+    return 0;
 }
 
 int linux_compare_files(pid_t one, pid_t other) {

@@ -121,7 +121,7 @@ public enum Login {
     do {
       try rootHome.attach()
     } catch {
-      if !userWasThere { try HomePlace.user.remove(user, layout, lazily: false) }
+      if !userWasThere { HomePlace.user.remove(user, layout, lazily: false) }
       throw error
     }
     folders.attach()

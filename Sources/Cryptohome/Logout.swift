@@ -11,12 +11,14 @@ public struct LogoutReport: Sendable {
   public internal(set) var removals: [Removal] = []
   /// What other namespaces kept for themselves, and is gone now.
   public internal(set) var detachedCopies: [DetachedCopies] = []
+  /// What others had mounted upon the user's mounts, and was detached with them.
+  public internal(set) var takenAlong: [Holder] = []
   /// Who uses the user's data still.
   public internal(set) var holders: [Holder] = []
 
   /// Whether nothing is mounted and nobody uses anything.
   public var isComplete: Bool {
-    holders.isEmpty && removals.allSatisfy { $0.outcome == .removed }
+    holders.isEmpty && takenAlong.isEmpty && removals.allSatisfy { $0.outcome == .removed }
   }
 }
 
@@ -33,48 +35,46 @@ public enum Logout {
   private static func unmount(
     _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool
   ) throws -> LogoutReport {
-    guard let kind = try VaultKind.mounted(of: user, layout) else {
-      return try withoutVault(user, layout, lazily: lazily)
-    }
-    let vault = kind.vault(of: user, layout, size: nil)
-    let subtree = try subtree(of: user, layout)
-    let before = try subtree.views()
-    let own = before.first { $0.isOwn }
-    var report = LogoutReport(user: user, wasMounted: own != nil)
+    let vault = try VaultKind.mounted(of: user, layout)?.vault(of: user, layout, size: nil)
+    let subtree = try UserSubtree(of: user, in: layout)
+    let departure = try Departure(of: subtree, lazily: lazily)
+    var report = LogoutReport(user: user, wasMounted: departure.wasMounted)
 
-    let ours = Set((own?.shown ?? []).map { UInt64($0.mount.id) })
-    report.removals = try UserFolders.remove(user, from: layout, lazily: lazily) {
-      ours.contains($0.mountID)
-    }
+    report.removals = UserFolders.remove(
+      user, from: layout, lazily: lazily, isOurs: departure.mayGo)
     for place in HomePlace.allCases.reversed() {
-      report.removals += try place.remove(user, layout, lazily: lazily) {
-        ours.contains($0.mountID)
-      }
+      report.removals += place.remove(user, layout, lazily: lazily, isOurs: departure.mayGo)
     }
-    if !report.removals.contains(where: \.isHeld) {
+    if !report.removals.contains(where: \.isHeld), let vault {
       do {
         try vault.forget()
       } catch {
-        report.removals.append(Removal(path: subtree.path, outcome: .held("\(error)")))
+        report.removals.append(Removal(path: vault.directory, heldBy: error))
       }
     }
     let held = Set(report.removals.filter(\.isHeld).map(\.path))
     // What somebody else has mounted as the vault was there before us, and stays.
-    let present = held.union([vault.mountPoint, subtree.path].compactMap { $0 })
-    var after = try subtree.views()
-    report.holders =
-      NamespaceView.holders(in: after, besides: present) + (try subtree.holders())
+    let present = held.union([vault?.mountPoint, vault?.directory].compactMap { $0 })
+    var rest = try departure.rest(besides: present)
+    report.holders = rest.holders + (try subtree.holders())
     // A vault that somebody uses stays mounted: so the next logout finds it, and them.
-    if held.isEmpty, report.holders.isEmpty, let removal = try vault.close() {
-      report.removals.append(removal)
-      after = try subtree.views()
-      report.holders = NamespaceView.holders(
-        in: after, besides: removal.isHeld ? [removal.path] : [])
+    if held.isEmpty, report.holders.isEmpty {
+      if let removal = try vault?.close() {
+        report.removals.append(removal)
+        rest = try departure.rest(besides: removal.isHeld ? [removal.path] : [])
+        report.holders = rest.holders
+      } else if vault == nil, let shadow = try UserDirectory.shadow(layout) {
+        // An ephemeral vault that a crash left half made.
+        _ = try? shadow.removeDirectory(user.description)
+      }
     }
-    if report.holders.isEmpty, report.removals.contains(where: { $0.outcome != .removed }) {
+    report.detachedCopies = rest.detachedCopies
+    report.takenAlong = rest.takenAlong
+    if report.holders.isEmpty, rest.takenAlong.isEmpty,
+      report.removals.contains(where: \.isInUse)
+    {
       report.holders.append(Holder(keeper: nil, hold: .unseen))
     }
-    report.detachedCopies = NamespaceView.detached(from: before, to: after)
     return report
   }
 
@@ -105,30 +105,6 @@ public enum Logout {
       pause = min(pause * 2, .milliseconds(500))
     }
   }
-
-  private static func subtree(
-    of user: ObfuscatedUsername, _ layout: Layout
-  ) throws -> UserSubtree {
-    let vault = try Directory(opening: "\(layout.shadow)/\(user)/mount")
-    return try UserSubtree(of: user, vault: vault, in: layout, table: .current())
-  }
-
-  /// For a user whose vault is gone, or never was: what may be left are mount points.
-  private static func withoutVault(
-    _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool
-  ) throws -> LogoutReport {
-    var removals = try UserFolders.remove(user, from: layout, lazily: lazily) { _ in true }
-    for place in HomePlace.allCases.reversed() {
-      removals += try place.remove(user, layout, lazily: lazily)
-    }
-    // An ephemeral vault that a crash left half made.
-    if let shadow = try UserDirectory.shadow(layout) {
-      _ = try? shadow.removeDirectory(user.description)
-    }
-    var report = LogoutReport(user: user, wasMounted: !removals.isEmpty)
-    report.removals = removals
-    return report
-  }
 }
 
 extension VaultKind {
@@ -148,15 +124,15 @@ extension HomePlace {
   func remove(
     _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool,
     isOurs: (FileStatus) -> Bool = { _ in true }
-  ) throws -> [Removal] {
-    guard let parent = try open(layout) else { return [] }
-    let removal = parent.clear(user.description, lazily: lazily, isOurs: isOurs)
-    if let removal, removal.isHeld { return [removal] }
+  ) -> [Removal] {
     do {
+      guard let parent = try open(layout) else { return [] }
+      let removal = parent.clear(user.description, lazily: lazily, isOurs: isOurs)
+      if let removal, removal.isHeld { return [removal] }
       try parent.removeDirectory(user.description)
+      return removal.map { [$0] } ?? []
     } catch {
-      return [Removal(path: parent.path(of: user.description), outcome: .held("\(error)"))]
+      return [Removal(path: layout.below("home/\(rawValue)/\(user)"), heldBy: error)]
     }
-    return removal.map { [$0] } ?? []
   }
 }

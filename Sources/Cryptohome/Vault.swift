@@ -18,6 +18,8 @@ protocol Vault {
   /// Destroys what is in it, if it is not to be kept: when nothing of it is mounted elsewhere any
   /// more, so that whoever kept a copy of a mount keeps nothing.
   func forget() throws
+  /// `…/H/mount`.
+  var directory: String { get }
   /// Where it is mounted, if it is.
   var mountPoint: String? { get }
   /// Takes away what ``open()`` put in place, when nobody uses it any more: nil when there is
@@ -82,6 +84,8 @@ private struct PlainVault: Vault {
     return OpenVault(directory: mount.opened(), repairs: repairs)
   }
 
+  var directory: String { "\(layout.shadow)/\(user)/mount" }
+
   func forget() {}
   var mountPoint: String? { nil }
   func close() throws -> Removal? { nil }
@@ -123,8 +127,10 @@ struct EphemeralVault: Vault {
     return OpenVault(directory: mount, repairs: repairs)
   }
 
+  var directory: String { "\(layout.shadow)/\(user)/mount" }
+
   func forget() throws {
-    try Directory(opening: "\(layout.shadow)/\(user)/mount").removeContents()
+    try Directory(opening: directory).removeContents()
   }
 
   var mountPoint: String? { "\(layout.shadow)/\(user)" }

@@ -8,7 +8,9 @@ public struct Removal: Equatable, Sendable {
     case removed
     /// Taken out of sight, but alive until its last user lets go.
     case detached
-    /// Still there, and why.
+    /// Still there: the kernel says that it is in use, in these words.
+    case busy(String)
+    /// Still there for another reason.
     case held(String)
   }
 
@@ -20,8 +22,28 @@ public struct Removal: Equatable, Sendable {
     self.outcome = outcome
   }
 
-  public var isHeld: Bool {
-    if case .held = outcome { true } else { false }
+  /// What is still there because of `error`.
+  public init(path: String, heldBy error: any Error) {
+    let isBusy = (error as? SystemError)?.code == EBUSY
+    self.init(path: path, outcome: isBusy ? .busy("\(error)") : .held("\(error)"))
+  }
+
+  public var isHeld: Bool { reason != nil }
+
+  /// Whether somebody uses it, as the kernel says.
+  public var isInUse: Bool {
+    switch outcome {
+    case .detached, .busy: true
+    case .removed, .held: false
+    }
+  }
+
+  /// Why it is still there; nil when it is not.
+  public var reason: String? {
+    switch outcome {
+    case .removed, .detached: nil
+    case .busy(let reason), .held(let reason): reason
+    }
   }
 }
 
@@ -50,7 +72,7 @@ extension Directory {
         }
       }
     } catch {
-      return Removal(path: path, outcome: .held("\(error)"))
+      return Removal(path: path, heldBy: error)
     }
     return outcome.map { Removal(path: path, outcome: $0) }
   }
@@ -64,20 +86,23 @@ public enum UserFolders {
   /// - Parameters:
   ///   - lazily: detach what is busy.
   ///   - isOurs: whether a mount with this root is of the user's data; others stay.
-  /// - Throws: what stops all: trees that cannot be opened. No tree is no folders.
   public static func remove(
     _ user: ObfuscatedUsername, from layout: Layout, lazily: Bool,
     isOurs: (FileStatus) -> Bool
-  ) throws -> [Removal] {
-    guard let trees = try OpenTrees(existingIn: layout) else { return [] }
-    let lock = try trees.lock()
+  ) -> [Removal] {
     var removals: [Removal] = []
-    for tree in StoreTree.allCases.reversed() {
-      for store in try trees[tree].stores().reversed() {
-        removals += try trees[tree].remove(user, from: store, lazily: lazily, isOurs: isOurs)
+    do {
+      guard let trees = try OpenTrees(existingIn: layout) else { return [] }
+      let lock = try trees.lock()
+      for tree in StoreTree.allCases.reversed() {
+        for store in try trees[tree].stores().reversed() {
+          removals += try trees[tree].remove(user, from: store, lazily: lazily, isOurs: isOurs)
+        }
       }
+      lock.release()
+    } catch {
+      removals.append(Removal(path: layout.directory(of: .data), heldBy: error))
     }
-    lock.release()
     return removals
   }
 
@@ -118,7 +143,7 @@ extension OpenTree {
     do {
       try backstage.root.removeDirectory(name)
     } catch {
-      return [Removal(path: front.path(of: name), outcome: .held("\(error)"))]
+      return [Removal(path: front.path(of: name), heldBy: error)]
     }
     return removal.map { [$0] } ?? []
   }

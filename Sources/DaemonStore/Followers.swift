@@ -28,9 +28,9 @@ enum Followers {
           + "store; CAP_SYS_PTRACE is needed")
     }
     var followers: [Follower] = []
-    for namespace in try MountNamespace.all().dropFirst() {
-      guard let table = try namespace.table(containing: "/daemon-store") else { continue }
-      if holdsItsOwn(table, groups: groups, ground: ground) {
+    for namespace in try MountNamespace.all(containing: ["/daemon-store"]) where !namespace.isOwn {
+      // One that cannot be looked into may follow anything.
+      if namespace.table.map({ holdsItsOwn($0, groups: groups, ground: ground) }) ?? true {
         followers.append(Follower(keeper: namespace.keeper))
       }
     }

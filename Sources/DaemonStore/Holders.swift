@@ -14,6 +14,8 @@ public struct Holder: Hashable, Sendable, CustomStringConvertible {
     case socket(String)
     /// A mount namespace that keeps a copy of its own at this path.
     case mountNamespace(String)
+    /// A mount namespace that nobody can look into.
+    case closedNamespace
     /// Something is mounted here, at or below a mount of the user's: path and file system.
     case mount(String, String)
     case loopDevice(String)
@@ -44,6 +46,7 @@ public struct Holder: Hashable, Sendable, CustomStringConvertible {
       case .mapping(let path): "mapped file \(path)"
       case .socket(let path): "socket \(path)"
       case .mountNamespace(let path): "mount namespace with a copy of its own at \(path)"
+      case .closedNamespace: "perhaps a mount namespace that cannot be looked into"
       case .mount(let path, let kind): "\(kind) mounted at \(path)"
       case .loopDevice(let name): "loop device \(name)"
       case .fugitive: "perhaps processes that come and go faster than they can be looked at"
@@ -115,8 +118,9 @@ struct HolderSearch: ~Copyable {
       guard let task = try? directory.directory("task/\(thread)") else { continue }
       if isHeld("cwd", task) { add(.workingDirectory) }
       if isHeld("root", task) { add(.root) }
-      // Threads share one table of descriptors, unless somebody went to some trouble.
-      if thread != process && linux_compare_files(process, thread) == 0 { continue }
+    }
+    for thread in Processes.descriptorTables(of: process) {
+      guard let task = try? directory.directory("task/\(thread)") else { continue }
       add(openFile(of: task, in: directory))
     }
     if let file = links(in: "map_files", of: directory, where: isHeld) { add(.mapping(file)) }
@@ -129,7 +133,7 @@ struct HolderSearch: ~Copyable {
     if let file = links(in: "fd", of: task, where: isHeld) { return .openFile(file) }
     var socket: String?
     _ = links(in: "fd", of: task) { name, links in
-      guard let path = links.identity(behind: name).flatMap({ sockets.path(of: $0) }),
+      guard let path = links.status(behind: name).flatMap({ sockets.path(of: $0.identity) }),
         isHeld("root\(path)", process) || isNamed(path)
       else { return false }
       socket = path
@@ -171,7 +175,8 @@ private struct BoundSockets {
 
   /// Reads those of the network namespace that a process is in, unless that was read before.
   mutating func read(from process: borrowing Directory) {
-    guard let network = process.identity(behind: "ns/net"), networks.insert(network).inserted,
+    guard let network = process.status(behind: "ns/net")?.identity,
+      networks.insert(network).inserted,
       let text = try? kernelFile(process.path(of: "net/unix"))
     else { return }
     // Num RefCount Protocol Flags Type St Inode Path: proc_pid_net(5).

@@ -3,104 +3,171 @@ import Glibc
 import Kernel
 import MountTable
 
-/// A mount namespace, and what keeps it alive.
+/// A mount namespace, what keeps it alive, and what is mounted in it.
 public struct MountNamespace: Sendable {
-  public enum Keeper: Hashable, Sendable, CustomStringConvertible {
-    /// Somebody who is in it.
+  public indirect enum Keeper: Hashable, Sendable, CustomStringConvertible {
+    /// Somebody who is in it, or has its file open.
     case process(ProcessName)
-    /// A file that it is mounted on: nobody need be in it.
-    case file(String)
+    /// A file that it is mounted on, in the namespace of another keeper if that is not ours:
+    /// nobody need be in it.
+    case file(String, in: Keeper? = nil)
 
     public var description: String {
       switch self {
       case .process(let process): process.description
-      case .file(let path): "whoever mounted it on \(path)"
+      case .file(let path, nil): "whoever mounted it on \(path)"
+      case .file(let path, let keeper?):
+        "whoever mounted it on \(path) in the mount namespace of \(keeper)"
       }
     }
   }
 
-  /// The inode of the namespace file: `4026531841` of `mnt:[4026531841]`.
-  public let id: UInt64
   public let keeper: Keeper
-  /// The mount table of the thread through which it was found.
-  private let mountinfo: String?
+  /// Whether it is the one of this process.
+  let isOwn: Bool
+  /// nil when it is there and cannot be looked into. Only a table that contains one of the texts
+  /// that were asked for is filled.
+  let table: MountTable?
 
-  /// Every mount namespace that a thread is in, this one first, each once; then those that are
-  /// kept by nothing but a file here, as `unshare --mount=FILE` does.
-  static func all() throws -> [MountNamespace] {
-    var seen: Set<UInt64> = []
+  /// Every mount namespace that is kept alive by a thread in it, an open descriptor, or a mount of
+  /// its file in any of them; this one first, each once.
+  ///
+  /// - Parameter needles: a table that contains none of these is not parsed, and comes empty.
+  static func all(containing needles: [String]) throws -> [MountNamespace] {
+    let found = try NamespaceLink.all()
+    let visits = try NamespaceSurvey.run(found, needles: needles)
+    var keepers: [Keeper] = []
     var namespaces: [MountNamespace] = []
-    for process in [getpid()] + (try Processes.all()) {
-      for thread in Processes.threads(of: process) {
-        let task = "/proc/\(process)/task/\(thread)"
-        // A thread that is gone is in none.
-        guard let link = try? linkTarget(of: "\(task)/ns/mnt"), let id = identity(link),
-          seen.insert(id).inserted
-        else { continue }
-        namespaces.append(
-          MountNamespace(
-            id: id, keeper: .process(ProcessName(process)), mountinfo: "\(task)/mountinfo"))
-      }
-    }
-    for mount in try MountTable.current().mounts where mount.fileSystem == "nsfs" {
-      guard mount.root.hasPrefix("mnt:"), let id = identity(mount.root), seen.insert(id).inserted
-      else { continue }
-      namespaces.append(MountNamespace(id: id, keeper: .file(mount.target), mountinfo: nil))
+    for visit in visits {
+      let link = visit.link.map { found[$0] }
+      let keeper =
+        link?.keeper ?? .file(visit.path, in: visit.parent == 0 ? nil : keepers[visit.parent])
+      keepers.append(keeper)
+      guard let texts = try visit.texts(of: link, needles: needles) else { continue }
+      namespaces.append(
+        MountNamespace(
+          keeper: keeper, isOwn: visit.link == 0, table: try table(texts, from: "\(keeper)")))
     }
     return namespaces
   }
 
-  /// The number in `mnt:[4026531841]`.
-  private static func identity(_ link: String) -> UInt64? {
-    UInt64(link.drop { $0 != "[" }.dropFirst().prefix { $0 != "]" })
-  }
-
-  /// The mounts in it; nil when its last process went away. A table that does not contain `needle`
-  /// at all is not parsed, and comes empty.
-  func table(containing needle: String) throws -> MountTable? {
-    let text: [UInt8]
-    do {
-      text = try mountinfoText()
-    } catch  where [ENOENT, ESRCH, EINVAL].contains(error.code) {
-      return nil  // EINVAL: a thread that is exiting has no namespace any more
-    } catch {
-      throw MountTableError.unreadable(error)
-    }
-    guard linux_contains(text, text.count, needle) != 0 else { return MountTable([]) }
-    return try MountTable(parsing: text, from: mountinfo ?? "\(keeper)")
-  }
-
-  private func mountinfoText() throws(SystemError) -> [UInt8] {
-    guard let mountinfo else { return try inside() }
-    return try kernelFile(mountinfo)
-  }
-
-  /// Its mount table as a child sees it that goes there.
-  private func inside() throws(SystemError) -> [UInt8] {
-    guard case .file(let path) = keeper else { return [] }
-    let namespace = Descriptor(
-      owning: try check("open", path, open(path, O_RDONLY | O_CLOEXEC)))
-    let process = try Directory(opening: "/proc")
-    let pipe = try Pipe()
-    guard let child = try fork() else {
-      do {
-        try NamespaceKinds.mount.enter(namespace, shown: path)
-        // Through our own `/proc`: the namespace may have none.
-        let link = try check(
-          "open", path, openat(process.descriptor.number, "self/mountinfo", O_RDONLY | O_CLOEXEC))
-        let text = try Descriptor(owning: link).read(atMost: .max, shown: path) ?? []
-        try pipe.writing.write(text, shown: path)
-        _exit(0)
-      } catch {
-        _exit(error.code)
+  /// The ids of the mounts in all of them.
+  static func allMountIDs() throws -> Set<UInt64> {
+    let links = try NamespaceLink.all()
+    var ids: Set<UInt64> = []
+    for visit in try NamespaceSurvey.run(links, needles: [""]) {
+      for text in try visit.texts(of: visit.link.map { links[$0] }, needles: [""]) ?? [] {
+        for line in text.split(separator: UInt8(ascii: "\n")) {
+          let id = line.prefix { $0 != UInt8(ascii: " ") }
+          if let id = UInt64(String(decoding: id, as: UTF8.self)) { ids.insert(id) }
+        }
       }
     }
-    let text = try pipe.intoReading().read(atMost: .max, shown: path) ?? []
-    let end = try wait(for: child).end
-    guard end == .exited(0) else {
-      guard case .exited(let code) = end else { return [] }
-      throw SystemError(operation: "setns", path: path, code: code)
+    return ids
+  }
+
+  /// The mounts that are seen from several roots, each once.
+  private static func table(_ texts: [[UInt8]], from source: String) throws -> MountTable? {
+    guard !texts.isEmpty else { return nil }
+    var mounts: [Mount] = []
+    var seen: Set<Int> = []
+    for text in texts {
+      mounts += try MountTable(parsing: text, from: "mountinfo of \(source)").mounts
+        .filter { seen.insert($0.id).inserted }
     }
-    return text
+    return MountTable(mounts)
+  }
+}
+
+/// A way into a mount namespace: a link in `/proc`.
+struct NamespaceLink {
+  /// The inode of the namespace file: `4026531841` of `mnt:[4026531841]`.
+  let id: UInt64
+  let keeper: MountNamespace.Keeper
+  /// Below `/proc`: `12/task/13/ns/mnt`.
+  let path: String
+  /// Threads in it, one for each root directory: below `/proc`, `12/task/13`.
+  fileprivate(set) var threads: [String] = []
+
+  /// The inode in `mnt:[4026531841]`; nil for any other text.
+  static func id(in link: String) -> UInt64? {
+    guard link.hasPrefix("mnt:["), link.hasSuffix("]") else { return nil }
+    return UInt64(link.dropFirst(5).dropLast())
+  }
+
+  /// One for each namespace, this process's own first: those that a thread is in, then those that
+  /// are kept by nothing but an open descriptor.
+  fileprivate static func all() throws(SystemError) -> [NamespaceLink] {
+    var links: [NamespaceLink] = []
+    var places: [UInt64: Int] = [:]
+    var roots: [UInt64: Set<[UInt64]>] = [:]
+    let own = getpid()
+    let processes = [own] + (try Processes.all())
+    for process in processes {
+      for thread in Processes.threads(of: process) {
+        let task = "\(process)/task/\(thread)"
+        // A thread that is gone is in none.
+        guard let id = (try? linkTarget(of: "/proc/\(task)/ns/mnt")).flatMap(id(in:)) else {
+          continue
+        }
+        if places[id] == nil {
+          places[id] = links.count
+          links.append(
+            NamespaceLink(id: id, keeper: .process(ProcessName(process)), path: "\(task)/ns/mnt"))
+        }
+        // Mounts above the root of a thread are not in its own table, nor are those below another
+        // root in the table of who enters.
+        guard let place = places[id], place > 0,
+          let directory = try? Directory(opening: "/proc/\(task)"),
+          let root = directory.status(behind: "root"),
+          roots[id, default: []].insert([root.mountID, root.identity.inode]).inserted
+        else { continue }
+        links[place].threads.append(task)
+      }
+    }
+    for process in processes where process != own {
+      for task in Processes.descriptorTables(of: process) {
+        let directory = "\(process)/task/\(task)/fd"
+        for name in (try? Directory(opening: "/proc/\(directory)").names()) ?? [] {
+          let path = "\(directory)/\(name)"
+          guard let id = (try? linkTarget(of: "/proc/\(path)")).flatMap(id(in:)),
+            places[id] == nil
+          else { continue }
+          places[id] = links.count
+          links.append(
+            NamespaceLink(id: id, keeper: .process(ProcessName(process)), path: path))
+        }
+      }
+    }
+    return links
+  }
+}
+
+extension NamespaceSurvey.Visit {
+  /// The mount tables of the namespace that contain one of the needles, as seen from its root and
+  /// from those of its threads; nil when it is gone, empty when it cannot be looked into.
+  fileprivate func texts(of link: NamespaceLink?, needles: [String]) throws -> [[UInt8]]? {
+    var texts: [[UInt8]] = code == 0 ? [text] : []
+    for thread in link?.threads ?? [] {
+      guard let text = try Self.mountinfo(of: thread) else { continue }
+      texts.append(text.contains(anyOf: needles) ? text : [])
+    }
+    if isGone && texts.isEmpty { return nil }
+    return texts
+  }
+
+  /// nil when the thread is gone. `EINVAL`: it is exiting, and in no namespace any more.
+  private static func mountinfo(of thread: String) throws(SystemError) -> [UInt8]? {
+    do {
+      return try kernelFile("/proc/\(thread)/mountinfo")
+    } catch  where [ENOENT, ESRCH, EINVAL].contains(error.code) {
+      return nil
+    }
+  }
+}
+
+extension [UInt8] {
+  func contains(anyOf needles: [String]) -> Bool {
+    needles.contains { linux_contains(self, count, $0) != 0 }
   }
 }

@@ -31,16 +31,26 @@ public struct NamespaceView: Sendable {
   /// Whether it is the one of this process.
   public let isOwn: Bool
   public let shown: [Shown]
+  /// Overlay file systems with a layer that is the user's.
+  let overlays: [Mount]
+  /// Whether it cannot be looked into, and may show anything.
+  let isClosed: Bool
 
-  init(keeper: MountNamespace.Keeper, isOwn: Bool, shown: [Shown]) {
+  /// One that cannot be looked into.
+  init(closed keeper: MountNamespace.Keeper) {
     self.keeper = keeper
-    self.isOwn = isOwn
-    self.shown = shown
+    isOwn = false
+    shown = []
+    overlays = []
+    isClosed = true
   }
 
-  /// - Parameter isUsers: whether a mount shows the user's data.
+  /// - Parameters:
+  ///   - isUsers: whether a mount shows the user's data.
+  ///   - isLayer: whether the user's data is at a path of the namespace.
   init(
-    keeper: MountNamespace.Keeper, isOwn: Bool, table: MountTable, isUsers: (Mount) -> Bool
+    keeper: MountNamespace.Keeper, isOwn: Bool, table: MountTable, isUsers: (Mount) -> Bool,
+    isLayer: (String) -> Bool = { _ in false }
   ) {
     let mounts = table.mounts.filter(isUsers)
     let byID = Dictionary(table.mounts.map { ($0.id, $0) }) { first, _ in first }
@@ -48,11 +58,13 @@ public struct NamespaceView: Sendable {
     let others = Dictionary(
       grouping: table.mounts.filter { ids.contains($0.parent) && !ids.contains($0.id) },
       by: \.parent)
-    self.init(
-      keeper: keeper, isOwn: isOwn,
-      shown: mounts.map {
-        Shown(mount: $0, parent: byID[$0.parent], covering: others[$0.id] ?? [])
-      })
+    self.keeper = keeper
+    self.isOwn = isOwn
+    shown = mounts.map {
+      Shown(mount: $0, parent: byID[$0.parent], covering: others[$0.id] ?? [])
+    }
+    overlays = table.mounts.filter { $0.layers.contains(where: isLayer) }
+    isClosed = false
   }
 
   /// The copies in other namespaces that an unmount here did not take along, and that are gone
@@ -84,17 +96,22 @@ public struct NamespaceView: Sendable {
         .compactMap(\.place))
     return views.flatMap { view -> [Holder] in
       let keeper = view.isOwn ? nil : view.keeper
-      return view.shown.flatMap { copy -> [Holder] in
-        let path = copy.mount.target
-        let isExpected =
-          view.isOwn ? present.contains(path) : copy.place.map(places.contains) == true
-        let covering = copy.covering.map {
-          Holder(keeper: keeper, hold: .mount($0.target, $0.fileSystem))
-        }
-        if isExpected { return covering }
-        let hold: Holder.Hold = view.isOwn ? .mount(path, "the same data") : .mountNamespace(path)
-        return covering + [Holder(keeper: keeper, hold: hold)]
+      if view.isClosed { return [Holder(keeper: keeper, hold: .closedNamespace)] }
+      let overlays = view.overlays.map {
+        Holder(keeper: keeper, hold: .mount($0.target, $0.fileSystem))
       }
+      return overlays
+        + view.shown.flatMap { copy -> [Holder] in
+          let path = copy.mount.target
+          let isExpected =
+            view.isOwn ? present.contains(path) : copy.place.map(places.contains) == true
+          let covering = copy.covering.map {
+            Holder(keeper: keeper, hold: .mount($0.target, $0.fileSystem))
+          }
+          if isExpected { return covering }
+          let hold: Holder.Hold = view.isOwn ? .mount(path, "the same data") : .mountNamespace(path)
+          return covering + [Holder(keeper: keeper, hold: hold)]
+        }
     }
   }
 }

@@ -32,6 +32,12 @@ enum Processes {
     return (tasks ?? []).compactMap { pid_t($0) }
   }
 
+  /// The threads of a process that have a table of descriptors of their own: one of those that
+  /// share it, as they do unless somebody went to some trouble.
+  static func descriptorTables(of process: pid_t) -> [pid_t] {
+    threads(of: process).filter { $0 == process || linux_compare_files(process, $0) != 0 }
+  }
+
   /// Whether the kernel hides from us what a process uses: ptrace(2), access mode checking. One
   /// that is gone, and a thread of the kernel's own, uses nothing. Process 1 is taken at its word:
   /// some systems protect it from root.

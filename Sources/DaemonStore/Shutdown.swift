@@ -7,15 +7,15 @@ public struct ShutdownReport: Sendable {
   /// The jails for whose sake nothing was done; empty when it went ahead.
   public internal(set) var followers: [Follower] = []
   public internal(set) var removals: [Removal] = []
+  /// What other namespaces kept of users' folders for themselves, and is gone now.
+  public internal(set) var detachedCopies: [DetachedCopies] = []
+  /// Who uses a store, or a user's folder, still.
   public internal(set) var holders: [Holder] = []
 
   /// What is still there, each in one line.
-  public var held: [String] {
-    removals.compactMap { removal in
-      guard case .held(let reason) = removal.outcome else { return nil }
-      return reason
-    }
-  }
+  public var held: [String] { removals.compactMap(\.reason) }
+
+  public var isComplete: Bool { held.isEmpty && holders.isEmpty }
 }
 
 /// Unmounts every user's folders, then the stores.
@@ -29,17 +29,7 @@ public enum Shutdown {
       guard report.followers.isEmpty else { return report }
     }
     for user in try UserFolders.users(of: layout) {
-      // Without a vault there is nothing to tell the user's mounts from others by.
-      let subtree = try? subtree(of: user, layout)
-      let own = try subtree?.views().first { $0.isOwn }
-      let ours = own.map { Set($0.shown.map { UInt64($0.mount.id) }) }
-      let removals = try UserFolders.remove(user, from: layout, lazily: false) {
-        ours?.contains($0.mountID) != false
-      }
-      report.removals += removals
-      if removals.contains(where: \.isHeld) {
-        report.holders += try subtree?.holders() ?? []
-      }
+      try remove(user, layout, stores: trees.data.stores(), into: &report)
     }
     let lock = try trees.lock()
     for tree in StoreTree.allCases.reversed() {
@@ -65,11 +55,23 @@ public enum Shutdown {
     return found.values.sorted { $0.description < $1.description }
   }
 
-  private static func subtree(
-    of user: ObfuscatedUsername, _ layout: Layout
-  ) throws -> UserSubtree {
-    let vault = try Directory(opening: "\(layout.shadow)/\(user)/mount")
-    return try UserSubtree(of: user, vault: vault, in: layout, table: .current())
+  /// A user's folders go, and nothing else: the homes stay, and may be in use.
+  private static func remove(
+    _ user: ObfuscatedUsername, _ layout: Layout, stores: [StoreName],
+    into report: inout ShutdownReport
+  ) throws {
+    let subtree = try UserSubtree(of: user, in: layout)
+    let roots = stores.flatMap { ["/root/\($0)", "/root/.cache/\($0)"] }
+    let departure = try Departure(of: subtree, lazily: false) { mount in
+      guard let root = subtree.relativeRoot(of: mount).map({ String($0) }) else { return false }
+      return roots.contains { isPath(root, atOrBelow: $0) }
+    }
+    let removals = UserFolders.remove(
+      user, from: layout, lazily: false, isOurs: departure.mayGo)
+    report.removals += removals
+    let rest = try departure.rest(besides: Set(removals.filter(\.isHeld).map(\.path)))
+    report.detachedCopies += rest.detachedCopies
+    report.holders += rest.holders + (try subtree.holdersThroughMounts())
   }
 
   private static func remove(
@@ -82,15 +84,16 @@ public enum Shutdown {
     report.removals.append(removal)
     if removal.isHeld {
       // By its users' folders, which are named already, or by somebody in the store itself.
-      var search = HolderSearch { name, directory in directory.identity(behind: name) == identity }
+      var search = HolderSearch { name, directory in
+        directory.status(behind: name).map { $0.identity == identity } == true
+      }
       report.holders += try search.processes()
       return
     }
     do {
       try tree.backstage.root.removeDirectory(name)
     } catch {
-      report.removals.append(
-        Removal(path: tree.front.path(of: name), outcome: .held("\(error)")))
+      report.removals.append(Removal(path: tree.front.path(of: name), heldBy: error))
     }
   }
 }

@@ -34,7 +34,7 @@ final class OpenTree {
 
 /// Both trees of stores, and the lock that whoever changes them holds.
 struct OpenTrees {
-  private let data: OpenTree
+  let data: OpenTree
   private let cache: OpenTree
 
   init(making layout: Layout) throws {

@@ -4,22 +4,16 @@ import Kernel
 import MountTable
 
 extension UserSubtree {
-  /// Every mount namespace that has a mount of the user's data, this one first if it has.
-  public func views() throws -> [NamespaceView] {
-    var views: [NamespaceView] = []
-    for (index, namespace) in try MountNamespace.all().enumerated() {
-      guard let table = try namespace.table(containing: needle) else { continue }
-      let view = NamespaceView(
-        keeper: namespace.keeper, isOwn: index == 0, table: table, isUsers: shows)
-      if !view.shown.isEmpty { views.append(view) }
-    }
-    return views
-  }
-
   /// Everybody who uses the user's data now: processes, by the files themselves, and loop devices.
   public func holders() throws -> [Holder] {
     var search = HolderSearch(for: contains) { names(self.user, in: $0) }
     return try search.processes() + loopDevices()
+  }
+
+  /// The processes that use files through the mounts that were found, and not through others.
+  func holdersThroughMounts() throws -> [Holder] {
+    var search = HolderSearch(for: containsThroughMount)
+    return try search.processes()
   }
 
   /// The loop devices that are backed by a file of the user's. The kernel knows the file; the path
@@ -40,7 +34,7 @@ extension UserSubtree {
       }
       let path = String(decoding: text.dropLast(), as: UTF8.self)
       let relative = String(path.drop { $0 == "/" })
-      guard isWholeFileSystem || contains(relative, in: root) || names(user, in: path) else {
+      guard isWholeDevice(backing) || contains(relative, in: root) || names(user, in: path) else {
         continue
       }
       holders.append(Holder(keeper: nil, hold: .loopDevice("/dev/\(name)")))

@@ -3,95 +3,165 @@ import Glibc
 import Kernel
 import MountTable
 
-/// What belongs to one user on a file system: the directory `…/H/mount` and all below it, however
-/// many mounts show parts of it.
+/// What belongs to one user, however many mounts show parts of it: the vault `…/H/mount`, and what
+/// is mounted at the places of the user's, which is the same unless somebody has moved, removed or
+/// unmounted the vault meanwhile.
 public final class UserSubtree {
   public let user: ObfuscatedUsername
-  /// `/home/.shadow/H/mount`.
-  public let path: String
-  /// Open for reading: open_by_handle_at(2) takes no `O_PATH` descriptor. Not for a whole file
-  /// system, which that would keep from being unmounted.
-  private let directory: Descriptor?
-  /// Of a whole file system: keeps it alive, and so its device number its own, when the last mount
-  /// is gone; the kernel gives the number of a dead one to the next.
-  private let anchor: DetachedMount?
-  /// Whether the file system holds nothing but this user's data.
-  let isWholeFileSystem: Bool
-  private let device: UInt64
-  /// Of the file system, as mountinfo has it.
-  let mountDevice: UInt64
-  /// The directory's path in the file system: the root column of a mount of it.
-  let root: String
+  private let parts: [VaultPart]
+  /// Of every mount that was found to show part of it.
+  private var mountIDs: Set<UInt64> = []
+  /// Of every mount that any namespace shows: read when it is first asked for.
+  private var visibleIDs: Set<UInt64>?
 
-  /// What was found of each file so far: most are the same libraries again and again.
-  private var verdicts: [FileIdentity: Bool] = [:]
-
-  /// - Parameter vault: the directory `…/H/mount`, open.
-  public init(
-    of user: ObfuscatedUsername, vault: borrowing Directory, in layout: Layout, table: MountTable
-  ) throws {
-    let status = try vault.status()
-    guard let mount = table.mounts.first(where: { UInt64($0.id) == status.mountID }) else {
-      throw Refusal(path: vault.path, reason: missingMount)
+  /// Empty for a user who has no vault and no mount.
+  public init(of user: ObfuscatedUsername, in layout: Layout) throws {
+    let table = try MountTable.current()
+    var parts: [VaultPart] = []
+    let path = "\(layout.shadow)/\(user)/mount"
+    if let vault = try? Directory(opening: path) {
+      parts.append(try VaultPart(vault: vault, of: user, in: layout, table: table))
     }
-    let isWhole =
-      mount.root == "/" && isPath(mount.target, atOrBelow: "\(layout.shadow)/\(user)")
-    if isWhole {
-      let clone = try DetachedMount(cloning: vault.descriptor, shown: vault.path)
-      try clone.set(propagation: .private)
-      anchor = consume clone
-    } else {
-      anchor = nil
+    for mount in table.mounts {
+      guard let place = UserPlace(mount.target, of: user, in: layout),
+        let root = place.vaultRoot(of: mount, user),
+        !parts.contains(where: { $0.mountDevice == mount.device && $0.root == root })
+      else { continue }
+      parts.append(VaultPart(root: root, mount: mount))
     }
-    directory = isWhole ? nil : try vault.file(".", flags: O_RDONLY | O_DIRECTORY)
-    isWholeFileSystem = isWhole
     self.user = user
-    path = vault.path
-    device = status.identity.device
-    mountDevice = mount.device
-    root = StoreGround(mount: mount).root(of: vault.path)
+    self.parts = parts
   }
 
-  /// Whether `mount` shows part of the user's data, and not the file system around it.
+  /// Every mount namespace that has a mount of it, this one first if it has.
+  ///
+  /// - Parameter isWanted: which of the mounts count.
+  func views(_ isWanted: (Mount) -> Bool = { _ in true }) throws -> [NamespaceView] {
+    guard !parts.isEmpty else { return [] }
+    var views: [NamespaceView] = []
+    let needles = parts.map { $0.needle(of: user) } + [" - overlay "]
+    for namespace in try MountNamespace.all(containing: needles) {
+      guard let table = namespace.table else {
+        views.append(NamespaceView(closed: namespace.keeper))
+        continue
+      }
+      let view = NamespaceView(
+        keeper: namespace.keeper, isOwn: namespace.isOwn, table: table,
+        isUsers: { shows($0) && isWanted($0) }, isLayer: { isPart($0, in: table) })
+      mountIDs.formUnion(view.shown.map { UInt64($0.mount.id) })
+      if !view.shown.isEmpty || !view.overlays.isEmpty { views.append(view) }
+    }
+    return views
+  }
+
+  /// Whether `mount` shows part of it, and not the file system around it.
   func shows(_ mount: Mount) -> Bool {
-    mount.device == mountDevice && (isWholeFileSystem || isPath(mount.root, atOrBelow: root))
+    parts.contains { $0.shows(device: mount.device, mount.root) }
   }
 
-  /// A text that the mount table of every namespace contains that has such a mount.
-  var needle: String {
-    isWholeFileSystem || !names(user, in: root)
-      ? " \(linux_major(mountDevice)):\(linux_minor(mountDevice)) " : user.description
+  /// The path of a mount's root below the vault: `/root/D`; nil when it shows something else.
+  func relativeRoot(of mount: Mount) -> Substring? {
+    let root = withoutDeletion(mount.root)
+    return parts.first { $0.mountDevice == mount.device && isPath(root, atOrBelow: $0.root) }
+      .map { root.dropFirst($0.root.count) }
+  }
+
+  /// Whether a path in the namespace of `table` leads to part of it.
+  private func isPart(_ path: String, in table: MountTable) -> Bool {
+    if names(user, in: path) { return true }
+    let around = table.mounts.filter { isPath(path, atOrBelow: $0.target) }
+    guard let longest = around.map(\.target.utf8.count).max(),
+      let mount = around.last(where: { $0.target.utf8.count == longest })
+    else { return false }
+    return parts.contains {
+      $0.shows(device: mount.device, StoreGround(mount: mount).root(of: path))
+    }
   }
 
   /// Whether the file behind a magic link of `/proc` is part of it: the file, not its path, since
   /// a path says nothing about a mount that is detached or in another namespace.
   func contains(_ link: String, in process: borrowing Directory) -> Bool {
-    guard let identity = process.identity(behind: link), identity.device == device else {
-      return false
-    }
-    if let known = verdicts[identity] { return known }
-    let mount: CInt
-    switch directory {
-    case .none: return true
-    case .some(let directory): mount = directory.number
-    }
-    let reopened = linux_reopen_through(process.descriptor.number, link, mount)
-    let verdict: Bool
-    if reopened >= 0 {
-      let file = Descriptor(owning: reopened)
-      let shown = try? linkTarget(of: "/proc/self/fd/\(file.number)")
-      verdict = isPath(shown ?? "", atOrBelow: path)
-    } else {
-      // A file system without file handles: take its word for where the file is.
+    guard let file = process.status(behind: link) else { return false }
+    for part in parts {
+      if let verdict = part.contains(file, link, in: process) {
+        if verdict { return true }
+        continue
+      }
+      // The file system will not say. The mount may, and else the path; of a mount that is shown
+      // nowhere any more, the names that the vault has for its files.
+      if mountIDs.contains(file.mountID) { return true }
       let shown = try? linkTarget(of: process.path(of: link))
-      verdict = names(user, in: shown ?? "")
+      if names(user, in: shown ?? "") { return true }
+      if !isVisible(file.mountID), part.lists(file) { return true }
     }
-    verdicts[identity] = verdict
-    return verdict
+    return false
   }
 
-  /// Whether files of this `st_dev` can be the user's.
-  func isOnDevice(_ device: UInt64) -> Bool { self.device == device }
+  /// Whether the file behind a link is part of it, and on one of the mounts that were found. The
+  /// number alone may be another mount's by now.
+  func containsThroughMount(_ link: String, in process: borrowing Directory) -> Bool {
+    guard let file = process.status(behind: link), mountIDs.contains(file.mountID) else {
+      return false
+    }
+    return contains(link, in: process)
+  }
+
+  private func isVisible(_ mountID: UInt64) -> Bool {
+    let visible = visibleIDs ?? Set((try? MountNamespace.allMountIDs()) ?? [])
+    visibleIDs = visible
+    return visible.contains(mountID)
+  }
+
+  /// Whether everything with this `st_dev` is part of it.
+  func isWholeDevice(_ device: UInt64) -> Bool {
+    parts.contains { $0.isWhole && $0.device == device }
+  }
+
+  /// Whether files with this `st_dev` can be part of it.
+  func isOnDevice(_ device: UInt64) -> Bool { parts.contains { $0.isOnDevice(device) } }
+}
+
+/// A place where a part of the user's vault is shown.
+private enum UserPlace {
+  case home(String)
+  case folder(String, StoreTree)
+
+  init?(_ target: String, of user: ObfuscatedUsername, in layout: Layout) {
+    guard target.hasSuffix("/\(user)") else { return nil }
+    let parent = String(target.dropLast(user.description.count + 1))
+    for place in ["user", "root"] where parent == layout.below("home/\(place)") {
+      self = .home(place)
+      return
+    }
+    for tree in StoreTree.allCases {
+      let prefix = layout.directory(of: tree) + "/"
+      guard parent.hasPrefix(prefix), StoreName(String(parent.dropFirst(prefix.count))) != nil
+      else { continue }
+      self = .folder(String(parent.dropFirst(prefix.count)), tree)
+      return
+    }
+    return nil
+  }
+
+  /// The directory below which everything is the user's, when `mount` shows the part of it that
+  /// belongs here: a directory `…/H/mount`, or the root of a vault's own file system.
+  func vaultRoot(of mount: Mount, _ user: ObfuscatedUsername) -> String? {
+    let suffix =
+      switch self {
+      case .home(let name): "/\(name)"
+      case .folder(let store, .data): "/root/\(store)"
+      case .folder(let store, .cache): "/root/.cache/\(store)"
+      }
+    let root = withoutDeletion(mount.root)
+    guard root.hasSuffix(suffix) else { return nil }
+    let vault = String(root.dropLast(suffix.count))
+    return vault.isEmpty || vault == "/mount" || vault.hasSuffix("/\(user)/mount") ? vault : nil
+  }
+}
+
+/// The root of a mount as it was before it was removed.
+func withoutDeletion(_ root: String) -> String {
+  root.hasSuffix("//deleted") ? String(root.dropLast(9)) : root
 }
 
 /// Whether a component of `path` is the user's.

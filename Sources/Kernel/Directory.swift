@@ -65,10 +65,8 @@ public struct Directory: ~Copyable, Sendable {
   }
 
   /// The file that the magic link `name` leads to; nil when there is none, or we may not look.
-  public func identity(behind name: String) -> FileIdentity? {
-    try? FileStatus(
-      at: descriptor.number, name, flags: 0, followingLinks: true, shown: nil
-    ).identity
+  public func status(behind name: String) -> FileStatus? {
+    try? FileStatus(at: descriptor.number, name, flags: 0, followingLinks: true, shown: nil)
   }
 
   /// Creates `name`; false when there is something already, whatever it is.

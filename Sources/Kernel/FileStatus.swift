@@ -21,6 +21,8 @@ public struct FileStatus: Equatable, Sendable {
   /// Type and permissions, as in `st_mode`.
   public let mode: mode_t
   public let size: UInt64
+  /// The names that it has; 0 when it was removed.
+  public let links: UInt32
   /// The id of the mount that shows it, as in the first field of mountinfo (Linux 5.8).
   public let mountID: UInt64
   /// Whether it is the root of that mount: whether something is mounted here (Linux 5.8).
@@ -40,6 +42,7 @@ public struct FileStatus: Equatable, Sendable {
     group = raw.stx_gid
     mode = mode_t(raw.stx_mode)
     size = raw.stx_size
+    links = raw.stx_nlink
     mountID = raw.stx_mnt_id
     isMountRoot = raw.stx_attributes & UInt64(STATX_ATTR_MOUNT_ROOT) != 0
     isEncrypted = raw.stx_attributes & UInt64(STATX_ATTR_ENCRYPTED) != 0

@@ -18,11 +18,13 @@ public struct Mount: Equatable, Sendable {
   public let peerGroup: Int?
   /// The peer group that it receives from, of a slave.
   public let master: Int?
+  /// Of an overlay: the directories that it is made of, as they were given when it was mounted.
+  public let layers: [String]
 
   public init(
     id: Int, parent: Int, device: UInt64 = 0, root: String, target: String,
     options: Set<String> = [], fileSystem: String = "tmpfs", source: String = "tmpfs",
-    peerGroup: Int? = nil, master: Int? = nil
+    peerGroup: Int? = nil, master: Int? = nil, layers: [String] = []
   ) {
     self.id = id
     self.parent = parent
@@ -34,6 +36,7 @@ public struct Mount: Equatable, Sendable {
     self.source = source
     self.peerGroup = peerGroup
     self.master = master
+    self.layers = layers
   }
 
   /// How it takes part in propagation, in the words of mount_namespaces(7).

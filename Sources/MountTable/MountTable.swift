@@ -93,7 +93,13 @@ extension Mount {
       options: Set(Self.words(mnt_fs_get_vfs_options(line), separator: ",")),
       fileSystem: String(cString: type),
       source: mnt_fs_get_source(line).map { String(cString: $0) } ?? "none",
-      peerGroup: group("shared:"), master: group("master:"))
+      peerGroup: group("shared:"), master: group("master:"),
+      layers: strcmp(type, "overlay") == 0
+        ? mnt_fs_get_fs_options(line).map(Self.layers) ?? [] : [])
+  }
+
+  private static func layers(_ options: UnsafePointer<CChar>) -> [String] {
+    overlayLayers(String(cString: options))
   }
 
   private static func words(_ text: UnsafePointer<CChar>?, separator: Character) -> [String] {

@@ -91,11 +91,12 @@ extension LogoutReport {
       switch removal.outcome {
       case .removed: nil
       case .detached: "\(removal.path): detached"
-      case .held(let reason): reason
+      case .busy(let reason), .held(let reason): reason
       }
     }
     let isDetached = removals.contains { $0.outcome == .detached }
-    return held + holders.map { (isDetached ? "detached, " : "") + "still held by \($0)" }
+    let along = takenAlong.map { "\($0), and was detached with the user's mounts" }
+    return held + along + holders.map { (isDetached ? "detached, " : "") + "still held by \($0)" }
   }
 }
 
@@ -107,6 +108,8 @@ struct UnmountOutput: Encodable {
   let detached: [String]
   let held: [String]
   let detachedCopies: [CopiesOutput]
+  /// What others had mounted upon the user's mounts, and went with them.
+  let detachedAlong: [String]
   let holders: [HolderOutput]
 
   init(_ report: LogoutReport) {
@@ -118,6 +121,7 @@ struct UnmountOutput: Encodable {
     detachedCopies = report.detachedCopies.map {
       CopiesOutput(keeper: $0.keeper.description, paths: $0.paths)
     }
+    detachedAlong = report.takenAlong.map(\.description)
     holders = report.holders.map { HolderOutput($0) }
   }
 }

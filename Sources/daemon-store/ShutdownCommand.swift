@@ -43,7 +43,7 @@ struct ShutdownCommand: ParsableCommand {
     for line in report.held + report.holders.map({ "still held by \($0)" }) {
       Program.complain("daemon-store: shutdown: \(line)")
     }
-    if !report.held.isEmpty { throw Ending(.partial) }
+    if !report.isComplete { throw Ending(.partial) }
   }
 }
 

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import Kernel
 import TestSupport
@@ -88,6 +89,39 @@ import Testing
         try host.helpers.stop(inFolder)
         try host.succeed("daemon-store", "shutdown")
         #expect(try host.table().below("/run").count == 1)
+      }
+    }
+  }
+
+  enum Hold: String, Codable, CaseIterable { case privateCopy, bind, mountBelow }
+
+  @Test(arguments: Machine.allCases, Hold.allCases)
+  func saysWhatElseHolds(machine: Machine, hold: Hold) async {
+    await #expect(processExitsWith: .success) { [machine, hold] in
+      inHost(machine) { host in
+        try host.boot("alpha")
+        try host.login("alice")
+        let folder = "/run/daemon-store/alpha/\(Host.alice)"
+        for place in ["\(folder)/below", "/mnt/keep"] { try makeDirectory(place) }
+        let words: String
+        switch hold {
+        case .privateCopy:
+          let holder = try host.holder {
+            try check("unshare", nil, linux_unshare(CLONE_NEWNS))
+            try mountFilesystem("none", "/", nil, MS_REC | MS_PRIVATE)
+            try check("chdir", folder, chdir(folder))
+          }
+          words = "held by \(try shownName(of: holder)): working directory"
+        case .bind:
+          try bindMount(folder, "/mnt/keep")
+          words = "held by the same data mounted at /mnt/keep"
+        case .mountBelow:
+          try mountFilesystem("other", "\(folder)/below", "tmpfs")
+          words = "held by tmpfs mounted at \(folder)/below"
+        }
+        // A private copy follows no store where it has inherited all of them from `/run`.
+        try host.refuse(status: 3, [words], "daemon-store", "shutdown", "--force")
+        #expect(try host.mount(at: "/home/user/\(Host.alice)").options.contains("nosuid"))
       }
     }
   }

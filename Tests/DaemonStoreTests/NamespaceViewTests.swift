@@ -88,4 +88,14 @@ import Testing
       NamespaceView.holders(in: views, besides: [])
         == [Holder(keeper: nil, hold: .mount("/mnt", "the same data"))])
   }
+
+  @Test func oneThatCannotBeLookedIntoIsNotTakenForEmpty() {
+    let closed = NamespaceView(closed: .file("/f", in: .file("/g")))
+    let holder = Holder(keeper: .file("/f", in: .file("/g")), hold: .closedNamespace)
+    #expect(NamespaceView.holders(in: [host, closed], besides: []).contains(holder))
+    #expect(
+      holder.description
+        == "whoever mounted it on /f in the mount namespace of whoever mounted it on /g: perhaps "
+        + "a mount namespace that cannot be looked into")
+  }
 }

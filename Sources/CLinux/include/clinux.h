@@ -61,6 +61,8 @@ int linux_take_terminal(int descriptor);
 /// name_to_handle_at(2) of what a magic link leads to, then open_by_handle_at(2) beneath `mount`:
 /// an O_PATH descriptor of the same inode, as that mount sees it.
 int linux_reopen_through(int directory, const char *_Nonnull link, int mount);
+/// statfs(2): the magic number of the file system's type, and its f_fsid.
+int linux_file_system(const char *_Nonnull path, uint64_t *_Nonnull type, uint64_t *_Nonnull id);
 /// kcmp(2), KCMP_FILES: 0 when both threads have one table of descriptors.
 int linux_compare_files(pid_t one, pid_t other);
 /// LOOP_GET_STATUS64: the device and inode that a loop device is backed by.

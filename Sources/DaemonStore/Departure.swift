@@ -1,0 +1,74 @@
+import Kernel
+import MountTable
+
+/// The end of a user's mounts: what they are, and, when they were taken away, who is left.
+public final class Departure {
+  public let subtree: UserSubtree
+  private let isWanted: (Mount) -> Bool
+  private let before: [NamespaceView]
+  private let ours: Set<UInt64>
+  /// What others have mounted on or below ours: it goes with them when they are detached.
+  private let upon: [Mount]
+  private let isLazy: Bool
+
+  /// Looks at all namespaces. Everything of the user's is there still.
+  ///
+  /// - Parameters:
+  ///   - lazily: whether the mounts are detached when they are busy, with what is mounted on them.
+  ///   - isWanted: which of the user's mounts are to go.
+  public init(
+    of subtree: UserSubtree, lazily: Bool, isWanted: @escaping (Mount) -> Bool = { _ in true }
+  ) throws {
+    self.subtree = subtree
+    self.isWanted = isWanted
+    isLazy = lazily
+    before = try subtree.views(isWanted)
+    ours = Set(before.filter(\.isOwn).flatMap(\.shown).map { UInt64($0.mount.id) })
+    upon = lazily ? try Self.mounts(upon: ours) : []
+  }
+
+  private static func mounts(upon ours: Set<UInt64>) throws -> [Mount] {
+    let table = try MountTable.current()
+    let parents = Dictionary(table.mounts.map { ($0.id, $0.parent) }) { first, _ in first }
+    return table.mounts.filter { mount in
+      guard !ours.contains(UInt64(mount.id)) else { return false }
+      var id = mount.parent
+      for _ in table.mounts.indices {
+        if ours.contains(UInt64(id)) { return true }
+        guard let parent = parents[id] else { return false }
+        id = parent
+      }
+      return false
+    }
+  }
+
+  /// Whether any of it is mounted here.
+  public var wasMounted: Bool { !ours.isEmpty }
+
+  /// Whether the mount with this root may be taken away.
+  public func mayGo(_ status: FileStatus) -> Bool {
+    ours.contains(status.mountID) || upon.contains { UInt64($0.id) == status.mountID }
+  }
+
+  /// What is left of it, in all namespaces.
+  public struct Rest: Sendable {
+    /// Mounts that keep the data, and what is mounted on those that are left.
+    public let holders: [Holder]
+    /// What other namespaces kept for themselves, and is gone now.
+    public let detachedCopies: [DetachedCopies]
+    /// What others had mounted upon the user's mounts here, and was detached with them.
+    public let takenAlong: [Holder]
+  }
+
+  /// - Parameter present: our own mounts that are there still, by their paths.
+  public func rest(besides present: Set<String>) throws -> Rest {
+    let after = try subtree.views(isWanted)
+    let alive = upon.isEmpty ? [] : Set(try MountTable.current().mounts.map(\.id))
+    return Rest(
+      holders: NamespaceView.holders(in: after, besides: present),
+      detachedCopies: NamespaceView.detached(from: before, to: after),
+      takenAlong: upon.filter { !alive.contains($0.id) }.map {
+        Holder(keeper: nil, hold: .mount($0.target, $0.fileSystem))
+      })
+  }
+}

@@ -1,0 +1,169 @@
+import CLinux
+import Glibc
+import Kernel
+import MountTable
+
+/// A directory of a file system below which everything is one user's.
+final class VaultPart {
+  /// Of the file system, as mountinfo has it.
+  let mountDevice: UInt64
+  /// The directory's path in the file system: the root column of a mount of it.
+  let root: String
+  /// Whether the file system holds nothing else.
+  let isWhole: Bool
+  /// `st_dev` of the directory.
+  let device: UInt64
+  /// Where files can have another `st_dev` than the directory: what tells the file system.
+  private let span: FileSystemKind?
+
+  /// The path that the directory is opened by; nil when no path of ours leads to it any more.
+  private let path: String?
+  /// Open for reading: open_by_handle_at(2) takes no `O_PATH` descriptor. Not for a whole file
+  /// system, which that would keep from being unmounted.
+  private let directory: Descriptor?
+  /// Of a whole file system: keeps it alive, and so its device number its own, when the last mount
+  /// is gone; the kernel gives the number of a dead one to the next.
+  private let anchor: DetachedMount?
+
+  /// What was found of each file so far: most are the same libraries again and again.
+  private var verdicts: [FileIdentity: Bool] = [:]
+  private var listing: TreeListing?
+
+  /// - Parameter vault: the directory `…/H/mount`, open.
+  init(
+    vault: borrowing Directory, of user: ObfuscatedUsername, in layout: Layout, table: MountTable
+  ) throws {
+    let status = try vault.status()
+    guard let mount = table.mounts.first(where: { UInt64($0.id) == status.mountID }) else {
+      throw Refusal(path: vault.path, reason: missingMount)
+    }
+    isWhole = mount.root == "/" && isPath(mount.target, atOrBelow: "\(layout.shadow)/\(user)")
+    anchor = isWhole ? try Self.anchor(vault) : nil
+    directory = isWhole ? nil : try vault.file(".", flags: O_RDONLY | O_DIRECTORY)
+    path = vault.path
+    device = status.identity.device
+    mountDevice = mount.device
+    span = Self.spansDevices(mount) ? FileSystemKind(vault.path) : nil
+    root = StoreGround(mount: mount).root(of: vault.path)
+  }
+
+  /// What a mount at one of the user's places is part of, where no path leads to the vault.
+  init(root: String, mount: Mount) {
+    let place = try? Directory(opening: mount.target)
+    let status = (try? place?.status()) ?? nil
+    let isOnTop = status?.mountID == UInt64(mount.id)
+    isWhole = root.isEmpty || root == "/mount"
+    switch place {
+    case .some(let place) where isOnTop && isWhole: anchor = try? Self.anchor(place)
+    default: anchor = nil
+    }
+    directory = nil
+    path = nil
+    device = (isOnTop ? status?.identity.device : nil) ?? mount.device
+    mountDevice = mount.device
+    span = Self.spansDevices(mount) && isOnTop ? FileSystemKind(mount.target) : nil
+    self.root = root
+  }
+
+  private static func anchor(_ directory: borrowing Directory) throws(SystemError) -> DetachedMount
+  {
+    let clone = try DetachedMount(cloning: directory.descriptor, shown: directory.path)
+    try clone.set(propagation: .private)
+    return clone
+  }
+
+  /// The files of an overlay have the `st_dev` of their layer, those of btrfs that of their
+  /// subvolume.
+  private static func spansDevices(_ mount: Mount) -> Bool {
+    ["overlay", "btrfs", "bcachefs"].contains(mount.fileSystem)
+  }
+
+  /// Whether a mount of `root` of the file system `device` shows part of it.
+  func shows(device: UInt64, _ root: String) -> Bool {
+    device == mountDevice && (isWhole || isPath(withoutDeletion(root), atOrBelow: self.root))
+  }
+
+  /// A text that the mount table of every namespace contains that has such a mount.
+  func needle(of user: ObfuscatedUsername) -> String {
+    isWhole || !names(user, in: root)
+      ? " \(linux_major(mountDevice)):\(linux_minor(mountDevice)) " : user.description
+  }
+
+  /// Whether the file behind a magic link of `/proc` is in it; nil when neither its device nor its
+  /// file handle can tell.
+  func contains(_ file: FileStatus, _ link: String, in process: borrowing Directory) -> Bool? {
+    let isHere =
+      span.map { $0 == FileSystemKind(process.path(of: link)) } ?? isOnDevice(file.identity.device)
+    if !isHere || isWhole { return isHere }
+    if let known = verdicts[file.identity] { return known }
+    guard let path else { return nil }
+    let mount: CInt
+    switch directory {
+    case .none: return nil
+    case .some(let directory): mount = directory.number
+    }
+    let reopened = linux_reopen_through(process.descriptor.number, link, mount)
+    guard reopened >= 0 else { return nil }
+    let same = Descriptor(owning: reopened)
+    // The handle of another file system is by chance that of another file here.
+    guard (try? same.status())?.identity == file.identity else { return nil }
+    let shown = try? linkTarget(of: "/proc/self/fd/\(same.number)")
+    let verdict = isPath(shown ?? "", atOrBelow: path)
+    verdicts[file.identity] = verdict
+    return verdict
+  }
+
+  /// Whether a walk through the directory finds the file. One that was removed nobody can find: it
+  /// counts.
+  func lists(_ file: FileStatus) -> Bool {
+    guard let path, file.isDirectory || file.mode & S_IFMT == S_IFREG else { return false }
+    let listing = self.listing ?? TreeListing(path)
+    self.listing = listing
+    return file.links == 0 || listing.isIncomplete || listing.files.contains(file.identity)
+  }
+
+  /// Whether files with this `st_dev` can be in it.
+  func isOnDevice(_ device: UInt64) -> Bool { span != nil || self.device == device }
+}
+
+/// What statfs(2) says of a file system: the same for all files on it, but for subvolumes.
+private struct FileSystemKind: Equatable {
+  private var type: UInt64 = 0
+  private var id: UInt64 = 0
+
+  init?(_ path: String) {
+    guard linux_file_system(path, &type, &id) == 0 else { return nil }
+    let isOverlay = type == 0x794c_7630  // OVERLAYFS_SUPER_MAGIC
+    if !isOverlay { id = 0 }
+  }
+}
+
+/// The files in a directory, at all depths, but not in other mounts.
+private struct TreeListing {
+  private(set) var files: Set<FileIdentity> = []
+  /// Whether part of it could not be read.
+  private(set) var isIncomplete = false
+
+  init(_ path: String) {
+    do {
+      let directory = try Directory(opening: path)
+      files.insert(try directory.status().identity)
+      try read(directory)
+    } catch {
+      isIncomplete = true
+    }
+  }
+
+  private mutating func read(_ directory: borrowing Directory) throws(SystemError) {
+    for name in try directory.names() {
+      guard let file = try directory.status(of: name), !file.isMountRoot else { continue }
+      files.insert(file.identity)
+      guard file.isDirectory else { continue }
+      do {
+        try read(try directory.directory(name, crossingMounts: false))
+      } catch  where [ENOENT, EXDEV].contains(error.code) {
+        continue  // went away, or was mounted over, meanwhile
+      }
+    }
+  }
+}

@@ -1,0 +1,152 @@
+import CLinux
+import Glibc
+import Kernel
+import TestSupport
+import Testing
+
+/// Copies of a user's data that neither a process's mount table nor the device of a file shows.
+@Suite(.needsRoot) struct HiddenCopyTests {
+  enum Hiding: String, Codable, CaseIterable {
+    /// In a namespace that nobody is in, and that a descriptor keeps.
+    case byDescriptor
+    /// In a namespace that nobody is in, mounted in another one.
+    case byMountElsewhere
+    /// Above the root directory of whoever is in the namespace.
+    case aboveRoot
+
+    func begin(_ host: Host, _ folder: String) throws -> pid_t {
+      let keep = {
+        try check("unshare", nil, linux_unshare(CLONE_NEWNS))
+        try mountFilesystem("none", "/", nil, MS_REC | MS_PRIVATE)
+        try makeDirectory("/mnt/keep")
+        try bindMount(folder, "/mnt/keep")
+      }
+      switch self {
+      case .byDescriptor:
+        return try host.holder {
+          let own = try check("open", nil, open("/proc/self/ns/mnt", O_RDONLY))
+          try keep()
+          try check("open", nil, open("/proc/self/ns/mnt", O_RDONLY))
+          try check("setns", nil, linux_setns(own, CLONE_NEWNS))
+          close(own)
+        }
+      case .byMountElsewhere:
+        try makeDirectory("/mnt/keep")
+        try writeFile("/mnt/namespace", "")
+        return try host.helpers.start(
+          "unshare", "--mount", "--propagation", "private", "sh", "-c",
+          "mount --bind /mnt /mnt && mount --make-private /mnt && "
+            + "unshare --mount=/mnt/namespace --propagation private "
+            + "mount --bind \(folder) /mnt/keep && echo ready; kill -STOP $$")
+      case .aboveRoot:
+        return try host.holder {
+          try keep()
+          try makeDirectory("/mnt/root")
+          try check("chroot", nil, chroot("/mnt/root"))
+          try check("chdir", nil, chdir("/"))
+        }
+      }
+    }
+  }
+
+  @Test(arguments: Machine.allCases, Hiding.allCases)
+  func isFoundWhereverItIsKept(machine: Machine, hiding: Hiding) async {
+    await #expect(processExitsWith: .success) { [machine, hiding] in
+      inHost(machine) { host in
+        try host.boot("alpha")
+        try host.login("alice")
+        let keeper = try hiding.begin(host, "/run/daemon-store/alpha/\(Host.alice)")
+        for _ in 1...2 {
+          try host.refuse(
+            status: 3, [try shownName(of: keeper), "mount namespace", "/mnt/keep"], "cryptohome",
+            "unmount", "alice")
+        }
+        try host.expectGone(Host.alice, from: ["alpha"])
+        try host.helpers.stop(keeper)
+        try host.logout("alice")
+      }
+    }
+  }
+
+  /// On an overlay the kernel gives out no file handles, and with `xino=off` files have another
+  /// device than directories. Both are looked for again when no mount shows them any more.
+  @Test(arguments: ["", ",xino=off"], ["file", "deleted", "directory"])
+  func onAnOverlayIsFoundByItsFiles(options: String, hold: String) async {
+    await #expect(processExitsWith: .success) { [options, hold] in
+      inHost(.shared) { host in
+        for place in ["low", "high"] {
+          try makeDirectory("/mnt/\(place)")
+          try mountFilesystem(place, "/mnt/\(place)", "tmpfs")
+        }
+        for place in ["lower", "upper", "work"] {
+          try makeDirectory("/mnt/\(place == "lower" ? "low" : "high")/\(place)")
+        }
+        try mountFilesystem(
+          "overlay", "/home", "overlay", 0,
+          "lowerdir=/mnt/low/lower,upperdir=/mnt/high/upper,workdir=/mnt/high/work\(options)")
+        try host.boot("alpha")
+        try host.login("alice", "bob")
+        let file = "/run/daemon-store/alpha/\(Host.alice)/file"
+        try writeFile(file, "secret")
+        let holder = try host.holder {
+          try check("unshare", nil, linux_unshare(CLONE_NEWNS))
+          try mountFilesystem("none", "/", nil, MS_REC | MS_PRIVATE)
+          let place = hold == "directory" ? "/home/root/\(Host.alice)/alpha" : file
+          try check("open", place, open(place, O_RDONLY))
+          if hold == "deleted" { try remove(file) }
+        }
+        let words = "open file"
+        for _ in 1...2 {
+          try host.refuse(
+            status: 3, ["held by \(try shownName(of: holder)): \(words)"], "cryptohome",
+            "unmount", "alice")
+        }
+        // Of a file that was removed nobody can tell whose it was.
+        if hold != "deleted" { try host.logout("bob") }
+        try host.helpers.stop(holder)
+        try host.logout("alice")
+      }
+    }
+  }
+
+  @Test(arguments: Machine.allCases, [true, false])
+  func asTheLayerOfAnOverlayIsNamed(machine: Machine, isElsewhere: Bool) async {
+    await #expect(processExitsWith: .success) { [machine, isElsewhere] in
+      inHost(machine) { host in
+        try host.boot("alpha")
+        // Another name for each case: a layer is known by its path, whoever else has the same.
+        let user = "user-\(machine)-\(isElsewhere)"
+        try host.succeed("cryptohome", "mount", user, "--vault", "plain", "--owner", "9:9")
+        let hash = try host.succeed("cryptohome", "sanitize", user).lines[0]
+        let folder = "/run/daemon-store/alpha/\(hash)"
+        try writeFile("\(folder)/file", "secret")
+        for place in ["empty", "merged"] { try makeDirectory("/mnt/\(place)") }
+        let layer = {
+          try mountFilesystem(
+            "overlay", "/mnt/merged", "overlay", 0, "lowerdir=/mnt/empty:\(folder)")
+        }
+        var keeper: pid_t?
+        if isElsewhere {
+          keeper = try host.holder {
+            try check("unshare", nil, linux_unshare(CLONE_NEWNS))
+            try mountFilesystem("none", "/", nil, MS_REC | MS_PRIVATE)
+            try layer()
+          }
+        } else {
+          try layer()
+        }
+        for _ in 1...2 {
+          let who = try keeper.map { try shownName(of: $0) } ?? "held by overlay"
+          try host.refuse(
+            status: 3, [who, "overlay mounted at /mnt/merged"], "cryptohome", "unmount", user)
+        }
+        if let keeper {
+          try host.helpers.stop(keeper)
+        } else {
+          try unmountFilesystem("/mnt/merged")
+        }
+        try host.logout(user)
+      }
+    }
+  }
+}
