@@ -131,6 +131,39 @@ int linux_compare_files(pid_t one, pid_t other) {
     return (int)syscall(SYS_kcmp, one, other, KCMP_FILES, 0UL, 0UL);
 }
 
+int linux_get_descriptor(pid_t process, int number) {
+    int pidfd = (int)syscall(SYS_pidfd_open, process, 0U);
+    if (pidfd < 0) return -1;
+    int copy = (int)syscall(SYS_pidfd_getfd, pidfd, number, 0U);
+    int code = errno;
+    close(pidfd);
+    errno = code;
+    return copy;
+}
+
+int linux_peek_descriptors(int socket, int *out, int capacity) {
+    static char data[1 << 16];
+    union {
+        struct cmsghdr first;
+        char space[4096];
+    } control;
+    struct iovec part = {data, sizeof data};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    if (recvmsg(socket, &message, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0) return -1;
+    int count = 0;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+        int *descriptors = (int *)CMSG_DATA(c);
+        size_t received = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < received; i++) {
+            if (count < capacity) out[count++] = descriptors[i];
+            else close(descriptors[i]);
+        }
+    }
+    return count;
+}
+
 int linux_loop_backing(int device, uint64_t *dev, uint64_t *inode) {
     struct loop_info64 info;
     if (ioctl(device, LOOP_GET_STATUS64, &info) != 0) return -1;

@@ -12,6 +12,10 @@ public struct Holder: Hashable, Sendable, CustomStringConvertible {
     case mapping(String)
     /// A UNIX socket that is bound to this path.
     case socket(String)
+    /// A file that was sent to this process, and that it has not received yet.
+    case sentFile(String)
+    /// So many descriptors were sent to this process that nobody can look at.
+    case sentUnseen(Int)
     /// A mount namespace that keeps a copy of its own at this path.
     case mountNamespace(String)
     /// A mount namespace that nobody can look into.
@@ -45,12 +49,15 @@ public struct Holder: Hashable, Sendable, CustomStringConvertible {
       case .openFile(let path): "open file \(path)"
       case .mapping(let path): "mapped file \(path)"
       case .socket(let path): "socket \(path)"
+      case .sentFile(let path): "file \(path), which was sent to it"
+      case .sentUnseen(let count):
+        "perhaps \(count == 1 ? "a descriptor" : "some of \(count) descriptors") on the way to it"
       case .mountNamespace(let path): "mount namespace with a copy of its own at \(path)"
       case .closedNamespace: "perhaps a mount namespace that cannot be looked into"
       case .mount(let path, let kind): "\(kind) mounted at \(path)"
       case .loopDevice(let name): "loop device \(name)"
       case .fugitive: "perhaps processes that come and go faster than they can be looked at"
-      case .unseen: "something that no process shows, as a descriptor on its way between two"
+      case .unseen: "something that no process shows"
       case .hidden(let count, let one):
         "perhaps \(count == 1 ? "\(one)" : "one of \(count) processes as \(one)"), which may not be "
           + "looked at without CAP_SYS_PTRACE"
@@ -68,11 +75,17 @@ struct HolderSearch: ~Copyable {
   private let isHeld: Test
   /// What is left to judge a socket by whose path leads nowhere any more.
   private let isNamed: (_ path: String) -> Bool
+  /// Whether what a process has been sent, and nobody can look at, may be one of them.
+  private let isSuspect: (_ process: borrowing Directory) -> Bool
   private var sockets = BoundSockets()
 
-  init(for isHeld: @escaping Test, isNamed: @escaping (_ path: String) -> Bool = { _ in false }) {
+  init(
+    for isHeld: @escaping Test, isNamed: @escaping (_ path: String) -> Bool = { _ in false },
+    isSuspect: @escaping (_ process: borrowing Directory) -> Bool = { _ in false }
+  ) {
     self.isHeld = isHeld
     self.isNamed = isNamed
+    self.isSuspect = isSuspect
   }
 
   /// One entry for each kind of use and process, this process left out. When a process goes away
@@ -122,6 +135,10 @@ struct HolderSearch: ~Copyable {
     for thread in Processes.descriptorTables(of: process) {
       guard let task = try? directory.directory("task/\(thread)") else { continue }
       add(openFile(of: task, in: directory))
+      switch SentDescriptors.held(by: process, task, where: isHeld) {
+      case .sentUnseen(let count): if isSuspect(directory) { add(.sentUnseen(count)) }
+      case let hold: add(hold)
+      }
     }
     if let file = links(in: "map_files", of: directory, where: isHeld) { add(.mapping(file)) }
     return found

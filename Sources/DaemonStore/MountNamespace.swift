@@ -23,6 +23,8 @@ public struct MountNamespace: Sendable {
   }
 
   public let keeper: Keeper
+  /// The inode of its file; nil for one that nobody is in.
+  let id: UInt64?
   /// Whether it is the one of this process.
   let isOwn: Bool
   /// nil when it is there and cannot be looked into. Only a table that contains one of the texts
@@ -46,7 +48,8 @@ public struct MountNamespace: Sendable {
       guard let texts = try visit.texts(of: link, needles: needles) else { continue }
       namespaces.append(
         MountNamespace(
-          keeper: keeper, isOwn: visit.link == 0, table: try table(texts, from: "\(keeper)")))
+          keeper: keeper, id: link?.id, isOwn: visit.link == 0,
+          table: try table(texts, from: "\(keeper)")))
     }
     return namespaces
   }

@@ -6,7 +6,8 @@ import MountTable
 extension UserSubtree {
   /// Everybody who uses the user's data now: processes, by the files themselves, and loop devices.
   public func holders() throws -> [Holder] {
-    var search = HolderSearch(for: contains) { names(self.user, in: $0) }
+    var search = HolderSearch(
+      for: contains, isNamed: { names(self.user, in: $0) }, isSuspect: isSuspect)
     return try search.processes() + loopDevices()
   }
 

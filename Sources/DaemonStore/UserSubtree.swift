@@ -11,6 +11,10 @@ public final class UserSubtree {
   private let parts: [VaultPart]
   /// Of every mount that was found to show part of it.
   private var mountIDs: Set<UInt64> = []
+  /// The namespaces that have shown it, but for our own.
+  private var namespaceIDs: Set<UInt64> = []
+  /// Whom the files of the user's home belong to.
+  private let owner: uid_t?
   /// Of every mount that any namespace shows: read when it is first asked for.
   private var visibleIDs: Set<UInt64>?
 
@@ -31,6 +35,7 @@ public final class UserSubtree {
     }
     self.user = user
     self.parts = parts
+    owner = ((try? Directory(opening: "\(path)/user").status()) ?? nil)?.owner
   }
 
   /// Every mount namespace that has a mount of it, this one first if it has.
@@ -48,6 +53,7 @@ public final class UserSubtree {
       let view = NamespaceView(
         keeper: namespace.keeper, isOwn: namespace.isOwn, table: table,
         isUsers: { shows($0) && isWanted($0) }, isLayer: { isPart($0, in: table) })
+      if let id = namespace.id, !namespace.isOwn, !view.shown.isEmpty { namespaceIDs.insert(id) }
       mountIDs.formUnion(view.shown.map { UInt64($0.mount.id) })
       if !view.shown.isEmpty || !view.overlays.isEmpty { views.append(view) }
     }
@@ -104,6 +110,15 @@ public final class UserSubtree {
       return false
     }
     return contains(link, in: process)
+  }
+
+  /// Whether a process may have been sent a file of it unseen: it runs as the user, or in a
+  /// namespace that has shown it.
+  func isSuspect(_ process: borrowing Directory) -> Bool {
+    let link = try? linkTarget(of: process.path(of: "ns/mnt"))
+    if let id = link.flatMap(NamespaceLink.id(in:)), namespaceIDs.contains(id) { return true }
+    guard let owner, owner != 0 else { return false }
+    return (try? process.status())?.owner == owner
   }
 
   private func isVisible(_ mountID: UInt64) -> Bool {

@@ -35,9 +35,11 @@ import Testing
         try writeFile("/mnt/namespace", "")
         return try host.helpers.start(
           "unshare", "--mount", "--propagation", "private", "sh", "-c",
+          // Again: Linux 6.18 takes some new namespaces for older than the one around them.
           "mount --bind /mnt /mnt && mount --make-private /mnt && "
-            + "unshare --mount=/mnt/namespace --propagation private "
-            + "mount --bind \(folder) /mnt/keep && echo ready; kill -STOP $$")
+            + "until unshare --mount=/mnt/namespace --propagation private "
+            + "mount --bind \(folder) /mnt/keep 2>/mnt/errors; do sleep 0.01; done && "
+            + "echo ready; kill -STOP $$")
       case .aboveRoot:
         return try host.holder {
           try keep()
@@ -146,6 +148,41 @@ import Testing
           try unmountFilesystem("/mnt/merged")
         }
         try host.logout(user)
+      }
+    }
+  }
+
+  /// A descriptor that was sent and not received is open in no process.
+  @Test(arguments: ["plain", "ephemeral"], [0, 1])
+  func onTheWayBetweenProcessesIsFound(vault: String, before: Int) async {
+    await #expect(processExitsWith: .success) { [vault, before] in
+      inHost(.shared) { host in
+        try host.boot("alpha")
+        try host.succeed("cryptohome", "mount", "guest", "--vault", vault, "--owner", "77:77")
+        let file = "/home/user/\(Host.guest)/file"
+        try writeFile(file, "secret")
+        let holder = try host.holder {
+          try check("unshare", nil, linux_unshare(CLONE_NEWNS))
+          try mountFilesystem("none", "/", nil, MS_REC | MS_PRIVATE)
+          var ends: [CInt] = [-1, -1]
+          let kind = CInt(SOCK_DGRAM.rawValue)
+          try check("socketpair", nil, socketpair(AF_UNIX, kind, 0, &ends))
+          for path in Array(repeating: "/etc/passwd", count: before) + [file] {
+            let descriptor = try check("open", path, open(path, O_RDONLY))
+            try send(descriptor, over: ends[0])
+            close(descriptor)
+          }
+          try check("setresuid", nil, linux_setresuid(77))
+          try check("prctl", nil, linux_prctl(4, 1, 0, 0))  // PR_SET_DUMPABLE
+        }
+        let words = before == 0 ? "which was sent to it" : "perhaps a descriptor on the way to it"
+        for _ in 1...2 {
+          try host.refuse(
+            status: 3, ["held by \(try shownName(of: holder)): ", words], "cryptohome", "unmount",
+            "guest")
+        }
+        try host.helpers.stop(holder)
+        try host.logout("guest")
       }
     }
   }

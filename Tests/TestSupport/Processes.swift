@@ -88,6 +88,27 @@ public final class Helpers {
   }
 }
 
+/// Sends a descriptor over a UNIX socket, with one byte.
+public func send(_ descriptor: CInt, over socket: CInt) throws {
+  // struct cmsghdr: length, level, type; then the descriptor.
+  let level = UInt64(UInt32(bitPattern: SOL_SOCKET)) | 1 << 32  // SCM_RIGHTS
+  var control: [UInt64] = [20, level, UInt64(UInt32(bitPattern: descriptor))]
+  var byte: UInt8 = 0
+  try withUnsafeMutableBytes(of: &byte) { byte in
+    var part = iovec(iov_base: byte.baseAddress, iov_len: 1)
+    try control.withUnsafeMutableBytes { control in
+      try withUnsafeMutablePointer(to: &part) { part in
+        var message = msghdr()
+        message.msg_iov = part
+        message.msg_iovlen = 1
+        message.msg_control = control.baseAddress
+        message.msg_controllen = control.count
+        try check("sendmsg", nil, sendmsg(socket, &message, 0))
+      }
+    }
+  }
+}
+
 /// The name of a process, as the kernel has it.
 public func programName(of process: pid_t) throws -> String {
   try String(readFile("/proc/\(process)/comm").dropLast())

@@ -1,0 +1,94 @@
+import CLinux
+import Glibc
+import Kernel
+
+/// Descriptors that were sent over a UNIX socket and have not been received. They are open in no
+/// process; the kernel tells their number (`scm_fds` in proc_pid_fdinfo(5), Linux 5.6), and gives
+/// copies of those in the first message to whoever looks at it.
+enum SentDescriptors {
+  private static let depth = 4
+
+  /// What waits at the sockets of a thread that is one of the files, or may be.
+  static func held(
+    by process: pid_t, _ task: borrowing Directory, where test: HolderSearch.Test
+  ) -> Holder.Hold? {
+    guard let sockets = try? task.directory("fd"), let names = try? sockets.names() else {
+      return nil
+    }
+    var unseen: Holder.Hold?
+    for name in names {
+      guard sockets.status(behind: name)?.kind == "a socket", let number = CInt(name) else {
+        continue
+      }
+      switch held(at: number, of: process, task, where: test) {
+      case .sentFile(let path): return .sentFile(path)
+      case let found?: unseen = unseen ?? found
+      case nil: continue
+      }
+    }
+    return unseen
+  }
+
+  /// Looks again if need be: most messages are received at once.
+  private static func held(
+    at number: CInt, of process: pid_t, _ task: borrowing Directory, where test: HolderSearch.Test
+  ) -> Holder.Hold? {
+    var unseen: Holder.Hold?
+    for _ in 0..<5 {
+      let waiting = count(task.path(of: "fdinfo/\(number)"))
+      guard waiting > 0 else { return nil }
+      let copy = linux_get_descriptor(process, number)
+      // Not the socket that was counted, when the table of this thread is its own.
+      let socket = Descriptor(owning: copy)
+      guard copy >= 0, isSame(socket, task, number) else { return .sentUnseen(waiting) }
+      let found = look(at: socket, waiting, depth: depth, where: test)
+      guard case .sentUnseen = found else { return found }
+      unseen = found
+      usleep(10_000)
+    }
+    return unseen
+  }
+
+  private static func isSame(
+    _ socket: borrowing Descriptor, _ task: borrowing Directory, _ number: CInt
+  ) -> Bool {
+    let identity = (try? socket.status())?.identity
+    return identity != nil && identity == task.status(behind: "fd/\(number)")?.identity
+  }
+
+  private static func look(
+    at socket: borrowing Descriptor, _ waiting: Int, depth: Int, where test: HolderSearch.Test
+  ) -> Holder.Hold? {
+    var numbers = [CInt](repeating: -1, count: 253)  // SCM_MAX_FD
+    guard let own = try? Directory(opening: "/proc/\(getpid())/fd") else {
+      return .sentUnseen(waiting)
+    }
+    let received = linux_peek_descriptors(socket.number, &numbers, CInt(numbers.count))
+    // One that listens has its messages at connections that nobody has accepted.
+    guard received >= 0 else { return .sentUnseen(waiting) }
+    var unseen = waiting - Int(received)
+    var held: String?
+    for number in numbers.prefix(Int(received)) {
+      let file = Descriptor(owning: number)
+      if test("\(number)", own) {
+        held = held ?? (try? linkTarget(of: own.path(of: "\(number)"))) ?? "?"
+      } else if case let inner = count("/proc/\(getpid())/fdinfo/\(number)"), inner > 0 {
+        // A socket that was sent can have been sent something itself.
+        switch depth > 0 ? look(at: file, inner, depth: depth - 1, where: test) : nil {
+        case .sentFile(let path): held = held ?? path
+        case nil where depth > 0: continue
+        default: unseen += inner
+        }
+      }
+    }
+    return held.map { .sentFile($0) } ?? (unseen > 0 ? .sentUnseen(unseen) : nil)
+  }
+
+  /// How many wait at a socket.
+  private static func count(_ path: String) -> Int {
+    guard let text = try? kernelFile(path) else { return 0 }
+    let lines = String(decoding: text, as: UTF8.self).split(separator: "\n")
+    let line = lines.first { $0.hasPrefix("scm_fds:") }
+    return line?.split(separator: " ").last.flatMap { Int($0) } ?? 0
+  }
+}
