@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/close_range.h>
+#include <linux/fs.h>
 #include <linux/kcmp.h>
 #include <linux/loop.h>
 #include <net/if.h>
@@ -129,6 +130,20 @@ int linux_file_system(const char *path, uint64_t *type, uint64_t *id) {
 
 int linux_compare_files(pid_t one, pid_t other) {
     return (int)syscall(SYS_kcmp, one, other, KCMP_FILES, 0UL, 0UL);
+}
+
+void linux_clear_protection(int directory, const char *name) {
+    struct stat status;
+    if (fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) != 0) return;
+    if (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) return;
+    int file = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (file < 0) return;
+    int flags;
+    if (ioctl(file, FS_IOC_GETFLAGS, &flags) == 0 && (flags & (FS_IMMUTABLE_FL | FS_APPEND_FL))) {
+        flags &= ~(FS_IMMUTABLE_FL | FS_APPEND_FL);
+        ioctl(file, FS_IOC_SETFLAGS, &flags);
+    }
+    close(file);
 }
 
 int linux_get_descriptor(pid_t process, int number) {

@@ -149,12 +149,27 @@ public enum Login {
 }
 
 /// Runs `body` while nobody else logs this user in or out.
+///
+/// - Parameter deadline: when to give up waiting for whoever does; nil for never.
+/// - Throws: ``Refusal`` when somebody still does then.
 func locked<Result>(
-  _ user: ObfuscatedUsername, _ layout: Layout, _ body: () throws -> Result
+  _ user: ObfuscatedUsername, _ layout: Layout, until deadline: ContinuousClock.Instant? = nil,
+  _ body: () throws -> Result
 ) throws -> Result {
   let run = try Directory(opening: layout.root).trusted("run")
   let state = try OwnedDirectory("cryptohome", in: run, owner: 0, group: 0, mode: 0o700)
-  let lock = try FileLock("\(user).lock", in: state.directory)
+  let name = "\(user).lock"
+  guard let deadline else {
+    let lock = try FileLock(name, in: state.directory)
+    let result = try body()
+    lock.release()
+    return result
+  }
+  guard let lock = try FileLock(name, in: state.directory, until: deadline) else {
+    throw Refusal(
+      path: state.directory.path(of: name),
+      reason: "somebody else is logging this user in or out; try again, or wait longer")
+  }
   let result = try body()
   lock.release()
   return result

@@ -27,9 +27,10 @@ public enum Logout {
   /// - Parameter lazily: detach what is busy.
   /// - Throws: when nothing could be done at all. What is busy is no error, but in the report.
   public static func run(
-    _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool = false
+    _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool = false,
+    until deadline: ContinuousClock.Instant? = nil
   ) throws -> LogoutReport {
-    try locked(user, layout) { try unmount(user, layout, lazily: lazily) }
+    try locked(user, layout, until: deadline) { try unmount(user, layout, lazily: lazily) }
   }
 
   private static func unmount(
@@ -47,7 +48,9 @@ public enum Logout {
     }
     if !report.removals.contains(where: \.isHeld), let vault {
       do {
-        try vault.forget()
+        for error in try vault.forget() {
+          report.removals.append(Removal(path: error.path ?? vault.directory, heldBy: error))
+        }
       } catch {
         report.removals.append(Removal(path: vault.directory, heldBy: error))
       }
@@ -78,32 +81,43 @@ public enum Logout {
     return report
   }
 
-  /// Again until nobody holds anything, or `patience` is over.
+  /// Again until nobody holds anything, or `patience` is over: the last time then.
+  ///
+  /// - Parameter patience: nil to try once, however long another login or logout takes.
   public static func run(
-    _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool, patience: Duration
+    _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool, patience: Duration?
   ) throws -> LogoutReport {
-    let clock = ContinuousClock()
-    let deadline = clock.now + patience
-    var pause = Duration.milliseconds(20)
-    var detached: [DetachedCopies] = []
-    var removed: [Removal] = []
-    var wasMounted = false
+    guard let patience else { return try run(user, layout, lazily: lazily) }
+    let deadline = ContinuousClock.now + patience
+    var time = Duration.milliseconds(20)
+    var earlier: LogoutReport?
     while true {
       // Lazily only when waiting has not helped.
-      let isLast = clock.now + pause >= deadline
-      var report = try run(user, layout, lazily: lazily && isLast)
-      detached += report.detachedCopies
-      report.detachedCopies = detached
-      report.removals = removed + report.removals
-      removed = report.removals.filter { $0.outcome == .removed }
-      wasMounted = wasMounted || report.wasMounted
-      report.wasMounted = wasMounted
+      let isLast = ContinuousClock.now >= deadline
+      var report: LogoutReport
+      do {
+        report = try run(user, layout, lazily: lazily && isLast, until: deadline)
+      } catch {
+        // What an earlier attempt has found is true still.
+        if let earlier { return earlier }
+        throw error
+      }
+      if let earlier { report.add(earlier) }
       if report.isComplete || isLast { return report }
-      var time = timespec(
-        tv_sec: 0, tv_nsec: Int(pause.components.attoseconds / 1_000_000_000))
-      nanosleep(&time, nil)
-      pause = min(pause * 2, .milliseconds(500))
+      earlier = report
+      pause(max(.zero, min(time, ContinuousClock.now.duration(to: deadline))))
+      time = min(time * 2, .milliseconds(500))
     }
+  }
+}
+
+extension LogoutReport {
+  /// Takes over what an earlier attempt has done.
+  fileprivate mutating func add(_ earlier: LogoutReport) {
+    wasMounted = wasMounted || earlier.wasMounted
+    removals = earlier.removals.filter { $0.outcome == .removed } + removals
+    detachedCopies = earlier.detachedCopies + detachedCopies
+    takenAlong = earlier.takenAlong + takenAlong
   }
 }
 

@@ -17,7 +17,9 @@ protocol Vault {
   func open() throws -> OpenVault
   /// Destroys what is in it, if it is not to be kept: when nothing of it is mounted elsewhere any
   /// more, so that whoever kept a copy of a mount keeps nothing.
-  func forget() throws
+  ///
+  /// - Returns: what of it could not be destroyed.
+  func forget() throws -> [SystemError]
   /// `…/H/mount`.
   var directory: String { get }
   /// Where it is mounted, if it is.
@@ -86,7 +88,7 @@ private struct PlainVault: Vault {
 
   var directory: String { "\(layout.shadow)/\(user)/mount" }
 
-  func forget() {}
+  func forget() -> [SystemError] { [] }
   var mountPoint: String? { nil }
   func close() throws -> Removal? { nil }
 }
@@ -129,7 +131,7 @@ struct EphemeralVault: Vault {
 
   var directory: String { "\(layout.shadow)/\(user)/mount" }
 
-  func forget() throws {
+  func forget() throws -> [SystemError] {
     try Directory(opening: directory).removeContents()
   }
 

@@ -95,8 +95,11 @@ struct HolderSearch: ~Copyable {
     var holders: [Holder] = []
     var hidden: [pid_t] = []
     var seen: Set<pid_t> = [getpid()]
-    for round in 0..<64 {
-      var isComplete = round > 0
+    var isFirst = true
+    let deadline = ContinuousClock.now + .seconds(2)
+    repeat {
+      var isComplete = !isFirst
+      isFirst = false
       for process in try Processes.all() where seen.insert(process).inserted {
         guard let directory = try? Directory(opening: "/proc/\(process)") else {
           isComplete = false
@@ -113,7 +116,7 @@ struct HolderSearch: ~Copyable {
         if Processes.threads(of: process).isEmpty { isComplete = false }
       }
       if isComplete { return holders + Self.entry(for: hidden) }
-    }
+    } while ContinuousClock.now < deadline
     return holders + Self.entry(for: hidden) + [Holder(keeper: nil, hold: .fugitive)]
   }
 

@@ -48,38 +48,89 @@ extension Directory {
     try removeDirectory(name)
   }
 
-  /// Removes everything in this directory. Nothing in another mount: a mount point in it is an
-  /// error of `EBUSY`. Directories of any depth: what lies deep is moved up first, so that neither
-  /// descriptors nor the stack grow with it.
-  public func removeContents() throws(SystemError) {
+  /// Removes everything in this directory, also what is marked immutable or append-only, and empties
+  /// each file first: whoever has it open keeps nothing. Nothing in another mount: a mount point
+  /// stays. Directories of any depth: what lies deep is moved up first, so that neither descriptors
+  /// nor the stack grow with it.
+  ///
+  /// - Returns: what could not be removed, each once.
+  public func removeContents() throws(SystemError) -> [SystemError] {
+    var errors: [SystemError] = []
+    var kept: Set<[CChar]> = []
     var moved = 0
     while true {
-      let names = try rawNames()
-      if names.isEmpty { return }
-      for name in names where try !remove(name) {
-        let shown = path(of: name.text)
-        let child = Directory(
-          Descriptor(
-            owning: try check(
-              "open", shown, openat(descriptor.number, name.bytes, Self.flags | O_CLOEXEC))),
-          path: shown)
-        for inner in try child.rawNames() where try !child.remove(inner) {
-          repeat {
-            moved += 1
-          } while try !moveUp(inner, from: child, as: ".removed-\(moved)")
+      let names = try rawNames().filter { !kept.contains($0.bytes) }
+      if names.isEmpty { return errors }
+      for name in names {
+        let before = errors.count
+        do throws(SystemError) {
+          if try !remove(name) { try empty(name, &moved, &errors) }
+        } catch {
+          errors.append(error)
         }
+        if errors.count > before { kept.insert(name.bytes) }
       }
     }
   }
 
+  /// Removes what is in the directory `name`, or moves it here.
+  private func empty(
+    _ name: RawName, _ moved: inout Int, _ errors: inout [SystemError]
+  ) throws(SystemError) {
+    let child = try rawDirectory(name)
+    for inner in try child.rawNames() {
+      do throws(SystemError) {
+        if try child.remove(inner) { continue }
+        repeat {
+          moved += 1
+        } while try !moveUp(inner, from: child, as: ".removed-\(moved)")
+      } catch {
+        errors.append(error)
+      }
+    }
+  }
+
+  private func rawDirectory(_ name: RawName) throws(SystemError) -> Directory {
+    let shown = path(of: name.text)
+    return Directory(
+      Descriptor(
+        owning: try check(
+          "open", shown, openat(descriptor.number, name.bytes, Self.flags | O_CLOEXEC))),
+      path: shown)
+  }
+
   /// Removes a file or an empty directory; false for a directory that is not empty.
   private func remove(_ name: RawName) throws(SystemError) -> Bool {
-    if unlinkat(descriptor.number, name.bytes, 0) == 0 { return true }
-    if unlinkat(descriptor.number, name.bytes, AT_REMOVEDIR) == 0 { return true }
+    truncate(name)
+    if unlink(name) { return true }
+    if errno == EPERM {
+      linux_clear_protection(descriptor.number, ".")
+      linux_clear_protection(descriptor.number, name.bytes)
+      truncate(name)
+      if unlink(name) { return true }
+    }
     guard errno == ENOTEMPTY || errno == EEXIST else {
       throw SystemError(operation: "unlink", path: path(of: name.text), code: errno)
     }
     return false
+  }
+
+  private func unlink(_ name: RawName) -> Bool {
+    unlinkat(descriptor.number, name.bytes, 0) == 0
+      || unlinkat(descriptor.number, name.bytes, AT_REMOVEDIR) == 0
+  }
+
+  /// Empties a regular file. One that cannot be emptied is removed all the same.
+  private func truncate(_ name: RawName) {
+    var status = stat()
+    guard fstatat(descriptor.number, name.bytes, &status, AT_SYMLINK_NOFOLLOW) == 0,
+      status.st_mode & S_IFMT == S_IFREG
+    else { return }
+    let flags = O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
+    let file = openat(descriptor.number, name.bytes, flags)
+    guard file >= 0 else { return }
+    _ = ftruncate(file, 0)
+    close(file)
   }
 
   /// Moves a directory of `child` here; false when the new name is taken.
@@ -87,12 +138,26 @@ extension Directory {
     _ name: RawName, from child: borrowing Directory, as new: String
   ) throws(SystemError) -> Bool {
     do {
-      try check(
-        "rename", child.path(of: name.text),
-        linux_rename_new(child.descriptor.number, name.bytes, descriptor.number, new))
+      do {
+        try rename(name, from: child, as: new)
+      } catch  where error.code == EPERM {
+        // The moved directory changes, too: its `..`.
+        linux_clear_protection(descriptor.number, ".")
+        linux_clear_protection(child.descriptor.number, ".")
+        linux_clear_protection(child.descriptor.number, name.bytes)
+        try rename(name, from: child, as: new)
+      }
       return true
     } catch  where error.code == EEXIST {
       return false
     }
+  }
+
+  private func rename(
+    _ name: RawName, from child: borrowing Directory, as new: String
+  ) throws(SystemError) {
+    try check(
+      "rename", child.path(of: name.text),
+      linux_rename_new(child.descriptor.number, name.bytes, descriptor.number, new))
   }
 }

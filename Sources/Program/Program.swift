@@ -24,6 +24,9 @@ public struct Failure: Error, CustomStringConvertible {
   public init(_ description: String) { self.description = description }
 }
 
+/// A command that changes something: that stays done when nobody can be told of it.
+public protocol ChangingCommand: ParsableCommand {}
+
 /// The only place that prints errors and exits.
 public enum Program {
   /// Parses the command line, runs the command and exits.
@@ -31,6 +34,8 @@ public enum Program {
   /// An argument that is not UTF-8 is refused: repaired, two names of users could become one.
   public static func run<Root: ParsableCommand>(_ root: Root.Type) -> Never {
     let program = root.configuration.commandName ?? "program"
+    // The work is done whether or not somebody still reads what is said about it.
+    signal(SIGPIPE, SIG_IGN)
     for (index, argument) in CommandLine.rawArguments.enumerated()
     where String(validatingCString: argument) == nil {
       complain("\(program): argument \(index) is not valid UTF-8")
@@ -41,15 +46,17 @@ public enum Program {
       exit(ExitStatus.usage.rawValue)
     }
     var name = program
+    var unheard = ExitStatus.failed
     do {
       var command = try root.parseAsRoot()
+      if command is any ChangingCommand { unheard = .partial }
       if let verb = type(of: command).configuration.commandName, verb != program {
         name += ": \(verb)"
       }
       try command.run()
-      finish(.done, name)
+      finish(.done, name, unheard: unheard)
     } catch let ending as Ending {
-      finish(ending.status, name)
+      finish(ending.status, name, unheard: ending.status)
     } catch {
       finish(root, error, name)
     }
@@ -72,13 +79,23 @@ public enum Program {
     finish(.failed, name)
   }
 
-  /// Exits, unless the results did not arrive.
-  private static func finish(_ status: ExitStatus, _ name: String) -> Never {
-    if fflush(nil) != 0 {
-      complain("\(name): standard output: \(String(cString: strerror(errno)))")
-      exit(ExitStatus.failed.rawValue)
-    }
-    exit(status.rawValue)
+  /// Exits. When the results did not arrive, that is said, unless the reader wanted no more.
+  ///
+  /// - Parameter unheard: the status then.
+  private static func finish(
+    _ status: ExitStatus, _ name: String, unheard: ExitStatus = .failed
+  ) -> Never {
+    flush()
+    guard let error = outputError, error != EPIPE else { exit(status.rawValue) }
+    complain("\(name): standard output: \(String(cString: strerror(error)))")
+    exit(unheard.rawValue)
+  }
+
+  /// What the first attempt to print met that failed. One thread, as everywhere below a command.
+  nonisolated(unsafe) private static var outputError: CInt?
+
+  private static func flush() {
+    if fflush(nil) != 0, outputError == nil { outputError = errno }
   }
 
   /// One line of a result, on standard output.
@@ -86,7 +103,7 @@ public enum Program {
 
   /// One line on standard error.
   public static func complain(_ line: String) {
-    fflush(nil)  // what was printed before comes before
+    flush()  // what was printed before comes before
     let bytes = Array((oneLine(line) + "\n").utf8)
     _ = write(STDERR_FILENO, bytes, bytes.count)  // nobody is left to be told of a failure
   }

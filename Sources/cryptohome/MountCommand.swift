@@ -3,7 +3,7 @@ import Cryptohome
 import DaemonStore
 import Program
 
-struct MountCommand: ParsableCommand {
+struct MountCommand: ChangingCommand {
   static let configuration = CommandConfiguration(
     commandName: "mount",
     abstract: "Open a user's vault and show it: the homes, and a folder in each store.",

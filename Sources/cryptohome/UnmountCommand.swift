@@ -3,7 +3,7 @@ import Cryptohome
 import DaemonStore
 import Program
 
-struct UnmountCommand: ParsableCommand {
+struct UnmountCommand: ChangingCommand {
   static let configuration = CommandConfiguration(
     commandName: "unmount",
     abstract: "Take a user's mounts away, here and in every jail, and tell whether all is gone.",
@@ -24,10 +24,14 @@ struct UnmountCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Try again for so long (5s, 500ms, 2m) while it is in use.", valueName: "time"))
+      "Try again for so long (5s, 500ms, 2m) while it is in use, or while another command works "
+        + "on the user.", valueName: "time"))
   var wait: DurationArgument?
 
-  @Flag(help: "Detach what is in use: out of sight, but alive until its last user lets go.")
+  @Flag(
+    help: ArgumentHelp(
+      "Detach what is in use: out of sight, but alive until its last user lets go. What others "
+        + "have mounted on it goes with it, and is named."))
   var force = false
 
   @Flag(help: "Print the result as JSON.")
@@ -43,24 +47,27 @@ struct UnmountCommand: ParsableCommand {
     try Program.requireRoot()
     warnOfForeignNamespace("unmount")
     var reports: [LogoutReport] = []
+    var outputs: [UnmountOutput] = []
     let users = try users()
     var failures = 0
     for (name, user) in users {
       let report: LogoutReport
       do {
-        report = try Logout.run(user, .system, lazily: force, patience: wait?.duration ?? .zero)
+        report = try Logout.run(user, .system, lazily: force, patience: wait?.duration)
       } catch  where all {
         Program.complain("cryptohome: unmount: \(name): \(error)")
+        outputs.append(UnmountOutput(user, failed: "\(error)"))
         failures += 1
         continue
       }
       reports.append(report)
+      outputs.append(UnmountOutput(report))
       if !json { printText(report, name: name) }
       for line in report.complaints {
         Program.complain("cryptohome: unmount: \(name): \(line)")
       }
     }
-    if json { try printJSON(reports.map { UnmountOutput($0) }) }
+    if json { try printJSON(outputs) }
     if failures > 0 || !reports.allSatisfy(\.isComplete) { throw Ending(.partial) }
   }
 
@@ -95,7 +102,7 @@ extension LogoutReport {
       }
     }
     let isDetached = removals.contains { $0.outcome == .detached }
-    let along = takenAlong.map { "\($0), and was detached with the user's mounts" }
+    let along = takenAlong.map { "\($0) was detached with the user's mounts" }
     return held + along + holders.map { (isDetached ? "detached, " : "") + "still held by \($0)" }
   }
 }
@@ -111,6 +118,20 @@ struct UnmountOutput: Encodable {
   /// What others had mounted upon the user's mounts, and went with them.
   let detachedAlong: [String]
   let holders: [HolderOutput]
+  /// Why nothing was done for this user.
+  let problem: String?
+
+  init(_ user: ObfuscatedUsername, failed problem: String) {
+    self.user = user.description
+    complete = false
+    unmounted = []
+    detached = []
+    held = []
+    detachedCopies = []
+    detachedAlong = []
+    holders = []
+    self.problem = problem
+  }
 
   init(_ report: LogoutReport) {
     user = report.user.description
@@ -123,6 +144,7 @@ struct UnmountOutput: Encodable {
     }
     detachedAlong = report.takenAlong.map(\.description)
     holders = report.holders.map { HolderOutput($0) }
+    problem = nil
   }
 }
 

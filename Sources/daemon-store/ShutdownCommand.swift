@@ -3,7 +3,7 @@ import DaemonStore
 import Kernel
 import Program
 
-struct ShutdownCommand: ParsableCommand {
+struct ShutdownCommand: ChangingCommand {
   static let configuration = CommandConfiguration(
     commandName: "shutdown",
     abstract: "Unmount every user's folders, then the stores.",

@@ -4,7 +4,7 @@ import DaemonStore
 import Kernel
 import Program
 
-struct StartupCommand: ParsableCommand {
+struct StartupCommand: ChangingCommand {
   static let configuration = CommandConfiguration(
     commandName: "startup",
     abstract: "Turn each template into a shared mount.",

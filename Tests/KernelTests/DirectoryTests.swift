@@ -117,14 +117,39 @@ import Testing
         }
         try check("chdir", nil, chdir("/"))
         let vault = try Directory(opening: "/mnt/vault")
-        try vault.removeContents()
+        let failures = try vault.removeContents()
+        #expect(failures.isEmpty, "\(failures)")
         #expect(try vault.names().isEmpty)
         #expect(try readFile("/mnt/outside") == "kept")
-        try makeDirectory("/mnt/vault/point")
-        try mountFilesystem("other", "/mnt/vault/point", "tmpfs")
-        try writeFile("/mnt/vault/point/file", "kept")
-        #expect(Self.code { try vault.removeContents() } == EBUSY)
-        #expect(try readFile("/mnt/vault/point/file") == "kept")
+        try makeDirectory("/mnt/vault/in/point")
+        try mountFilesystem("other", "/mnt/vault/in/point", "tmpfs")
+        try writeFile("/mnt/vault/in/point/file", "kept")
+        try writeFile("/mnt/vault/in/zulu", "goes")
+        try writeFile("/mnt/vault/other", "goes")
+        try writeFile("/mnt/vault/zulu", "goes")
+        let codes = try vault.removeContents().map(\.code)
+        #expect(codes == [EBUSY])
+        let left = try vault.names() + vault.directory("in").names()
+        #expect(left == ["in", "point"])
+        #expect(try readFile("/mnt/vault/in/point/file") == "kept")
+      }
+    }
+  }
+
+  @Test func removesWhatIsProtectedAndEmptiesWhatIsOpen() async {
+    await #expect(processExitsWith: .success) {
+      inMountNamespace {
+        try makeDirectory("/mnt/vault/tree/inner")
+        for name in ["a", "tree/b", "tree/inner/c"] { try writeFile("/mnt/vault/\(name)", "text") }
+        let open = try Descriptor(opening: "/mnt/vault/tree/inner/c", flags: O_RDONLY)
+        // A tmpfs knows these marks since Linux 6.6.
+        _ = try run("chattr", ["-R", "+i", "/mnt/vault/a", "/mnt/vault/tree"])
+        let vault = try Directory(opening: "/mnt/vault")
+        let failures = try vault.removeContents()
+        #expect(failures.isEmpty, "\(failures)")
+        #expect(try vault.names().isEmpty)
+        let left = try open.read(atMost: 10, shown: "c")
+        #expect(left == [])
       }
     }
   }

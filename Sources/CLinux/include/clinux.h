@@ -65,6 +65,9 @@ int linux_reopen_through(int directory, const char *_Nonnull link, int mount);
 int linux_file_system(const char *_Nonnull path, uint64_t *_Nonnull type, uint64_t *_Nonnull id);
 /// kcmp(2), KCMP_FILES: 0 when both threads have one table of descriptors.
 int linux_compare_files(pid_t one, pid_t other);
+/// FS_IOC_SETFLAGS: takes the marks "immutable" and "append-only" off a file or directory, if it has
+/// them and the file system knows them.
+void linux_clear_protection(int directory, const char *_Nonnull name);
 /// pidfd_getfd(2), Linux 5.6: a copy of a descriptor of another process.
 int linux_get_descriptor(pid_t process, int number);
 /// recvmsg(2) with MSG_PEEK: copies of the descriptors in the first message of a socket's queue that
