@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -92,6 +93,13 @@ int linux_sethostname(const char *name) { return sethostname(name, strlen(name))
 
 int linux_mknod(int directory, const char *name, mode_t mode, unsigned major, unsigned minor) {
     return mknodat(directory, name, mode, makedev(major, minor));
+}
+
+void linux_raise_descriptor_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 int linux_loopback_up(void) {

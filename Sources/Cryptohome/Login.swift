@@ -10,10 +10,10 @@ public struct LoginRequest: Sendable {
   public let vault: VaultKind?
   /// Of the files of a user without a passwd entry.
   public let owner: Owner?
-  /// Of an ephemeral vault.
-  public let size: String?
+  /// Of an ephemeral vault, in bytes.
+  public let size: UInt64?
 
-  public init(username: Username, vault: VaultKind? = nil, owner: Owner? = nil, size: String? = nil)
+  public init(username: Username, vault: VaultKind? = nil, owner: Owner? = nil, size: UInt64? = nil)
   {
     self.username = username
     self.vault = vault
@@ -31,7 +31,7 @@ public struct LoginReport: Sendable {
   public let folders: [FolderReport]
   /// What was not as it should be, and was put right.
   public let repairs: [String]
-  /// The folders that are missing now, and the templates that are none, each in one line.
+  /// The folders that are missing now, and the stores whose template is none, each in one line.
   public let problems: [String]
 }
 
@@ -92,9 +92,10 @@ public enum Login {
 
   /// Whom the user's own files belong to; nil to leave them as they are.
   private static func owner(for request: LoginRequest) throws -> Owner? {
-    guard case .name(let name) = request.username, let account = try Account.named(name) else {
-      return request.owner
-    }
+    // Names that differ in case are one user: the account of either is that user's.
+    guard case .name(let name) = request.username,
+      let account = try Account.named(name) ?? Account.named(name.asciiLowercased())
+    else { return request.owner }
     let owner = Owner(user: account.user, group: account.group)
     if let asked = request.owner, asked != owner {
       throw Refusal(
@@ -134,7 +135,8 @@ public enum Login {
     return LoginReport(
       user: user, vault: kind,
       changedNothing: wereThere && reports.allSatisfy { $0.outcome == .present },
-      folders: reports, repairs: open.repairs + tree.repairs + reports.flatMap(\.repairs),
+      folders: reports,
+      repairs: open.repairs + tree.repairs + folders.storeRepairs + reports.flatMap(\.repairs),
       problems: folders.rejected.map(\.description) + failures)
   }
 
@@ -152,25 +154,25 @@ public enum Login {
 ///
 /// - Parameter deadline: when to give up waiting for whoever does; nil for never.
 /// - Throws: ``Refusal`` when somebody still does then.
-func locked<Result>(
+func locked<Value>(
   _ user: ObfuscatedUsername, _ layout: Layout, until deadline: ContinuousClock.Instant? = nil,
-  _ body: () throws -> Result
-) throws -> Result {
+  _ body: () throws -> Value
+) throws -> Value {
   let run = try Directory(opening: layout.root).trusted("run")
   let state = try OwnedDirectory("cryptohome", in: run, owner: 0, group: 0, mode: 0o700)
   let name = "\(user).lock"
-  guard let deadline else {
-    let lock = try FileLock(name, in: state.directory)
-    let result = try body()
-    lock.release()
-    return result
+  let lock: FileLock
+  if let deadline {
+    guard let held = try FileLock(name, in: state.directory, until: deadline) else {
+      throw Refusal(
+        path: state.directory.path(of: name),
+        reason: "somebody else is logging this user in or out; try again, or wait longer")
+    }
+    lock = held
+  } else {
+    lock = try FileLock(name, in: state.directory)
   }
-  guard let lock = try FileLock(name, in: state.directory, until: deadline) else {
-    throw Refusal(
-      path: state.directory.path(of: name),
-      reason: "somebody else is logging this user in or out; try again, or wait longer")
-  }
-  let result = try body()
-  lock.release()
-  return result
+  let outcome = Result { try body() }
+  lock.remove(name, in: state.directory)
+  return try outcome.get()
 }

@@ -62,7 +62,7 @@ extension VaultKind {
     return mount == nil ? nil : .plain
   }
 
-  func vault(of user: ObfuscatedUsername, _ layout: Layout, size: String?) -> any Vault {
+  func vault(of user: ObfuscatedUsername, _ layout: Layout, size: UInt64?) -> any Vault {
     switch self {
     case .plain: PlainVault(user: user, layout: layout)
     case .ephemeral: EphemeralVault(user: user, layout: layout, size: size)
@@ -98,8 +98,8 @@ private struct PlainVault: Vault {
 struct EphemeralVault: Vault {
   let user: ObfuscatedUsername
   let layout: Layout
-  /// As tmpfs(5) takes it; nil for the kernel's default, half of the memory.
-  let size: String?
+  /// In bytes; nil for the kernel's default, half of the memory, or what it has.
+  let size: UInt64?
 
   /// What mountinfo says was mounted.
   private static let source = "daemon-store-ephemeral"
@@ -118,11 +118,13 @@ struct EphemeralVault: Vault {
       crossingMounts: true)
     let isNew = try !home.directory.status().isMountRoot
     if isNew {
-      let options = [("mode", "0700")] + (size.map { [("size", $0)] } ?? [])
+      let options = [("mode", "0700")] + (size.map { [("size", "\($0)")] } ?? [])
       let memory = try DetachedMount(
         newFilesystem: "tmpfs", source: Self.source, options: options, attributes: .home)
       try memory.root.makeDirectory("mount")
       try memory.attach(on: user.description, in: shadow.directory)
+    } else if let size {
+      try requireSize(size, of: home.directory)
     }
     let mount = try shadow.directory.directory("\(user)/mount")
     let repairs = shadow.repairs + home.repairs
@@ -130,6 +132,18 @@ struct EphemeralVault: Vault {
   }
 
   var directory: String { "\(layout.shadow)/\(user)/mount" }
+
+  /// A tmpfs has whole pages.
+  private func requireSize(_ size: UInt64, of memory: borrowing Directory) throws {
+    var space = statvfs()
+    try check("statvfs", memory.path, fstatvfs(memory.descriptor.number, &space))
+    let present = UInt64(space.f_blocks) * UInt64(space.f_frsize)
+    let page = UInt64(space.f_bsize)
+    guard present != (size + page - 1) / page * page else { return }
+    throw Refusal(
+      path: memory.path,
+      reason: "has \(present) bytes, not \(size); leave --size out to use it as it is")
+  }
 
   func forget() throws -> [SystemError] {
     try Directory(opening: directory).removeContents()

@@ -74,7 +74,7 @@ extension Directory {
   private func requireTrust() throws {
     let status = try status()
     guard status.owner == 0 else {
-      throw Refusal(path: path, reason: "belongs to user \(status.owner), not to root")
+      throw Refusal(path: path, reason: "belongs to user \(status.owner), not to root; chown it")
     }
     guard status.permissions & 0o022 == 0 else {
       throw Refusal(

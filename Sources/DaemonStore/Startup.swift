@@ -99,15 +99,54 @@ public enum Startup {
       uniqueKeysWithValues: templates.valid.map { ($0.name, $0.group) })
     let there = Set(try backstage.names().compactMap { StoreName($0) })
     let wanted = only ?? there.union(groups.keys)
-    return try wanted.sorted().filter { !templates.rejectedNames.contains($0) }.map { store in
+    return try wanted.sorted().filter { !templates.leaves($0) }.map { store in
       let place = StorePlace(
         path: layout.path(of: store, in: tree), entry: try entry(at: store, in: backstage),
         mounts: mounts.at(store), below: mounts.below(store))
       let step = try StorePlan.step(for: place, group: groups[store], ground: mounts.ground) {
-        try Followers.of(place.mounts, ground: mounts.ground.mount).map(\.description)
+        try use(of: store, layout)
       }
       return (store, step)
     }
+  }
+
+  /// Who uses a store that is to go, in either tree: both go, or none. nil for nobody.
+  private static func use(of store: StoreName, _ layout: Layout) throws -> String? {
+    var identities: Set<FileIdentity> = []
+    for tree in StoreTree.allCases {
+      guard let front = try existing(tree, layout) else { continue }
+      let mounts = try TreeMounts(
+        .current(), directory: front.path, groundID: try front.status().mountID)
+      if !mounts.below(store).isEmpty { return "users are mounted in it" }
+      let followers = try Followers.of(mounts.at(store), ground: mounts.ground.mount)
+      if !followers.isEmpty {
+        return "is followed by \(followers.map(\.description).joined(separator: ", "))"
+      }
+      if let status = try front.status(of: store.description), status.isMountRoot {
+        identities.insert(status.identity)
+      }
+    }
+    guard !identities.isEmpty else { return nil }
+    var search = HolderSearch { name, directory in
+      directory.status(behind: name).map { identities.contains($0.identity) } == true
+    }
+    let holders = try search.processes()
+    return holders.isEmpty
+      ? nil : "is held by \(holders.map(\.description).joined(separator: ", "))"
+  }
+
+  /// The stores of the templates that are not as they should be, in one tree or the other.
+  static func outOfOrder(
+    _ trees: OpenTrees, _ layout: Layout, _ templates: Templates
+  ) throws -> Set<StoreName> {
+    var stores: Set<StoreName> = []
+    for tree in StoreTree.allCases {
+      let steps = try plan(
+        tree, layout, trees[tree].front, backstage: trees[tree].backstage.root, templates,
+        only: Set(templates.valid.map(\.name)))
+      for (store, step) in steps where step != .keep { stores.insert(store) }
+    }
+    return stores
   }
 
   private static func entry(

@@ -75,9 +75,9 @@ enum StorePlan {
 
   /// - Parameters:
   ///   - group: of the template; nil when there is none any more.
-  ///   - followers: jails that would be cut off; asked only when a store is to go.
+  ///   - use: who uses it, when anybody does: `is followed by …`; asked only when it is to go.
   static func step(
-    for place: StorePlace, group: gid_t?, ground: StoreGround, followers: () throws -> [String]
+    for place: StorePlace, group: gid_t?, ground: StoreGround, use: () throws -> String?
   ) rethrows -> StoreStep {
     if case .other(let kind) = place.entry {
       return group == nil ? .keep : .refuse("is \(kind), not a directory; remove it")
@@ -104,12 +104,8 @@ enum StorePlan {
       if !place.below.isEmpty {
         return .retain("it has no template any more, but users are mounted in it")
       }
-      let followers = try followers()
-      guard followers.isEmpty else {
-        return .retain(
-          "it has no template any more, but is followed by \(followers.joined(separator: ", "))")
-      }
-      return .remove
+      let use = try use()
+      return use.map { .retain("it has no template any more, but \($0)") } ?? .remove
     }
     return step(for: place, mount: mount, group: group, ground: ground)
   }

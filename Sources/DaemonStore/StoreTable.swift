@@ -22,9 +22,14 @@ final class OpenTree {
     self.backstage = backstage
   }
 
-  /// Opens the tree, made if need be: root 0755.
+  /// Opens the tree, made if need be, as is `/run`: root 0755.
   convenience init(making tree: StoreTree, of layout: Layout) throws {
-    let run = try Directory(opening: layout.root).trusted("run")
+    let root = try Directory(opening: layout.root)
+    // An image may have none yet.
+    if try root.status(of: "run") == nil, try root.makeDirectory("run") {
+      try root.directory("run").set(owner: 0, group: 0, mode: 0o755)
+    }
+    let run = try root.trusted("run")
     if try run.makeDirectory(tree.name) {
       try run.directory(tree.name, crossingMounts: false).set(owner: 0, group: 0, mode: 0o755)
     }

@@ -24,16 +24,19 @@ public struct Templates: Equatable, Sendable {
   public let rejected: [Refusal]
   /// Whether `/etc/daemon-store` is absent: a system without stores.
   public let isMissing: Bool
+  /// Whether nobody knows which templates there are. No store is taken for one without then.
+  public let isUnknown: Bool
   /// The store names of the rejected: their stores are left as they are.
   let rejectedNames: Set<StoreName>
 
   init(
     valid: [Template], rejected: [Refusal] = [], isMissing: Bool = false,
-    rejectedNames: Set<StoreName> = []
+    isUnknown: Bool = false, rejectedNames: Set<StoreName> = []
   ) {
     self.valid = valid
     self.rejected = rejected
     self.isMissing = isMissing
+    self.isUnknown = isUnknown
     self.rejectedNames = rejectedNames
   }
 
@@ -48,12 +51,8 @@ public struct Templates: Equatable, Sendable {
     } catch let error as SystemError where error.code == ENOENT {
       return Templates(valid: [], isMissing: true)
     } catch let error as Refusal {
-      // Whoever can write it could have put any template there, so none is used; and none is
-      // taken for gone.
-      let names = (try? Directory(opening: layout.templates).names()) ?? []
-      return Templates(
-        valid: [], rejected: [Refusal(path: error.path, reason: error.reason)],
-        rejectedNames: Set(names.compactMap { StoreName($0) }))
+      // Whoever can write it could have put any template there, so none is used.
+      return Templates(valid: [], rejected: [error], isUnknown: true)
     }
 
     var valid: [Template] = []
@@ -68,6 +67,11 @@ public struct Templates: Equatable, Sendable {
       }
     }
     return Templates(valid: valid, rejected: rejected, rejectedNames: rejectedNames)
+  }
+
+  /// Whether the store of that name is to be left as it is.
+  func leaves(_ store: StoreName) -> Bool {
+    rejectedNames.contains(store) || isUnknown && !valid.contains { $0.name == store }
   }
 
   private static func judge(

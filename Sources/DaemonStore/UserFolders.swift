@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import Kernel
 import MountTable
@@ -18,7 +19,7 @@ public struct FolderReport: Equatable, Sendable {
   public let path: String
   public internal(set) var outcome: Outcome
   /// What was not as the template has it, and was put right.
-  public let repairs: [String]
+  public internal(set) var repairs: [String] = []
 }
 
 /// A user's folders in all stores, built but not shown: nobody sees anything of it before
@@ -26,13 +27,21 @@ public struct FolderReport: Equatable, Sendable {
 public struct PreparedFolders: ~Copyable {
   /// In the order of the names, each store in both trees.
   public private(set) var reports: [FolderReport] = []
-  /// What is wrong with templates, and so concerns no folder.
+  /// What was wrong with stores, and was put right.
+  public let storeRepairs: [String]
+  /// Templates that are none although their store is there; or all of them, if nobody knows them.
   public let rejected: [Refusal]
 
   private let user: ObfuscatedUsername
+  private let layout: Layout
   private let trees: OpenTrees
   private let lock: FileLock
+  /// `…/H/mount/root` and `root/.cache`.
+  private let root: Directory
+  private let caches: Directory
   private var pending: [Pending] = []
+  /// What no descriptor was left for: built when those before are shown.
+  private var postponed: [(report: Int, template: Template)] = []
 
   private final class Pending {
     let report: Int
@@ -44,66 +53,69 @@ public struct PreparedFolders: ~Copyable {
   }
 
   /// Makes the sources in `root`, the directory `…/H/mount/root`, or gives them the template's
-  /// owner and mode, and clones them. A store that is not set up is set up. One store that fails
-  /// is one report; the others go on.
+  /// owner and mode, and clones them. A store that is not in order is brought into order. One store
+  /// that fails is one report; the others go on.
   public init(
     of user: ObfuscatedUsername, in root: borrowing Directory, layout: Layout,
     templates: Templates
   ) throws {
     let trees = try OpenTrees(making: layout)
-    let failures = try Self.setUpMissing(trees, layout, templates)
-    let caches = try root.directory(".cache", crossingMounts: false)
+    let (failures, repairs) = try Self.bringIntoOrder(trees, layout, templates)
+    let refused = try templates.rejected.filter { refusal in
+      try templates.isUnknown
+        || templates.rejectedNames.contains {
+          try refusal.path.hasSuffix("/\($0)") && trees[.data].hasStore($0)
+        }
+    }
+    let data = try root.file(".", flags: LINUX_O_PATH | O_DIRECTORY)
+    let cache = try root.directory(".cache", crossingMounts: false)
     lock = try trees.lock()
+    self.root = Directory(owning: data, path: root.path)
+    caches = consume cache
     self.trees = trees
     self.user = user
-    rejected = templates.rejected
+    self.layout = layout
+    storeRepairs = repairs
+    rejected = refused
 
     for template in templates.valid {
-      if let failure = failures[template.name] {
-        add(template.name, .data, layout, .failed(failure))
-        continue
+      for tree in StoreTree.allCases {
+        // A store that failed is one problem.
+        if failures[template.name] != nil && tree == .cache { continue }
+        reports.append(
+          FolderReport(
+            store: template.name, tree: tree,
+            path: layout.path(of: user, in: template.name, tree),
+            outcome: .failed(failures[template.name] ?? "")))
+        if failures[template.name] == nil { prepare(reports.count - 1, template) }
       }
-      prepare(template, .data, from: root, layout)
-      prepare(template, .cache, from: caches, layout)
     }
   }
 
-  /// Sets up the stores whose templates appeared after boot; returns why it did not work.
-  private static func setUpMissing(
+  /// Brings the stores into order that are not: their templates appeared after boot, or they have
+  /// drifted. Returns why it did not work, and what was repaired.
+  private static func bringIntoOrder(
     _ trees: OpenTrees, _ layout: Layout, _ templates: Templates
-  ) throws -> [StoreName: String] {
-    var missing: Set<StoreName> = []
-    for template in templates.valid {
-      for tree in StoreTree.allCases where try !trees[tree].hasStore(template.name) {
-        missing.insert(template.name)
+  ) throws -> (failures: [StoreName: String], repairs: [String]) {
+    let stores = try Startup.outOfOrder(trees, layout, templates)
+    guard !stores.isEmpty else { return ([:], []) }
+    var failures: [StoreName: String] = [:]
+    var repairs: [String] = []
+    for entry in try Startup.run(layout, templates: templates, only: stores).entries {
+      if let problem = entry.problem {
+        failures[entry.store] = failures[entry.store] ?? problem
+      } else if case .repair(let done) = entry.step {
+        repairs += done.map { "\(entry.path): \($0.description)" }
       }
     }
-    guard !missing.isEmpty else { return [:] }
-    var failures: [StoreName: String] = [:]
-    for entry in try Startup.run(layout, templates: templates, only: missing).entries {
-      guard let problem = entry.problem else { continue }
-      failures[entry.store] = failures[entry.store] ?? problem
-    }
-    return failures
+    return (failures, repairs)
   }
 
-  private mutating func add(
-    _ store: StoreName, _ tree: StoreTree, _ layout: Layout, _ outcome: FolderReport.Outcome,
-    repairs: [String] = []
-  ) {
-    reports.append(
-      FolderReport(
-        store: store, tree: tree, path: layout.path(of: user, in: store, tree),
-        outcome: outcome, repairs: repairs))
-  }
-
-  private mutating func prepare(
-    _ template: Template, _ tree: StoreTree, from parent: borrowing Directory, _ layout: Layout
-  ) {
+  private mutating func prepare(_ report: Int, _ template: Template) {
+    let tree = reports[report].tree
     do {
-      let source = try OwnedDirectory(
-        template.name.description, in: parent, owner: template.owner, group: template.group,
-        mode: template.permissions)
+      let source = try source(of: template, tree)
+      reports[report].repairs = source.repairs
       // Again, under the lock: on bare `/run` no jail would follow.
       guard try trees[tree].hasStore(template.name) else {
         throw Refusal(
@@ -111,7 +123,7 @@ public struct PreparedFolders: ~Copyable {
           reason: "is no store any more; run this again")
       }
       guard try trees[tree].isFree(template.name, user, for: source.identity) else {
-        add(template.name, tree, layout, .present, repairs: source.repairs)
+        reports[report].outcome = .present
         return
       }
       let mount = try DetachedMount(
@@ -119,25 +131,44 @@ public struct PreparedFolders: ~Copyable {
       // Its attributes now: those that are set later do not reach the copies in jails. Private
       // takes it out of the group of `/home`; in the store it gets a group of its own.
       try mount.set(.data, propagation: .private)
-      pending.append(Pending(report: reports.count, mount: mount))
-      add(template.name, tree, layout, .mounted, repairs: source.repairs)
+      pending.append(Pending(report: report, mount: mount))
+      reports[report].outcome = .mounted
     } catch {
-      add(template.name, tree, layout, .failed("\(error)"))
+      reports[report].outcome = .failed("\(error)")
+      if (error as? SystemError)?.code == EMFILE { postponed.append((report, template)) }
+    }
+  }
+
+  private func source(of template: Template, _ tree: StoreTree) throws -> OwnedDirectory {
+    let name = template.name.description
+    return switch tree {
+    case .data:
+      try OwnedDirectory(
+        name, in: root, owner: template.owner, group: template.group, mode: template.permissions)
+    case .cache:
+      try OwnedDirectory(
+        name, in: caches, owner: template.owner, group: template.group,
+        mode: template.permissions)
     }
   }
 
   /// Shows what was built. What cannot be shown is reported, and leaves no directory behind.
   public mutating func attach() {
-    for entry in pending {
-      guard let mount = entry.mount.take() else { continue }
-      let report = reports[entry.report]
-      do {
-        try trees[report.tree].attach(mount, of: user, in: report.store)
-      } catch {
-        reports[entry.report].outcome = .failed("\(error)")
+    while !pending.isEmpty {
+      for entry in pending {
+        guard let mount = entry.mount.take() else { continue }
+        let report = reports[entry.report]
+        do {
+          try trees[report.tree].attach(mount, of: user, in: report.store)
+        } catch {
+          reports[entry.report].outcome = .failed("\(error)")
+        }
       }
+      pending = []
+      let next = postponed
+      postponed = []
+      for (report, template) in next { prepare(report, template) }
     }
-    pending = []
   }
 }
 

@@ -136,6 +136,13 @@ public final class UserSubtree {
   func isOnDevice(_ device: UInt64) -> Bool { parts.contains { $0.isOnDevice(device) } }
 }
 
+extension Mount {
+  /// Whether this is what belongs at its place, one of those where a user's vault is shown.
+  public func shows(vaultOf user: ObfuscatedUsername, in layout: Layout) -> Bool {
+    UserPlace(target, of: user, in: layout)?.vaultRoot(of: self, user) != nil
+  }
+}
+
 /// A place where a part of the user's vault is shown.
 private enum UserPlace {
   case home(String)

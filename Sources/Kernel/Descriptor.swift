@@ -1,6 +1,10 @@
 import CLinux
 import Glibc
 
+/// Lets this process open as many files as it may: a login has one open for each store. Programs
+/// that it starts inherit that.
+public func raiseDescriptorLimit() { linux_raise_descriptor_limit() }
+
 /// An open file descriptor with one owner.
 public struct Descriptor: ~Copyable, Sendable {
   /// Lent for one call: whoever borrows it neither stores nor closes it.
@@ -24,7 +28,11 @@ public struct Descriptor: ~Copyable, Sendable {
     how.flags = UInt64(flags | O_CLOEXEC)
     how.mode = UInt64(mode)
     how.resolve = UInt64(resolve)
-    number = try check("open", shown, linux_openat2(directory, path, &how))
+    do {
+      number = try check("open", shown, linux_openat2(directory, path, &how))
+    } catch  where error.code == ENOSYS {
+      throw SystemError(operation: "openat2", path: shown, code: ENOSYS)
+    }
   }
 
   deinit { _ = Glibc.close(number) }

@@ -5,33 +5,52 @@ import Glibc
 public struct FileLock: ~Copyable {
   private let descriptor: Descriptor
 
-  /// Waits for the lock file `name` of `directory`, which is made root 0600 when absent and stays.
+  /// Waits for the lock file `name` of `directory`, which is made root 0600 when absent.
   public init(_ name: String, in directory: borrowing Directory) throws(SystemError) {
-    let file = try directory.file(name, flags: O_RDWR | O_CREAT | O_NOFOLLOW, mode: 0o600)
-    try check("flock", directory.path(of: name), flock(file.number, LOCK_EX))
-    descriptor = file
+    while true {
+      let file = try directory.file(name, flags: O_RDWR | O_CREAT | O_NOFOLLOW, mode: 0o600)
+      try check("flock", directory.path(of: name), flock(file.number, LOCK_EX))
+      if try Self.isCurrent(file, name, in: directory) {
+        descriptor = file
+        return
+      }
+    }
   }
 
   /// The same, but waits no longer than until `deadline`; nil when somebody else holds it still.
   public init?(
     _ name: String, in directory: borrowing Directory, until deadline: ContinuousClock.Instant
   ) throws(SystemError) {
-    let file = try directory.file(name, flags: O_RDWR | O_CREAT | O_NOFOLLOW, mode: 0o600)
     while true {
-      do {
-        try check("flock", directory.path(of: name), flock(file.number, LOCK_EX | LOCK_NB))
-        break
-      } catch  where error.code == EWOULDBLOCK {
-        let left = ContinuousClock.now.duration(to: deadline)
-        guard left > .zero else { return nil }
-        pause(min(left, .milliseconds(10)))
+      let file = try directory.file(name, flags: O_RDWR | O_CREAT | O_NOFOLLOW, mode: 0o600)
+      let isLocked = flock(file.number, LOCK_EX | LOCK_NB) == 0
+      guard isLocked || errno == EWOULDBLOCK || errno == EINTR else {
+        throw SystemError(operation: "flock", path: directory.path(of: name), code: errno)
       }
+      if isLocked, try Self.isCurrent(file, name, in: directory) {
+        descriptor = file
+        return
+      }
+      let left = ContinuousClock.now.duration(to: deadline)
+      guard isLocked || left > .zero else { return nil }
+      if !isLocked { pause(min(left, .milliseconds(10))) }
     }
-    descriptor = file
+  }
+
+  /// Whether the file still has its name: whoever held it before may have removed it.
+  private static func isCurrent(
+    _ file: borrowing Descriptor, _ name: String, in directory: borrowing Directory
+  ) throws(SystemError) -> Bool {
+    try directory.status(of: name)?.identity == file.status().identity
   }
 
   /// Lets go. At the latest the end of the scope does.
   public consuming func release() {}
+
+  /// Lets go and leaves no file behind. Whoever waits for it finds that it is gone, and makes one.
+  public consuming func remove(_ name: String, in directory: borrowing Directory) {
+    _ = try? directory.removeFile(name)
+  }
 }
 
 /// Sleeps for so long: nanosleep(2).

@@ -36,6 +36,7 @@ public enum Program {
     let program = root.configuration.commandName ?? "program"
     // The work is done whether or not somebody still reads what is said about it.
     signal(SIGPIPE, SIG_IGN)
+    raiseDescriptorLimit()
     for (index, argument) in CommandLine.rawArguments.enumerated()
     where String(validatingCString: argument) == nil {
       complain("\(program): argument \(index) is not valid UTF-8")
@@ -72,7 +73,10 @@ public enum Program {
     }
     if code == .validationFailure {
       let program = root.configuration.commandName ?? name
-      complain("\(program): \(root.message(for: error)); see \(program) --help")
+      let verbs = root.configuration.subcommands.compactMap { $0.configuration.commandName }
+      let verb = CommandLine.arguments.dropFirst().first.flatMap { verbs.contains($0) ? $0 : nil }
+      let help = [program, verb, "--help"].compactMap { $0 }.joined(separator: " ")
+      complain("\(program): \(root.message(for: error)); see \(help)")
       finish(.usage, name)
     }
     complain("\(name): \(error)")

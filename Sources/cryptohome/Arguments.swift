@@ -23,7 +23,7 @@ struct OwnerArgument: ExpressibleByArgument {
 
 /// A size as tmpfs(5) takes it: bytes, or with K, M or G.
 struct SizeArgument: ExpressibleByArgument {
-  let text: String
+  let bytes: UInt64
 
   init?(argument: String) {
     let digits = argument.utf8.prefix { (48...57).contains($0) }
@@ -32,7 +32,7 @@ struct SizeArgument: ExpressibleByArgument {
     guard let shift = shifts[String(unit)], let count = UInt64(Substring(digits)), count > 0,
       count <= UInt64(Int64.max) >> UInt64(shift)
     else { return nil }
-    text = argument
+    bytes = count << UInt64(shift)
   }
 }
 
@@ -44,12 +44,11 @@ func user(_ text: String) throws -> ObfuscatedUsername {
   }
 }
 
-/// Says so when mounts made here are not what the rest of the system sees.
-func warnOfForeignNamespace(_ verb: String) {
+/// Says so when what is done here is not done for the rest of the system.
+func warnOfForeignNamespace(_ verb: String, _ consequence: String) {
   guard isForeignNamespace() == true else { return }
   Program.complain(
-    "cryptohome: \(verb): warning: this is not the mount namespace of pid 1, so the system does "
-      + "not see what is mounted here")
+    "cryptohome: \(verb): warning: this is not the mount namespace of pid 1, so \(consequence)")
 }
 
 /// nil when nobody can tell.

@@ -9,7 +9,8 @@ struct MountCommand: ChangingCommand {
     abstract: "Open a user's vault and show it: the homes, and a folder in each store.",
     discussion: """
       Mounting twice changes nothing. Every running daemon that follows a store sees the user's \
-      folder appear in it.
+      folder appear in it. Owners and modes that are not as they should be are repaired, and named; \
+      the user's own home keeps the mode that its owner gives it.
 
       Exit status: 0 mounted in all stores, 1 nothing is mounted and nothing left behind, 2 usage, \
       3 mounted, but not in the stores that are named on standard error.
@@ -44,9 +45,9 @@ struct MountCommand: ChangingCommand {
 
   func run() throws {
     try Program.requireRoot()
-    warnOfForeignNamespace("mount")
+    warnOfForeignNamespace("mount", "the system does not see what is mounted here")
     let request = LoginRequest(
-      username: try Username(user), vault: vault, owner: owner?.owner, size: size?.text)
+      username: try Username(user), vault: vault, owner: owner?.owner, size: size?.bytes)
     let report = try Login.run(request, .system)
     if json {
       try printJSON(MountOutput(report))

@@ -45,7 +45,8 @@ struct UnmountCommand: ChangingCommand {
 
   func run() throws {
     try Program.requireRoot()
-    warnOfForeignNamespace("unmount")
+    warnOfForeignNamespace(
+      "unmount", "the system's own mounts of the user are detached and not unmounted")
     var reports: [LogoutReport] = []
     var outputs: [UnmountOutput] = []
     let users = try users()

@@ -26,12 +26,12 @@ import Testing
   /// with another group than the template's, they never agree.
   private static func step(
     mounts: [Mount] = [], entry: StorePlace.Entry? = nil, below: [String] = [],
-    group: gid_t? = 60, followers: [String] = []
+    group: gid_t? = 60, use: String? = nil
   ) throws -> StoreStep {
     let directory = try Directory(opening: "/").status()
     let place = StorePlace(
       path: path, entry: entry ?? .directory(directory), mounts: mounts, below: below)
-    return StorePlan.step(for: place, group: group, ground: ground) { followers }
+    return StorePlan.step(for: place, group: group, ground: ground) { use }
   }
 
   @Test func nothingThereIsMade() throws {
@@ -64,7 +64,7 @@ import Testing
       case .retain(let users) = try Self.step(
         mounts: [Self.mount()], below: ["\(Self.path)/user"], group: nil),
       case .retain(let jails) = try Self.step(
-        mounts: [Self.mount()], group: nil, followers: ["sleep (pid 7)"])
+        mounts: [Self.mount()], group: nil, use: "is followed by sleep (pid 7)")
     else {
       Issue.record("a store in use goes")
       return

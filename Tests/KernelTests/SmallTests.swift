@@ -15,6 +15,30 @@ import Testing
     #expect(SystemError(operation: "mount", path: nil, code: ENOSPC).description.contains("max"))
   }
 
+  /// As a kernel before 5.6, or a filter of system calls, has it.
+  @Test func namesTheCallThatTheKernelHasNot() async {
+    await #expect(processExitsWith: .success) {
+      // Load the number; openat2 is 437 everywhere; ENOSYS; allow: seccomp(2), struct sock_filter.
+      var filter: [UInt64] = [
+        0x20, 0x15 | 1 << 24 | 437 << 32, 0x06 | 0x0005_0026 << 32, 0x06 | 0x7fff_0000 << 32,
+      ]
+      let isFiltered = filter.withUnsafeMutableBufferPointer { filter in
+        var program: [UInt] = [4, UInt(bitPattern: filter.baseAddress)]
+        return linux_prctl(38, 1, 0, 0) == 0  // PR_SET_NO_NEW_PRIVS
+          && program.withUnsafeMutableBufferPointer {
+            linux_prctl(22, 2, UInt(bitPattern: $0.baseAddress), 0) == 0  // PR_SET_SECCOMP
+          }
+      }
+      #expect(isFiltered)
+      do {
+        _ = try Directory(opening: "/")
+        Issue.record("openat2 works")
+      } catch {
+        #expect("\(error)".contains("no openat2, Linux 5.15 or later is needed"), "\(error)")
+      }
+    }
+  }
+
   @Test func checkThrowsTheCodeAndRepeatsAfterASignal() throws {
     #expect(throws: SystemError(operation: "close", path: "x", code: EBADF)) {
       try check("close", "x", close(-1))

@@ -54,6 +54,8 @@ int linux_getgrouplist(const char *_Nonnull user, gid_t group, gid_t *_Nonnull g
 int linux_sethostname(const char *_Nonnull name);
 int linux_mknod(int directory, const char *_Nonnull name, mode_t mode, unsigned major,
                 unsigned minor);
+/// setrlimit(2), RLIMIT_NOFILE: the soft limit becomes the hard one, if it may.
+void linux_raise_descriptor_limit(void);
 /// SIOCSIFFLAGS on `lo`: up and running.
 int linux_loopback_up(void);
 /// TIOCSCTTY: makes the terminal the controlling one, if nobody has it.
