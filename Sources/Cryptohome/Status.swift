@@ -40,7 +40,7 @@ public struct UserStatus: Equatable, Sendable {
     let homes = mounts.homes[user] ?? []
     let folders = mounts.folders[user] ?? [:]
     stores = folders.filter { $0.value.count == StoreTree.allCases.count }.keys.sorted()
-    isMounted = !homes.isEmpty || !folders.isEmpty
+    isMounted = !homes.isEmpty || folders.contains { !$0.value.isEmpty }
     let missingHomes = HomePlace.allCases.filter { !homes.contains($0) }.map {
       layout.below("home/\($0.rawValue)/\(user)")
     }
@@ -53,7 +53,7 @@ public struct UserStatus: Equatable, Sendable {
   }
 }
 
-/// The mounts of all users in one table.
+/// The mounts of all users in one table, but for what others have mounted at their places.
 struct UserMounts {
   var homes: [ObfuscatedUsername: Set<HomePlace>] = [:]
   var folders: [ObfuscatedUsername: [StoreName: Set<StoreTree>]] = [:]
@@ -65,14 +65,23 @@ struct UserMounts {
       for place in HomePlace.allCases {
         let names = Self.names(below: layout.below("home/\(place.rawValue)"), mount.target)
         guard names.count == 1, let user = ObfuscatedUsername(names[0]) else { continue }
-        homes[user, default: []].insert(place)
+        // What is mounted last is on top.
+        if mount.shows(vaultOf: user, in: layout) {
+          homes[user, default: []].insert(place)
+        } else {
+          homes[user]?.remove(place)
+        }
       }
       for tree in StoreTree.allCases {
         let names = Self.names(below: layout.directory(of: tree), mount.target)
         guard names.count == 2, let store = StoreName(names[0]),
           let user = ObfuscatedUsername(names[1])
         else { continue }
-        folders[user, default: [:]][store, default: []].insert(tree)
+        if mount.shows(vaultOf: user, in: layout) {
+          folders[user, default: [:]][store, default: []].insert(tree)
+        } else {
+          folders[user]?[store]?.remove(tree)
+        }
       }
     }
   }

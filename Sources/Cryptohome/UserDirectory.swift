@@ -13,11 +13,12 @@ enum UserDirectory {
     }
   }
 
-  /// Opens `/home/.shadow`, made or repaired: root 0700.
+  /// Opens `/home/.shadow`, made or repaired: root 0711. It cannot be listed, but an ordinary user
+  /// can ask whether the older salt is in it.
   static func makeShadow(_ layout: Layout) throws -> OwnedDirectory {
     let home = try Directory(opening: layout.root).trusted("home")
     return try OwnedDirectory(
-      ".shadow", in: home, owner: 0, group: 0, mode: 0o700, crossingMounts: true)
+      ".shadow", in: home, owner: 0, group: 0, mode: 0o711, crossingMounts: true)
   }
 
   /// Every user who has a directory.

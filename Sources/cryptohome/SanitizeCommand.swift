@@ -1,6 +1,5 @@
 import ArgumentParser
 import Cryptohome
-import DaemonStore
 import Program
 
 struct SanitizeCommand: ParsableCommand {
@@ -8,10 +7,10 @@ struct SanitizeCommand: ParsableCommand {
     commandName: "sanitize",
     abstract: "Print the obfuscated form of a user's name: the directory in a store.")
 
-  @Argument(help: "A user's name; it need not exist.")
+  @Argument(help: "A user's name, which need not exist; a 40-digit hash is itself.")
   var user: String
 
   func run() throws {
-    print(try ObfuscatedUsername(of: user, salt: .read(.system)))
+    print(try cryptohome.user(user))
   }
 }

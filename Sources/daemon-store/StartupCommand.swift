@@ -120,12 +120,15 @@ struct StartupOutput: Encodable {
   }
 
   let dryRun: Bool
+  /// Whether there is a directory of templates; without one there are no stores.
+  let templates: Bool
   let stores: [Store]
   /// Every line that also went to standard error.
   let problems: [String]
 
   init(_ report: StartupReport, problems: [String], isDryRun: Bool) {
     dryRun = isDryRun
+    templates = !report.hasNoTemplates
     self.problems = problems
     stores = report.entries.map { entry in
       var repairs: [String]?

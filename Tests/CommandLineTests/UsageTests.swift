@@ -32,14 +32,17 @@ import Testing
     await #expect(processExitsWith: .success) { [program] in
       inHost(.isolated) { host in
         let before = try host.table()
+        let verbs = Self.verbs[program] ?? []
         let mistakes =
           [["--frobnicate"], ["frobnicate"]]
-          + (Self.verbs[program] ?? []).flatMap { [[$0, "--frobnicate"], [$0, "a", "b"]] }
+          + verbs.flatMap { [[$0, "--frobnicate"], [$0, "a", "b"]] }
         for arguments in mistakes {
           let outcome = try run("/mnt/programs/\(program)", arguments)
           #expect(outcome.status == 2 && outcome.output.isEmpty, "\(outcome)")
           let errors = outcome.errors.split(separator: "\n", omittingEmptySubsequences: false)
           #expect(errors.count == 2 && outcome.errors.hasPrefix("\(program): "), "\(outcome)")
+          let verb = verbs.contains(arguments[0]) ? "\(arguments[0]) " : ""
+          #expect(outcome.errors.hasSuffix("; see \(program) \(verb)--help\n"), "\(outcome)")
         }
         #expect(try host.table() == before)
       }
@@ -110,11 +113,14 @@ import Testing
       inHost(.isolated) { host in
         // A process namespace of its own, whose pid 1 is the shell.
         let space = "unshare --fork --pid --mount-proc sh -c"
-        for command in ["mount alice --vault plain", "unmount alice"] {
+        for (command, words) in [
+          ("mount alice --vault plain", "does not see"), ("unmount alice", "detached"),
+        ] {
           let here = try host.script("\(space) 'cryptohome \(command)'")
           #expect(here.status == 0 && here.errors.isEmpty, "\(here)")
           let away = try host.script("\(space) 'unshare --mount cryptohome \(command); true'")
           let verb = command.prefix { $0 != " " }
+          #expect(away.errors.contains(words), "\(away)")
           #expect(
             away.errors.hasPrefix("cryptohome: \(verb): warning: this is not the mount namespace"),
             "\(away)")
