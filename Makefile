@@ -64,8 +64,9 @@ install: ## Copies what was built to $(DESTDIR)$(PREFIX).
 	for program in $(PROGRAMS); do \
 	  install -s -m 0755 "$(BIN)/$$program" "$(DESTDIR)$(PREFIX)/bin/" || exit 1; \
 	done
-	sed 's#/usr/bin/#$(PREFIX)/bin/#' init/systemd/daemon-store-startup.service \
-	  > "$(DESTDIR)$(PREFIX)/lib/systemd/system/daemon-store-startup.service"
+	install -m 0644 init/systemd/daemon-store-startup.service "$(DESTDIR)$(PREFIX)/lib/systemd/system/"
+	sed -i 's#^ExecStart=/usr/bin/\([^ ]*\)#ExecStart="$(PREFIX)/bin/\1"#' \
+	  "$(DESTDIR)$(PREFIX)/lib/systemd/system/daemon-store-startup.service"
 
 clean: ## Removes what was built.
 	rm -rf .build
