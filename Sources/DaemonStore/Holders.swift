@@ -16,6 +16,8 @@ public struct Holder: Hashable, Sendable, CustomStringConvertible {
     case sentFile(String)
     /// So many descriptors were sent to this process that nobody can look at.
     case sentUnseen(Int)
+    /// This directory is on a mount that no namespace shows, with whatever is mounted in it.
+    case detachedTree(String)
     /// A mount namespace that keeps a copy of its own at this path.
     case mountNamespace(String)
     /// A mount namespace that nobody can look into.
@@ -50,6 +52,8 @@ public struct Holder: Hashable, Sendable, CustomStringConvertible {
       case .mapping(let path): "mapped file \(path)"
       case .socket(let path): "socket \(path)"
       case .sentFile(let path): "file \(path), which was sent to it"
+      case .detachedTree(let path):
+        "perhaps a mount in directory \(path), which no mount namespace shows"
       case .sentUnseen(let count):
         "perhaps \(count == 1 ? "a descriptor" : "some of \(count) descriptors") on the way to it"
       case .mountNamespace(let path): "mount namespace with a copy of its own at \(path)"
@@ -70,22 +74,30 @@ public struct Holder: Hashable, Sendable, CustomStringConvertible {
 /// link, not for paths: a path is different in each jail, and gone after an unmount.
 struct HolderSearch: ~Copyable {
   /// Whether the file behind the magic link `name` of a directory in `/proc` is one of them.
-  typealias Test = (_ name: String, _ directory: borrowing Directory) -> Bool
+  typealias Test = (_ file: FileStatus, _ name: String, _ directory: borrowing Directory) -> Bool
 
-  private let isHeld: Test
+  private let test: Test
   /// What is left to judge a socket by whose path leads nowhere any more.
   private let isNamed: (_ path: String) -> Bool
-  /// Whether what a process has been sent, and nobody can look at, may be one of them.
-  private let isSuspect: (_ process: borrowing Directory) -> Bool
+  /// What counts against a process beside the files that it shows.
+  private let suspicion: Suspicion?
   private var sockets = BoundSockets()
 
+  /// What nobody can look into, and where it counts.
+  struct Suspicion {
+    /// Whether a process may have something of the files there.
+    let isSuspect: (_ process: borrowing Directory) -> Bool
+    /// Whether a directory is on a mount that no namespace shows.
+    let isDetached: (_ file: FileStatus) -> Bool
+  }
+
   init(
-    for isHeld: @escaping Test, isNamed: @escaping (_ path: String) -> Bool = { _ in false },
-    isSuspect: @escaping (_ process: borrowing Directory) -> Bool = { _ in false }
+    for test: @escaping Test, isNamed: @escaping (_ path: String) -> Bool = { _ in false },
+    suspicion: Suspicion? = nil
   ) {
-    self.isHeld = isHeld
+    self.test = test
     self.isNamed = isNamed
-    self.isSuspect = isSuspect
+    self.suspicion = suspicion
   }
 
   /// One entry for each kind of use and process, this process left out. When a process goes away
@@ -95,11 +107,11 @@ struct HolderSearch: ~Copyable {
     var holders: [Holder] = []
     var hidden: [pid_t] = []
     var seen: Set<pid_t> = [getpid()]
-    var isFirst = true
+    var round = 0
     let deadline = ContinuousClock.now + .seconds(2)
     repeat {
-      var isComplete = !isFirst
-      isFirst = false
+      var isComplete = round > 0
+      round += 1
       for process in try Processes.all() where seen.insert(process).inserted {
         guard let directory = try? Directory(opening: "/proc/\(process)") else {
           isComplete = false
@@ -116,7 +128,7 @@ struct HolderSearch: ~Copyable {
         if Processes.threads(of: process).isEmpty { isComplete = false }
       }
       if isComplete { return holders + Self.entry(for: hidden) }
-    } while ContinuousClock.now < deadline
+    } while round < 64 || ContinuousClock.now < deadline
     return holders + Self.entry(for: hidden) + [Holder(keeper: nil, hold: .fugitive)]
   }
 
@@ -126,50 +138,85 @@ struct HolderSearch: ~Copyable {
 
   private func uses(of process: pid_t, in directory: borrowing Directory) -> [Holder.Hold] {
     var found: [Holder.Hold] = []
-    func add(_ hold: Holder.Hold?) {
-      if let hold, !found.contains(hold) { found.append(hold) }
+    var unseen: [Holder.Hold] = []
+    func look(
+      _ hold: Holder.Hold, _ name: String, _ links: borrowing Directory
+    ) {
+      guard let file = links.status(behind: name) else { return }
+      if test(file, name, links) {
+        if !found.contains(hold) { found.append(hold) }
+      } else if suspicion != nil, file.isDirectory {
+        unseen += detached(file, name, links)
+      }
     }
-    if isHeld("exe", directory) { add(.program) }
+    look(.program, "exe", directory)
     for thread in Processes.threads(of: process) {
       guard let task = try? directory.directory("task/\(thread)") else { continue }
-      if isHeld("cwd", task) { add(.workingDirectory) }
-      if isHeld("root", task) { add(.root) }
+      look(.workingDirectory, "cwd", task)
+      look(.root, "root", task)
     }
     for thread in Processes.descriptorTables(of: process) {
       guard let task = try? directory.directory("task/\(thread)") else { continue }
-      add(openFile(of: task, in: directory))
-      switch SentDescriptors.held(by: process, task, where: isHeld) {
-      case .sentUnseen(let count): if isSuspect(directory) { add(.sentUnseen(count)) }
-      case let hold: add(hold)
-      }
+      descriptors(of: process, task, in: directory, &found, &unseen)
     }
-    if let file = links(in: "map_files", of: directory, where: isHeld) { add(.mapping(file)) }
+    if let file = mapping(of: directory) { found.append(.mapping(file)) }
+    // What nobody can look into counts once, and where it is likely.
+    if let first = unseen.first, suspicion?.isSuspect(directory) == true { found.append(first) }
     return found
   }
 
-  private func openFile(
-    of task: borrowing Directory, in process: borrowing Directory
-  ) -> Holder.Hold? {
-    if let file = links(in: "fd", of: task, where: isHeld) { return .openFile(file) }
-    var socket: String?
-    _ = links(in: "fd", of: task) { name, links in
-      guard let path = links.status(behind: name).flatMap({ sockets.path(of: $0.identity) }),
-        isHeld("root\(path)", process) || isNamed(path)
-      else { return false }
-      socket = path
-      return true
-    }
-    return socket.map { .socket($0) }
+  private func isHeld(_ name: String, _ links: borrowing Directory) -> Bool {
+    links.status(behind: name).map { test($0, name, links) } == true
   }
 
-  /// What the first link in a directory of links leads to that passes the test.
-  private func links(
-    in name: String, of directory: borrowing Directory, where test: Test
-  ) -> String? {
-    guard let links = try? directory.directory(name), let names = try? links.names() else {
+  private func detached(
+    _ file: FileStatus, _ name: String, _ links: borrowing Directory
+  ) -> [Holder.Hold] {
+    guard suspicion?.isDetached(file) == true else { return [] }
+    return [.detachedTree((try? linkTarget(of: links.path(of: name))) ?? "?")]
+  }
+
+  /// The first file, bound socket and sent file among the descriptors of a thread.
+  private func descriptors(
+    of process: pid_t, _ task: borrowing Directory, in directory: borrowing Directory,
+    _ found: inout [Holder.Hold], _ unseen: inout [Holder.Hold]
+  ) {
+    guard let links = try? task.directory("fd"), let names = try? links.names() else { return }
+    var file: String?
+    var socket: String?
+    var sent: String?
+    for name in names {
+      guard let status = links.status(behind: name) else { continue }
+      if status.mode & S_IFMT == S_IFSOCK {
+        if socket == nil, let path = sockets.path(of: status.identity),
+          isHeld("root\(path)", directory) || isNamed(path)
+        {
+          socket = path
+        }
+        switch SentDescriptors.held(at: name, of: process, task, where: test) {
+        case .sentFile(let path): sent = sent ?? path
+        case let hold?: unseen.append(hold)
+        case nil: continue
+        }
+      } else if file == nil, test(status, name, links) {
+        file = (try? linkTarget(of: links.path(of: name))) ?? "?"
+      } else if suspicion != nil, status.isDirectory {
+        unseen += detached(status, name, links)
+      }
+    }
+    for hold in [
+      file.map(Holder.Hold.openFile), socket.map(Holder.Hold.socket),
+      sent.map(Holder.Hold.sentFile),
+    ] {
+      if let hold, !found.contains(hold) { found.append(hold) }
+    }
+  }
+
+  private func mapping(of process: borrowing Directory) -> String? {
+    guard let links = try? process.directory("map_files"), let names = try? links.names() else {
       return nil
     }
-    for name in names where test(name, links) {
+    for name in names where isHeld(name, links) {
       return (try? linkTarget(of: links.path(of: name))) ?? "?"
     }
     return nil

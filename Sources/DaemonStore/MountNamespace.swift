@@ -54,19 +54,23 @@ public struct MountNamespace: Sendable {
     return namespaces
   }
 
-  /// The ids of the mounts in all of them.
-  static func allMountIDs() throws -> Set<UInt64> {
+  /// The devices of the mounts in all of them, by the ids of the mounts.
+  static func allDevices() throws -> [UInt64: UInt64] {
     let links = try NamespaceLink.all()
-    var ids: Set<UInt64> = []
+    var devices: [UInt64: UInt64] = [:]
     for visit in try NamespaceSurvey.run(links, needles: [""]) {
       for text in try visit.texts(of: visit.link.map { links[$0] }, needles: [""]) ?? [] {
         for line in text.split(separator: UInt8(ascii: "\n")) {
-          let id = line.prefix { $0 != UInt8(ascii: " ") }
-          if let id = UInt64(String(decoding: id, as: UTF8.self)) { ids.insert(id) }
+          let fields = line.split(separator: UInt8(ascii: " "), maxSplits: 3)
+          guard fields.count == 4, let id = UInt64(String(decoding: fields[0], as: UTF8.self))
+          else { continue }
+          let numbers = String(decoding: fields[2], as: UTF8.self).split(separator: ":")
+            .compactMap { UInt32($0) }
+          devices[id] = numbers.count == 2 ? linux_makedev(numbers[0], numbers[1]) : 0
         }
       }
     }
-    return ids
+    return devices
   }
 
   /// The mounts that are seen from several roots, each once.

@@ -3,12 +3,11 @@ import Glibc
 import Kernel
 import MountTable
 
-/// A walk through mount namespaces. A child goes into one after the other, since that cannot be
-/// undone, and sends their mount tables back.
+/// A walk of this process through mount namespaces, and back.
 ///
 /// Entering shows more than `/proc/PID/mountinfo`: that leaves out what is mounted above the root
 /// directory of the process. And it is the only way to a namespace that nobody is in.
-enum NamespaceSurvey {
+struct NamespaceSurvey: ~Copyable {
   /// What was found in one namespace.
   struct Visit {
     /// Which of the links led there; nil for one whose file was found mounted in another.
@@ -25,95 +24,68 @@ enum NamespaceSurvey {
     var isGone: Bool { code == ENOENT || code == ESRCH }
   }
 
-  /// - Parameter links: the first is the namespace of this process.
-  static func run(_ links: [NamespaceLink], needles: [String]) throws(SystemError) -> [Visit] {
-    let pipe = try Pipe()
-    guard let child = try fork() else {
-      do {
-        var walk = try Walk(needles: needles, output: pipe.intoWriting())
-        try walk.visit(links)
-        _exit(0)
-      } catch {
-        _exit(error.code)
-      }
-    }
-    let bytes = try pipe.intoReading().read(atMost: .max, shown: "pipe") ?? []
-    guard case .exited(let code) = try wait(for: child).end else {
-      throw SystemError(operation: "survey of mount namespaces", path: nil, code: ECHILD)
-    }
-    guard code == 0, let visits = decode(bytes) else {
-      throw SystemError(
-        operation: "survey of mount namespaces", path: nil, code: code == 0 ? EPROTO : code)
-    }
-    return visits
-  }
-
-  /// Each visit is a line of five numbers, and two texts whose lengths are the last two of them.
-  fileprivate static func encode(_ visit: Visit) -> [UInt8] {
-    let path = Array(visit.path.utf8)
-    let line =
-      "\(visit.link ?? -1) \(visit.parent) \(visit.code) \(path.count) \(visit.text.count)\n"
-    return Array(line.utf8) + path + visit.text
-  }
-
-  private static func decode(_ bytes: [UInt8]) -> [Visit]? {
-    var visits: [Visit] = []
-    var rest = bytes[...]
-    while let end = rest.firstIndex(of: UInt8(ascii: "\n")) {
-      let numbers = String(decoding: rest[..<end], as: UTF8.self).split(separator: " ")
-        .compactMap { Int($0) }
-      rest = rest[(end + 1)...]
-      guard numbers.count == 5, rest.count >= numbers[3] + numbers[4] else { return nil }
-      let path = rest.prefix(numbers[3])
-      let text = rest.dropFirst(numbers[3]).prefix(numbers[4])
-      rest = rest.dropFirst(numbers[3] + numbers[4])
-      visits.append(
-        Visit(
-          link: numbers[0] < 0 ? nil : numbers[0], parent: numbers[1],
-          path: String(decoding: path, as: UTF8.self), code: CInt(numbers[2]), text: Array(text)))
-    }
-    return rest.isEmpty ? visits : nil
-  }
-}
-
-/// The child's part.
-private struct Walk: ~Copyable {
   private let needles: [String]
-  private let output: Descriptor
   /// Our own, whatever the namespace has, if it has any.
   private let proc: Directory
-  private var seen: Set<UInt64> = []
-  private var count = 0
+  private let home: Descriptor
+  private let root: Descriptor
+  private let workingDirectory: Descriptor
+
+  private var visits: [Visit] = []
+  private var seen: Set<UInt64>
   /// Files of namespaces that were found mounted, to be visited: descriptor, parent and path.
   private var pending: [(file: CInt, parent: Int, path: String)] = []
   /// Those that something else is mounted over: they may be in reach elsewhere.
-  private var covered: [(id: UInt64, visit: NamespaceSurvey.Visit)] = []
+  private var covered: [(id: UInt64, visit: Visit)] = []
 
-  init(needles: [String], output: consuming Descriptor) throws(SystemError) {
-    self.needles = needles
-    self.output = output
-    proc = try Directory(opening: "/proc")
-  }
-
-  mutating func visit(_ links: [NamespaceLink]) throws(SystemError) {
-    seen = Set(links.map(\.id))
+  /// - Parameter links: the first is the namespace of this process.
+  static func run(_ links: [NamespaceLink], needles: [String]) throws(SystemError) -> [Visit] {
+    var survey = try NamespaceSurvey(links, needles: needles)
     for (index, link) in links.enumerated() {
-      let file = index == 0 ? nil : open(link.path)
-      try look(into: file, link: index, parent: 0, path: "")
-      while let next = pending.popLast() {
-        try look(into: .success(next.file), link: nil, parent: next.parent, path: next.path)
+      survey.look(into: index == 0 ? nil : survey.open(link.path), link: index)
+      while let next = survey.pending.popLast() {
+        survey.look(into: .success(next.file), parent: next.parent, path: next.path)
       }
     }
-    for (id, visit) in covered where seen.insert(id).inserted { try send(visit) }
+    for (id, visit) in survey.covered where survey.seen.insert(id).inserted {
+      survey.visits.append(visit)
+    }
+    survey.comeBack()
+    return survey.visits
+  }
+
+  private init(_ links: [NamespaceLink], needles: [String]) throws(SystemError) {
+    let proc = try Directory(opening: "/proc")
+    let home = Descriptor(owning: try Self.open("self/ns/mnt", in: proc).get())
+    let root = try Descriptor(followingLinks: "/")
+    let workingDirectory = try Descriptor(followingLinks: ".")
+    self.proc = proc
+    self.home = home
+    self.root = root
+    self.workingDirectory = workingDirectory
+    self.needles = needles
+    seen = Set(links.map(\.id))
+  }
+
+  /// Nothing may be done in a namespace where this process does not belong.
+  private func comeBack() {
+    do {
+      try NamespaceKinds.mount.enter(home, shown: "our own namespace")
+      try changeDirectory(to: root, shown: "/")
+      try check("chroot", "/", chroot("."))
+      try changeDirectory(to: workingDirectory, shown: ".")
+    } catch {
+      fatalError("\(error)")
+    }
   }
 
   /// - Parameter file: nil for the namespace that this process is in.
   private mutating func look(
-    into file: Result<CInt, SystemError>?, link: Int?, parent: Int, path: String
-  ) throws(SystemError) {
+    into file: Result<CInt, SystemError>?, link: Int? = nil, parent: Int = 0, path: String = ""
+  ) {
     var text: [UInt8] = []
     var code: CInt = 0
-    do {
+    do throws(SystemError) {
       if let file {
         let namespace = Descriptor(owning: try file.get())
         try NamespaceKinds.mount.enter(namespace, shown: path)
@@ -124,17 +96,11 @@ private struct Walk: ~Copyable {
     } catch {
       code = error.code
     }
-    let number = count
-    try send(
-      NamespaceSurvey.Visit(
+    queueNamespaces(mountedIn: text, visits.count)
+    visits.append(
+      Visit(
         link: link, parent: parent, path: path, code: code,
         text: text.contains(anyOf: needles) ? text : []))
-    queueNamespaces(mountedIn: text, number)
-  }
-
-  private mutating func send(_ visit: NamespaceSurvey.Visit) throws(SystemError) {
-    try output.write(NamespaceSurvey.encode(visit), shown: "pipe")
-    count += 1
   }
 
   private mutating func queueNamespaces(mountedIn text: [UInt8], _ parent: Int) {
@@ -148,7 +114,7 @@ private struct Walk: ~Copyable {
         seen.insert(id)
         pending.append((file, parent, mount.target))
       case .failure(let error):
-        let visit = NamespaceSurvey.Visit(
+        let visit = Visit(
           link: nil, parent: parent, path: mount.target, code: error.code, text: [])
         covered.append((id, visit))
       }
@@ -156,20 +122,22 @@ private struct Walk: ~Copyable {
   }
 
   /// Opens the file of a namespace where it is mounted. What stands there instead, if anything
-  /// does, is not opened.
+  /// does, is not opened, and no file system is asked on the way that can keep us waiting.
   private func namespaceFile(_ id: UInt64, at path: String) -> Result<CInt, SystemError> {
     do throws(SystemError) {
-      let file = try Descriptor(followingLinks: path)
-      guard try file.status(shown: path).identity.inode == id else {
-        return .failure(SystemError(operation: "open", path: path, code: EBUSY))
+      let file = try Descriptor(openingCached: path)
+      if try file.status(shown: path).identity.inode == id {
+        return open("self/fd/\(file.number)")
       }
-      return open("self/fd/\(file.number)")
-    } catch {
-      return .failure(SystemError(operation: "open", path: path, code: EBUSY))
-    }
+    } catch {}  // not in reach, as if it were covered
+    return .failure(SystemError(operation: "open", path: path, code: EBUSY))
   }
 
-  private func open(_ link: String) -> Result<CInt, SystemError> {
+  private func open(_ link: String) -> Result<CInt, SystemError> { Self.open(link, in: proc) }
+
+  private static func open(
+    _ link: String, in proc: borrowing Directory
+  ) -> Result<CInt, SystemError> {
     let file = openat(proc.descriptor.number, link, O_RDONLY | O_CLOEXEC)
     return file >= 0
       ? .success(file) : .failure(SystemError(operation: "open", path: link, code: errno))

@@ -47,10 +47,10 @@ public struct NamespaceView: Sendable {
 
   /// - Parameters:
   ///   - isUsers: whether a mount shows the user's data.
-  ///   - isLayer: whether the user's data is at a path of the namespace.
+  ///   - isUsersOverlay: whether an overlay has a layer that is the user's.
   init(
     keeper: MountNamespace.Keeper, isOwn: Bool, table: MountTable, isUsers: (Mount) -> Bool,
-    isLayer: (String) -> Bool = { _ in false }
+    isUsersOverlay: (Mount) -> Bool = { _ in false }
   ) {
     let mounts = table.mounts.filter(isUsers)
     let byID = Dictionary(table.mounts.map { ($0.id, $0) }) { first, _ in first }
@@ -63,7 +63,7 @@ public struct NamespaceView: Sendable {
     shown = mounts.map {
       Shown(mount: $0, parent: byID[$0.parent], covering: others[$0.id] ?? [])
     }
-    overlays = table.mounts.filter { $0.layers.contains(where: isLayer) }
+    overlays = table.mounts.filter { !$0.layers.isEmpty && isUsersOverlay($0) }
     isClosed = false
   }
 

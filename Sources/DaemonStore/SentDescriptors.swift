@@ -8,31 +8,13 @@ import Kernel
 enum SentDescriptors {
   private static let depth = 4
 
-  /// What waits at the sockets of a thread that is one of the files, or may be.
+  /// What waits at a socket of a thread that is one of the files, or may be. Looks again if need be:
+  /// most messages are received at once.
   static func held(
-    by process: pid_t, _ task: borrowing Directory, where test: HolderSearch.Test
+    at name: String, of process: pid_t, _ task: borrowing Directory,
+    where test: HolderSearch.Test
   ) -> Holder.Hold? {
-    guard let sockets = try? task.directory("fd"), let names = try? sockets.names() else {
-      return nil
-    }
-    var unseen: Holder.Hold?
-    for name in names {
-      guard sockets.status(behind: name)?.kind == "a socket", let number = CInt(name) else {
-        continue
-      }
-      switch held(at: number, of: process, task, where: test) {
-      case .sentFile(let path): return .sentFile(path)
-      case let found?: unseen = unseen ?? found
-      case nil: continue
-      }
-    }
-    return unseen
-  }
-
-  /// Looks again if need be: most messages are received at once.
-  private static func held(
-    at number: CInt, of process: pid_t, _ task: borrowing Directory, where test: HolderSearch.Test
-  ) -> Holder.Hold? {
+    guard let number = CInt(name) else { return nil }
     var unseen: Holder.Hold?
     for _ in 0..<5 {
       let waiting = count(task.path(of: "fdinfo/\(number)"))
@@ -70,7 +52,7 @@ enum SentDescriptors {
     var held: String?
     for number in numbers.prefix(Int(received)) {
       let file = Descriptor(owning: number)
-      if test("\(number)", own) {
+      if let status = own.status(behind: "\(number)"), test(status, "\(number)", own) {
         held = held ?? (try? linkTarget(of: own.path(of: "\(number)"))) ?? "?"
       } else if case let inner = count("/proc/\(getpid())/fdinfo/\(number)"), inner > 0 {
         // A socket that was sent can have been sent something itself.

@@ -84,9 +84,7 @@ public enum Shutdown {
     report.removals.append(removal)
     if removal.isHeld {
       // By its users' folders, which are named already, or by somebody in the store itself.
-      var search = HolderSearch { name, directory in
-        directory.status(behind: name).map { $0.identity == identity } == true
-      }
+      var search = HolderSearch { file, _, _ in file.identity == identity }
       report.holders += try search.processes()
       return
     }

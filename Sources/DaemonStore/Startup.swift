@@ -127,9 +127,7 @@ public enum Startup {
       }
     }
     guard !identities.isEmpty else { return nil }
-    var search = HolderSearch { name, directory in
-      directory.status(behind: name).map { identities.contains($0.identity) } == true
-    }
+    var search = HolderSearch { file, _, _ in identities.contains(file.identity) }
     let holders = try search.processes()
     return holders.isEmpty
       ? nil : "is held by \(holders.map(\.description).joined(separator: ", "))"

@@ -7,7 +7,8 @@ extension UserSubtree {
   /// Everybody who uses the user's data now: processes, by the files themselves, and loop devices.
   public func holders() throws -> [Holder] {
     var search = HolderSearch(
-      for: contains, isNamed: { names(self.user, in: $0) }, isSuspect: isSuspect)
+      for: contains, isNamed: { names(self.user, in: $0) },
+      suspicion: HolderSearch.Suspicion(isSuspect: isSuspect, isDetached: isDetached))
     return try search.processes() + loopDevices()
   }
 
@@ -35,9 +36,10 @@ extension UserSubtree {
       }
       let path = String(decoding: text.dropLast(), as: UTF8.self)
       let relative = String(path.drop { $0 == "/" })
-      guard isWholeDevice(backing) || contains(relative, in: root) || names(user, in: path) else {
-        continue
-      }
+      guard
+        isWholeDevice(backing) || names(user, in: path)
+          || root.status(behind: relative).map({ contains($0, relative, in: root) }) == true
+      else { continue }
       holders.append(Holder(keeper: nil, hold: .loopDevice("/dev/\(name)")))
     }
     return holders

@@ -15,8 +15,9 @@ public final class UserSubtree {
   private var namespaceIDs: Set<UInt64> = []
   /// Whom the files of the user's home belong to.
   private let owner: uid_t?
-  /// Of every mount that any namespace shows: read when it is first asked for.
-  private var visibleIDs: Set<UInt64>?
+  /// The file systems of all mounts that any namespace shows, by the ids of the mounts: read when
+  /// they are first asked for, which is after the unmount.
+  private var devices: [UInt64: UInt64]?
 
   /// Empty for a user who has no vault and no mount.
   public init(of user: ObfuscatedUsername, in layout: Layout) throws {
@@ -45,6 +46,7 @@ public final class UserSubtree {
     guard !parts.isEmpty else { return [] }
     var views: [NamespaceView] = []
     let needles = parts.map { $0.needle(of: user) } + [" - overlay "]
+    var ownOverlays: Set<UInt64> = []
     for namespace in try MountNamespace.all(containing: needles) {
       guard let table = namespace.table else {
         views.append(NamespaceView(closed: namespace.keeper))
@@ -52,7 +54,14 @@ public final class UserSubtree {
       }
       let view = NamespaceView(
         keeper: namespace.keeper, isOwn: namespace.isOwn, table: table,
-        isUsers: { shows($0) && isWanted($0) }, isLayer: { isPart($0, in: table) })
+        isUsers: { shows($0) && isWanted($0) },
+        isUsersOverlay: { mount in
+          let isUnclear =
+            mount.layers.contains { !$0.hasPrefix("/") } && !ownOverlays.contains(mount.device)
+            && namespace.id.map(namespaceIDs.contains) == true
+          return isUnclear || mount.layers.contains { isPart($0, in: table) }
+        })
+      if namespace.isOwn { ownOverlays = Set(table.mounts.map(\.device)) }
       if let id = namespace.id, !namespace.isOwn, !view.shown.isEmpty { namespaceIDs.insert(id) }
       mountIDs.formUnion(view.shown.map { UInt64($0.mount.id) })
       if !view.shown.isEmpty || !view.overlays.isEmpty { views.append(view) }
@@ -86,10 +95,9 @@ public final class UserSubtree {
 
   /// Whether the file behind a magic link of `/proc` is part of it: the file, not its path, since
   /// a path says nothing about a mount that is detached or in another namespace.
-  func contains(_ link: String, in process: borrowing Directory) -> Bool {
-    guard let file = process.status(behind: link) else { return false }
+  func contains(_ file: FileStatus, _ link: String, in process: borrowing Directory) -> Bool {
     for part in parts {
-      if let verdict = part.contains(file, link, in: process) {
+      if let verdict = part.contains(file, link, in: process, deviceOfMount: device) {
         if verdict { return true }
         continue
       }
@@ -98,18 +106,17 @@ public final class UserSubtree {
       if mountIDs.contains(file.mountID) { return true }
       let shown = try? linkTarget(of: process.path(of: link))
       if names(user, in: shown ?? "") { return true }
-      if !isVisible(file.mountID), part.lists(file) { return true }
+      if isDetached(file), part.lists(file) { return true }
     }
     return false
   }
 
   /// Whether the file behind a link is part of it, and on one of the mounts that were found. The
   /// number alone may be another mount's by now.
-  func containsThroughMount(_ link: String, in process: borrowing Directory) -> Bool {
-    guard let file = process.status(behind: link), mountIDs.contains(file.mountID) else {
-      return false
-    }
-    return contains(link, in: process)
+  func containsThroughMount(
+    _ file: FileStatus, _ link: String, in process: borrowing Directory
+  ) -> Bool {
+    mountIDs.contains(file.mountID) && contains(file, link, in: process)
   }
 
   /// Whether a process may have been sent a file of it unseen: it runs as the user, or in a
@@ -121,10 +128,13 @@ public final class UserSubtree {
     return (try? process.status())?.owner == owner
   }
 
-  private func isVisible(_ mountID: UInt64) -> Bool {
-    let visible = visibleIDs ?? Set((try? MountNamespace.allMountIDs()) ?? [])
-    visibleIDs = visible
-    return visible.contains(mountID)
+  /// Whether a file is on a mount that no namespace shows.
+  func isDetached(_ file: FileStatus) -> Bool { device(of: file.mountID) == nil }
+
+  private func device(of mountID: UInt64) -> UInt64? {
+    let devices = self.devices ?? (try? MountNamespace.allDevices()) ?? [:]
+    self.devices = devices
+    return devices[mountID]
   }
 
   /// Whether everything with this `st_dev` is part of it.

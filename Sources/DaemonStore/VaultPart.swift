@@ -15,6 +15,8 @@ final class VaultPart {
   let device: UInt64
   /// Where files can have another `st_dev` than the directory: what tells the file system.
   private let span: FileSystemKind?
+  /// Whether its files have handles.
+  private let hasHandles: Bool
 
   /// The path that the directory is opened by; nil when no path of ours leads to it any more.
   private let path: String?
@@ -44,6 +46,7 @@ final class VaultPart {
     device = status.identity.device
     mountDevice = mount.device
     span = Self.spansDevices(mount) ? FileSystemKind(vault.path) : nil
+    hasHandles = Self.hasHandle(".", in: vault)
     root = StoreGround(mount: mount).root(of: vault.path)
   }
 
@@ -62,6 +65,10 @@ final class VaultPart {
     device = (isOnTop ? status?.identity.device : nil) ?? mount.device
     mountDevice = mount.device
     span = Self.spansDevices(mount) && isOnTop ? FileSystemKind(mount.target) : nil
+    switch place {
+    case .some(let place): hasHandles = Self.hasHandle(".", in: place)
+    case .none: hasHandles = false
+    }
     self.root = root
   }
 
@@ -91,10 +98,14 @@ final class VaultPart {
 
   /// Whether the file behind a magic link of `/proc` is in it; nil when neither its device nor its
   /// file handle can tell.
-  func contains(_ file: FileStatus, _ link: String, in process: borrowing Directory) -> Bool? {
-    let isHere =
-      span.map { $0 == FileSystemKind(process.path(of: link)) } ?? isOnDevice(file.identity.device)
-    if !isHere || isWhole { return isHere }
+  ///
+  /// - Parameter deviceOfMount: the file system of a mount that is shown anywhere.
+  func contains(
+    _ file: FileStatus, _ link: String, in process: borrowing Directory,
+    deviceOfMount: (UInt64) -> UInt64?
+  ) -> Bool? {
+    guard isHere(file, link, in: process, deviceOfMount) else { return false }
+    if isWhole { return true }
     if let known = verdicts[file.identity] { return known }
     guard let path else { return nil }
     let mount: CInt
@@ -111,6 +122,23 @@ final class VaultPart {
     let verdict = isPath(shown ?? "", atOrBelow: path)
     verdicts[file.identity] = verdict
     return verdict
+  }
+
+  private func isHere(
+    _ file: FileStatus, _ link: String, in process: borrowing Directory,
+    _ deviceOfMount: (UInt64) -> UInt64?
+  ) -> Bool {
+    guard let span else { return file.identity.device == device }
+    guard [S_IFREG, S_IFDIR, S_IFLNK, S_IFIFO].contains(file.mode & S_IFMT) else { return false }
+    if let device = deviceOfMount(file.mountID) { return device == mountDevice }
+    // Few others have no handles, if that is so here. Not every file system answers statfs(2).
+    return Self.hasHandle(link, in: process) == hasHandles
+      && FileSystemKind(process.path(of: link)) == span
+  }
+
+  /// Whether name_to_handle_at(2) works: then it is the mount that is wrong.
+  private static func hasHandle(_ link: String, in directory: borrowing Directory) -> Bool {
+    linux_reopen_through(directory.descriptor.number, link, -1) < 0 && errno == EBADF
   }
 
   /// Whether a walk through the directory finds the file. One that was removed nobody can find: it

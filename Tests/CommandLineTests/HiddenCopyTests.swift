@@ -186,4 +186,33 @@ import Testing
       }
     }
   }
+
+  /// A detached copy of a tree of mounts is in no namespace.
+  @Test func inADetachedTreeIsNotExcluded() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.shared) { host in
+        try host.boot("alpha")
+        try host.succeed("cryptohome", "mount", "guest", "--vault", "plain", "--owner", "78:78")
+        let holder = try host.holder {
+          try check("unshare", nil, linux_unshare(CLONE_NEWNS))
+          try mountFilesystem("none", "/", nil, MS_REC | MS_PRIVATE)
+          try mountFilesystem("keep", "/mnt", "tmpfs")
+          try makeDirectory("/mnt/keep")
+          try bindMount("/home/user/\(Host.guest)", "/mnt/keep")
+          let flags = UInt32(OPEN_TREE_CLONE) | UInt32(LINUX_AT_RECURSIVE)
+          try check("open_tree", nil, open_tree(AT_FDCWD, "/mnt", flags))
+          try unmountFilesystem("/mnt", lazily: true)
+          try check("setresuid", nil, linux_setresuid(78))
+          try check("prctl", nil, linux_prctl(4, 1, 0, 0))  // PR_SET_DUMPABLE
+        }
+        for _ in 1...2 {
+          try host.refuse(
+            status: 3, [try shownName(of: holder), "perhaps a mount in directory /"], "cryptohome",
+            "unmount", "guest")
+        }
+        try host.helpers.stop(holder)
+        try host.logout("guest")
+      }
+    }
+  }
 }

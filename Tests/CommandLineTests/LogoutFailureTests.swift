@@ -104,7 +104,7 @@ import Testing
         try host.login("alice")
         let lock = "/run/cryptohome/\(Host.alice).lock"
         let holder = try host.holder {
-          let file = try check("open", lock, open(lock, O_RDWR))
+          let file = try check("open", lock, open(lock, O_RDWR | O_CREAT, 0o600))
           try check("flock", lock, flock(file, LOCK_EX))
         }
         let start = ContinuousClock.now
