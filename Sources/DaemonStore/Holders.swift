@@ -85,9 +85,11 @@ struct HolderSearch: ~Copyable {
 
   /// What nobody can look into, and where it counts.
   struct Suspicion {
-    /// Whether a process may have something of the files there.
+    /// Whether a process may have been sent one of the files.
     let isSuspect: (_ process: borrowing Directory) -> Bool
-    /// Whether a directory is on a mount that no namespace shows.
+    /// Whether a process may have hidden one of the files: it runs as the user.
+    let isUsers: (_ process: borrowing Directory) -> Bool
+    /// Whether a directory is on a mount that no namespace shows now.
     let isDetached: (_ file: FileStatus) -> Bool
   }
 
@@ -139,14 +141,15 @@ struct HolderSearch: ~Copyable {
   private func uses(of process: pid_t, in directory: borrowing Directory) -> [Holder.Hold] {
     var found: [Holder.Hold] = []
     var unseen: [Holder.Hold] = []
+    let isUsers = suspicion?.isUsers(directory) == true
     func look(
       _ hold: Holder.Hold, _ name: String, _ links: borrowing Directory
     ) {
       guard let file = links.status(behind: name) else { return }
       if test(file, name, links) {
         if !found.contains(hold) { found.append(hold) }
-      } else if suspicion != nil, file.isDirectory {
-        unseen += detached(file, name, links)
+      } else if isUsers, file.isDirectory, unseen.isEmpty {
+        unseen += detached(name, links)
       }
     }
     look(.program, "exe", directory)
@@ -157,11 +160,10 @@ struct HolderSearch: ~Copyable {
     }
     for thread in Processes.descriptorTables(of: process) {
       guard let task = try? directory.directory("task/\(thread)") else { continue }
-      descriptors(of: process, task, in: directory, &found, &unseen)
+      descriptors(of: process, task, in: directory, isUsers: isUsers, &found, &unseen)
     }
     if let file = mapping(of: directory) { found.append(.mapping(file)) }
-    // What nobody can look into counts once, and where it is likely.
-    if let first = unseen.first, suspicion?.isSuspect(directory) == true { found.append(first) }
+    if let first = unseen.first { found.append(first) }  // what nobody can look into counts once
     return found
   }
 
@@ -169,17 +171,21 @@ struct HolderSearch: ~Copyable {
     links.status(behind: name).map { test($0, name, links) } == true
   }
 
-  private func detached(
-    _ file: FileStatus, _ name: String, _ links: borrowing Directory
-  ) -> [Holder.Hold] {
-    guard suspicion?.isDetached(file) == true else { return [] }
+  /// Looks several times: a jail that is just being built changes its mounts meanwhile.
+  private func detached(_ name: String, _ links: borrowing Directory) -> [Holder.Hold] {
+    for _ in 0..<3 {
+      guard let file = links.status(behind: name), file.isDirectory,
+        suspicion?.isDetached(file) == true
+      else { return [] }
+      pause(.milliseconds(10))
+    }
     return [.detachedTree((try? linkTarget(of: links.path(of: name))) ?? "?")]
   }
 
   /// The first file, bound socket and sent file among the descriptors of a thread.
   private func descriptors(
     of process: pid_t, _ task: borrowing Directory, in directory: borrowing Directory,
-    _ found: inout [Holder.Hold], _ unseen: inout [Holder.Hold]
+    isUsers: Bool, _ found: inout [Holder.Hold], _ unseen: inout [Holder.Hold]
   ) {
     guard let links = try? task.directory("fd"), let names = try? links.names() else { return }
     var file: String?
@@ -195,13 +201,13 @@ struct HolderSearch: ~Copyable {
         }
         switch SentDescriptors.held(at: name, of: process, task, where: test) {
         case .sentFile(let path): sent = sent ?? path
-        case let hold?: unseen.append(hold)
+        case let hold?: if suspicion?.isSuspect(directory) == true { unseen.append(hold) }
         case nil: continue
         }
       } else if file == nil, test(status, name, links) {
         file = (try? linkTarget(of: links.path(of: name))) ?? "?"
-      } else if suspicion != nil, status.isDirectory {
-        unseen += detached(status, name, links)
+      } else if isUsers, status.isDirectory, unseen.isEmpty {
+        unseen += detached(name, links)
       }
     }
     for hold in [

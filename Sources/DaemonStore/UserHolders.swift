@@ -8,7 +8,8 @@ extension UserSubtree {
   public func holders() throws -> [Holder] {
     var search = HolderSearch(
       for: contains, isNamed: { names(self.user, in: $0) },
-      suspicion: HolderSearch.Suspicion(isSuspect: isSuspect, isDetached: isDetached))
+      suspicion: HolderSearch.Suspicion(
+        isSuspect: isSuspect, isUsers: isUsers, isDetached: isDetachedNow))
     return try search.processes() + loopDevices()
   }
 

@@ -124,8 +124,19 @@ public final class UserSubtree {
   func isSuspect(_ process: borrowing Directory) -> Bool {
     let link = try? linkTarget(of: process.path(of: "ns/mnt"))
     if let id = link.flatMap(NamespaceLink.id(in:)), namespaceIDs.contains(id) { return true }
+    return isUsers(process)
+  }
+
+  /// Whether a process runs as the user.
+  func isUsers(_ process: borrowing Directory) -> Bool {
     guard let owner, owner != 0 else { return false }
     return (try? process.status())?.owner == owner
+  }
+
+  /// Whether a file is on a mount that no namespace shows, when all are looked at again.
+  func isDetachedNow(_ file: FileStatus) -> Bool {
+    if isDetached(file) { devices = nil }
+    return isDetached(file)
   }
 
   /// Whether a file is on a mount that no namespace shows.

@@ -36,6 +36,12 @@ struct ShutdownCommand: ChangingCommand {
     }
     if !report.followers.isEmpty { throw Ending(.failed) }
     if !json {
+      for copies in report.detachedCopies {
+        let count = copies.paths.count
+        Program.say(
+          "detached \(count) private \(count == 1 ? "copy" : "copies") of users' folders in the "
+            + "mount namespace of \(copies.keeper)")
+      }
       for removal in report.removals where !removal.isHeld {
         Program.say("unmounted \(removal.path)")
       }
@@ -51,12 +57,15 @@ struct ShutdownCommand: ChangingCommand {
 struct ShutdownOutput: Encodable {
   let followers: [String]
   let unmounted: [String]
+  /// The mount namespaces whose private copies were detached.
+  let detachedCopies: [String]
   let held: [String]
   let holders: [String]
 
   init(_ report: ShutdownReport) {
     followers = report.followers.map(\.description)
     unmounted = report.removals.filter { !$0.isHeld }.map(\.path)
+    detachedCopies = report.detachedCopies.map { $0.keeper.description }
     held = report.held
     holders = report.holders.map(\.description)
   }

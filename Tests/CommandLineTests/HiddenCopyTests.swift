@@ -158,7 +158,10 @@ import Testing
     await #expect(processExitsWith: .success) { [vault, before] in
       inHost(.shared) { host in
         try host.boot("alpha")
-        try host.succeed("cryptohome", "mount", "guest", "--vault", vault, "--owner", "77:77")
+        // Of a user of its own for each case: what is unseen counts for whoever runs as the user.
+        let owner = uid_t(7_000 + 2 * before + (vault == "plain" ? 0 : 1))
+        try host.succeed(
+          "cryptohome", "mount", "guest", "--vault", vault, "--owner", "\(owner):9")
         let file = "/home/user/\(Host.guest)/file"
         try writeFile(file, "secret")
         let holder = try host.holder {
@@ -172,7 +175,7 @@ import Testing
             try send(descriptor, over: ends[0])
             close(descriptor)
           }
-          try check("setresuid", nil, linux_setresuid(77))
+          try check("setresuid", nil, linux_setresuid(owner))
           try check("prctl", nil, linux_prctl(4, 1, 0, 0))  // PR_SET_DUMPABLE
         }
         let words = before == 0 ? "which was sent to it" : "perhaps a descriptor on the way to it"
@@ -192,7 +195,7 @@ import Testing
     await #expect(processExitsWith: .success) {
       inHost(.shared) { host in
         try host.boot("alpha")
-        try host.succeed("cryptohome", "mount", "guest", "--vault", "plain", "--owner", "78:78")
+        try host.succeed("cryptohome", "mount", "guest", "--vault", "plain", "--owner", "7078:9")
         let holder = try host.holder {
           try check("unshare", nil, linux_unshare(CLONE_NEWNS))
           try mountFilesystem("none", "/", nil, MS_REC | MS_PRIVATE)
@@ -202,7 +205,7 @@ import Testing
           let flags = UInt32(OPEN_TREE_CLONE) | UInt32(LINUX_AT_RECURSIVE)
           try check("open_tree", nil, open_tree(AT_FDCWD, "/mnt", flags))
           try unmountFilesystem("/mnt", lazily: true)
-          try check("setresuid", nil, linux_setresuid(78))
+          try check("setresuid", nil, linux_setresuid(7078))
           try check("prctl", nil, linux_prctl(4, 1, 0, 0))  // PR_SET_DUMPABLE
         }
         for _ in 1...2 {
