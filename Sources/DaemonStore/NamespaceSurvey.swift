@@ -31,6 +31,8 @@ struct NamespaceSurvey: ~Copyable {
   private let root: Descriptor
   private let workingDirectory: Descriptor
 
+  /// Whether it is away from home: who may not enter other namespaces never is.
+  private var hasLeft = false
   private var visits: [Visit] = []
   private var seen: Set<UInt64>
   /// Files of namespaces that were found mounted, to be visited: descriptor, parent and path.
@@ -50,7 +52,7 @@ struct NamespaceSurvey: ~Copyable {
     for (id, visit) in survey.covered where survey.seen.insert(id).inserted {
       survey.visits.append(visit)
     }
-    survey.comeBack()
+    if survey.hasLeft { survey.comeBack() }
     return survey.visits
   }
 
@@ -89,6 +91,7 @@ struct NamespaceSurvey: ~Copyable {
       if let file {
         let namespace = Descriptor(owning: try file.get())
         try NamespaceKinds.mount.enter(namespace, shown: path)
+        hasLeft = true
       }
       text =
         try Descriptor(owning: open("self/mountinfo").get())

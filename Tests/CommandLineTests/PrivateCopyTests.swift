@@ -148,4 +148,30 @@ import Testing
       }
     }
   }
+
+  /// Who may not enter other namespaces sees what their processes see.
+  @Test func isFoundWithoutEntering() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.shared) { host in
+        try host.boot("alpha")
+        try host.login("alice")
+        let copier = try host.helpers.start(
+          "unshare", "--mount", "--propagation", "private", "sh", "-c",
+          "mkdir /mnt/keep; mount --bind /home/user/\(Host.alice) /mnt/keep; echo ready; "
+            + "kill -STOP $$")
+        let outcome = try run(
+          "setpriv",
+          [
+            "--bounding-set=-sys_chroot", "--inh-caps=-sys_chroot", "/mnt/programs/cryptohome",
+            "unmount", "alice",
+          ])
+        let name = try shownName(of: copier)
+        #expect(
+          outcome.status == 3 && outcome.complains(of: "held by \(name)", "/mnt/keep"),
+          "\(outcome)")
+        try host.helpers.stop(copier)
+        try host.logout("alice")
+      }
+    }
+  }
 }
