@@ -10,7 +10,7 @@ TEST_PACKAGES := dbus-bin dbus-daemon e2fsprogs mount procps python3 uidmap util
 
 RELEASE := -c release --static-swift-stdlib --disable-local-rpath \
 	--explicit-target-dependency-import-check error
-PROGRAMS := daemon-store cryptohome minijail0
+PROGRAMS := daemon-store cryptohome minijail0 seccomp-policy
 BIN := $(CURDIR)/.build/release
 # What is preloaded into programs: C, and nothing of Swift's build in it.
 PRELOAD := $(BIN)/libminijailpreload.so

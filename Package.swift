@@ -23,6 +23,7 @@ let package = Package(
     .executable(name: "daemon-store", targets: ["daemon-store"]),
     .executable(name: "cryptohome", targets: ["cryptohome"]),
     .executable(name: "minijail0", targets: ["minijail0"]),
+    .executable(name: "seccomp-policy", targets: ["seccomp-policy"]),
     .library(name: "Jail", targets: ["Jail"]),
   ],
   dependencies: [
@@ -70,6 +71,11 @@ let package = Package(
     .executableTarget(
       name: "minijail0", dependencies: ["CLinux", "Jail"], swiftSettings: strict,
       linkerSettings: release),
+
+    .executableTarget(
+      name: "seccomp-policy",
+      dependencies: ["CLinux", "Kernel", "Program", "Seccomp", argumentParser],
+      swiftSettings: strict, linkerSettings: release),
 
     // Not a product: what the compiler's programs cost, beside the reference's layout.
     .executableTarget(

@@ -3,13 +3,13 @@
 /// System calls in the order of their names: `NAME=NUMBER`, or the numbers on
 /// x86_64, i386, aarch64, arm, riscv64, in hexadecimal.
 let systemCallText: StaticString = """
-  SYSCALL_MASK=,,,fffff, _llseek=,8c,,8c, _newselect=,8e,,8e, _sysctl=9c,95,,95, \
-  accept=2b,,ca,11d,ca accept4=120,16c,f2,16e,f2 access=15,21,,21, acct=a3,33,59,33,59 \
-  add_key=f8,11e,d9,135,d9 adjtimex=9f,7c,ab,7c,ab afs_syscall=b7,89,,, alarm=25,1b,,, \
-  arch_prctl=9e,180,,, arm_fadvise64_64=,,,10e, bdflush=,86,,86, bind=31,169,c8,11a,c8 \
-  bpf=141,165,118,182,118 break=,11,,, breakpoint=,,,f0001, brk=c,2d,d6,2d,d6 cacheflush=,,,f0002, \
-  cachestat=1c3 capget=7d,b8,5a,b8,5a capset=7e,b9,5b,b9,5b chdir=50,c,31,c,31 chmod=5a,f,,f, \
-  chown=5c,b6,,b6, chown32=,d4,,d4, chroot=a1,3d,33,3d,33 clock_adjtime=131,157,10a,174,10a \
+  _llseek=,8c,,8c, _newselect=,8e,,8e, _sysctl=9c,95,,95, accept=2b,,ca,11d,ca \
+  accept4=120,16c,f2,16e,f2 access=15,21,,21, acct=a3,33,59,33,59 add_key=f8,11e,d9,135,d9 \
+  adjtimex=9f,7c,ab,7c,ab afs_syscall=b7,89,,, alarm=25,1b,,, arch_prctl=9e,180,,, \
+  arm_fadvise64_64=,,,10e, bdflush=,86,,86, bind=31,169,c8,11a,c8 bpf=141,165,118,182,118 \
+  break=,11,,, breakpoint=,,,f0001, brk=c,2d,d6,2d,d6 cacheflush=,,,f0002, cachestat=1c3 \
+  capget=7d,b8,5a,b8,5a capset=7e,b9,5b,b9,5b chdir=50,c,31,c,31 chmod=5a,f,,f, chown=5c,b6,,b6, \
+  chown32=,d4,,d4, chroot=a1,3d,33,3d,33 clock_adjtime=131,157,10a,174,10a \
   clock_adjtime64=,195,,195, clock_getres=e5,10a,72,108,72 clock_getres_time64=,196,,196, \
   clock_gettime=e4,109,71,107,71 clock_gettime64=,193,,193, clock_nanosleep=e6,10b,73,109,73 \
   clock_nanosleep_time64=,197,,197, clock_settime=e3,108,70,106,70 clock_settime64=,194,,194, \

@@ -198,9 +198,9 @@ def calls_of(architecture):
     text, _, _ = clang([*flags, "-w", "-S", "-emit-llvm", "-o", "-"], source)
     taken = set(calls.values())
     for word, number in re.findall(r"^@n_(\w+) = .*global i(?:32|64) (-?\d+)", text, re.M):
-        if word not in calls and int(number) not in taken and not word.startswith("arch_specific"):
-            if word not in ("syscalls", "SYSCALL_BASE", "OABI_SYSCALL_BASE"):
-                calls[word] = int(number)
+        is_call = word.islower() and not word.startswith("arch_specific") and word != "syscalls"
+        if is_call and word not in calls and int(number) not in taken:
+            calls[word] = int(number)
     return calls
 
 

@@ -1,0 +1,75 @@
+import ArgumentParser
+import Program
+import Seccomp
+
+struct CheckCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "check",
+    abstract: "Find mistakes in policies, and what a reviewer should look at.",
+    discussion: "Says nothing and exits 0 if there is nothing, else 1.")
+
+  @Argument(help: "Policies.")
+  var policies: [String]
+
+  @OptionGroup var options: PolicyOptions
+
+  @Option(help: "Calls that need a comment, with commas between.")
+  var dangerousSyscalls: String?
+
+  func validate() throws {
+    if policies.isEmpty { throw ValidationError("no policy is given") }
+  }
+
+  func run() throws {
+    var wrong = 0
+    let dangerous =
+      dangerousSyscalls.map { $0.split(separator: ",").map(String.init) }
+      ?? Policy.dangerousCalls
+    for path in policies {
+      do {
+        wrong += try check(path, dangerous)
+      } catch {
+        Program.complain("seccomp-policy: check: \(error)")
+        wrong += 1
+      }
+    }
+    if wrong > 0 { throw Ending(.failed) }
+  }
+
+  /// How many findings were printed.
+  private func check(_ path: String, _ dangerous: [String]) throws -> Int {
+    let text = path == "-" ? try Files.read(path) : nil
+    let policy =
+      if let text {
+        try parse(text)
+      } else {
+        try Files.policy(path, options.architecture, options.dialect)
+      }
+    do {
+      _ = try Compiler().compile(policy)
+    } catch {
+      throw Failure("\(path): \(error)")
+    }
+    var comments: [String: CommentedLines] = [:]
+    let findings = policy.lint(dangerousCalls: dangerous) { place in
+      if comments[place.file] == nil {
+        let bytes = place.file == "-" ? text : try? Files.read(place.file)
+        comments[place.file] = CommentedLines(bytes ?? [])
+      }
+      return comments[place.file]?.contains(line: place.line) ?? false
+    }
+    for finding in findings { Program.say("\(finding)") }
+    return findings.count
+  }
+
+  /// Standard input can be read once only.
+  private func parse(_ bytes: [UInt8]) throws -> Policy {
+    do throws(PolicyError) {
+      return try Files.parser(options.architecture, options.dialect).parse(bytes, name: "-")
+    } catch {
+      for line in error.diagnostics.flatMap(\.lines) { Program.complain(line) }
+      let count = error.diagnostics.count
+      throw Failure("-: \(count) \(count == 1 ? "mistake" : "mistakes")")
+    }
+  }
+}

@@ -1,0 +1,87 @@
+import CLinux
+import Glibc
+import Kernel
+import Program
+import Seccomp
+
+/// Files as the commands take them: `-` is standard input, or output.
+enum Files {
+  /// - Throws: ``SystemError``, also for a directory and for more than `limit` bytes.
+  static func read(
+    _ path: String, limit: Int = PolicyLimits.fileBytes
+  ) throws(SystemError) -> [UInt8] {
+    let number = path == "-" ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY)
+    let file = Descriptor(owning: try check("open", path, number))
+    guard let bytes = try file.read(atMost: limit, shown: path) else {
+      throw SystemError(operation: "read", path: path, code: EFBIG)
+    }
+    return bytes
+  }
+
+  /// The whole of a file or nothing: it is written beside its place, and then takes it. A device or
+  /// a pipe stays what it is, and is written to.
+  static func write(_ bytes: [UInt8], to path: String) throws(SystemError) {
+    guard path != "-" else {
+      return try Descriptor(owning: try check("dup", nil, dup(STDOUT_FILENO)))
+        .write(bytes, shown: "standard output")
+    }
+    var status = stat()
+    if stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG {
+      let file = Descriptor(owning: try check("open", path, open(path, O_WRONLY | O_CLOEXEC)))
+      try file.write(bytes, shown: path)
+      return try file.close()
+    }
+    let other = "\(path).\(getpid())"
+    let flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC
+    let file = Descriptor(owning: try check("open", path, open(other, flags, 0o644)))
+    do throws(SystemError) {
+      try file.write(bytes, shown: path)
+      try file.close()
+      try check("rename", path, rename(other, path))
+    } catch {
+      unlink(other)
+      throw error
+    }
+  }
+
+  static func parser(
+    _ architecture: Architecture, _ dialect: Dialect
+  ) -> PolicyParser {
+    PolicyParser(architecture: architecture, dialect: dialect) { path throws(ReadFailure) in
+      do throws(SystemError) {
+        return try read(path)
+      } catch {
+        let isMissing = error.code == ENOENT || error.code == ENOTDIR
+        throw ReadFailure(isMissing: isMissing, reason: error.reason)
+      }
+    }
+  }
+
+  /// Reads a policy; says on standard error what is wrong with it, and where.
+  static func policy(
+    _ path: String, _ architecture: Architecture, _ dialect: Dialect
+  ) throws -> Policy {
+    do throws(PolicyError) {
+      let policy = try parser(architecture, dialect).parse(file: path)
+      complain(policy.warnings.flatMap { ["warning:"] + $0.lines })
+      return policy
+    } catch {
+      complain(error.warnings.flatMap { ["warning:"] + $0.lines })
+      complain(error.diagnostics.flatMap(\.lines))
+      let count = error.diagnostics.count
+      throw Failure("\(path): \(count) \(count == 1 ? "mistake" : "mistakes")")
+    }
+  }
+
+  private static func complain(_ lines: [String]) {
+    for line in lines { Program.complain(line) }
+  }
+}
+
+extension SystemError {
+  /// Without the operation and the path.
+  fileprivate var reason: String {
+    let name = linux_errno_name(code).map { String(cString: $0) } ?? "errno \(code)"
+    return "\(String(cString: strerror(code))) (\(name))"
+  }
+}

@@ -1,0 +1,17 @@
+import ArgumentParser
+import Kernel
+import Program
+
+/// `seccomp-policy`: the tools around the policies of `minijail0 -S`.
+struct SeccompPolicyProgram: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "seccomp-policy",
+    abstract: "Compile, check, explain and generate policies for system calls.",
+    discussion: "A file that is given as - is standard input.", version: version,
+    subcommands: [
+      CompileCommand.self, CheckCommand.self, ExplainCommand.self, GenerateCommand.self,
+      DisassembleCommand.self, SystemCallsCommand.self,
+    ])
+}
+
+Program.run(SeccompPolicyProgram.self)
