@@ -50,6 +50,14 @@ struct NameTable: Sendable {
     return found
   }
 
+  /// Every value, without the names.
+  func forEachValue(on architecture: Architecture, _ body: (Value) -> Void) {
+    forEachEntry(on: architecture) { _, value in
+      body(value)
+      return true
+    }
+  }
+
   func forEach(on architecture: Architecture, _ body: (String, Value) -> Void) {
     forEachEntry(on: architecture) { name, value in
       body(String(decoding: name, as: UTF8.self), value)
@@ -119,17 +127,25 @@ struct NameTable: Sendable {
   private func value(
     in text: UnsafeBufferPointer<UInt8>, from start: Int, on architecture: Architecture
   ) -> Value? {
-    let end = end(of: start, in: text)
-    var fields = text[start..<end].split(
-      separator: UInt8(ascii: ","), omittingEmptySubsequences: false)
-    let column = fields.count == 1 ? 0 : architecture.rawValue
-    guard fields.indices.contains(column) else { return nil }
-    let isNegative = fields[column].first == UInt8(ascii: "-")
-    if isNegative { fields[column].removeFirst() }
-    guard !fields[column].isEmpty else { return nil }
+    func isWithin(_ index: Int) -> Bool { index < text.count && text[index] != UInt8(ascii: " ") }
+    // The column, if there is more than one.
+    var index = start
+    while isWithin(index) && text[index] != UInt8(ascii: ",") { index += 1 }
+    var field = start
+    if isWithin(index) {
+      for _ in 0..<architecture.rawValue {
+        while text[field] != UInt8(ascii: ",") { field += 1 }
+        field += 1
+      }
+    }
+    let isNegative = isWithin(field) && text[field] == UInt8(ascii: "-")
+    if isNegative { field += 1 }
+    guard isWithin(field), text[field] != UInt8(ascii: ",") else { return nil }
     var value: UInt64 = 0
-    for digit in fields[column] {
+    while isWithin(field) && text[field] != UInt8(ascii: ",") {
+      let digit = text[field]
       value = value << 4 | UInt64(digit < 0x3a ? digit - 0x30 : digit - 0x57)
+      field += 1
     }
     return isNegative ? .negativeInt(magnitude: value) : .value(value)
   }

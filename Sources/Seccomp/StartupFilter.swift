@@ -21,8 +21,14 @@
 /// the three kinds of calls above is then more than the policy allows.
 public struct StartupFilter: Hashable, Sendable {
   public let program: FilterProgram
-  /// Allowed though neither the policy nor the loader asks for it, in the order of the numbers.
-  public let extra: [SystemCall]
+  public let architecture: Architecture
+  /// Allowed though neither the policy nor the loader asks for it.
+  public let extraNumbers: [UInt32]
+
+  /// The same with names, in the order of the numbers.
+  public var extra: [SystemCall] {
+    architecture.systemCalls.filter { extraNumbers.contains($0.number) }
+  }
 
   /// How many instructions a call costs that the policy allows.
   public static let stepLimit = 8
@@ -112,7 +118,8 @@ extension Compiler {
     var cover = StartupCover(needs: needs, standard: standard, allowed: allowed, architecture)
     let tree = cover.emit(into: &graph)
     let program = try program(graph, tree, architecture)
-    return StartupFilter(program: program, extra: cover.extra.sorted { $0.number < $1.number })
+    return StartupFilter(
+      program: program, architecture: architecture, extraNumbers: cover.extra.sorted())
   }
 }
 
@@ -138,10 +145,14 @@ private struct StartupCover {
   private let isHot: [Bool]
   /// What it costs to allow a run that nobody asked for; nil for one that never is.
   private let risks: [Int?]
-  private let calls: [[SystemCall]]
+  /// The numbers that the architecture has, by run.
+  private let calls: [[UInt32]]
   private let allowed: Int
-  private(set) var extra: [SystemCall] = []
-  /// By depth and stretch.
+  private(set) var extra: [UInt32] = []
+  /// Where the items of the search begin, and the end: each hot run, and all that lies between two of
+  /// them. A border within such a gap would separate nothing that is allowed from anything.
+  private let edges: [Int]
+  /// By depth and stretch of items.
   private var costs: [[Int]] = []
   private var borders: [[Int32]] = []
 
@@ -167,27 +178,30 @@ private struct StartupCover {
         hot.append(isHot)
       }
     }
-    var calls = [[SystemCall]](repeating: [], count: runs.count)
-    var index = 0
-    for call in architecture.systemCalls {
-      while index + 1 < runs.count && runs[index + 1].start <= call.number { index += 1 }
-      calls[index].append(call)
+    var calls = [[UInt32]](repeating: [], count: runs.count)
+    NameTable.systemCalls.forEachValue(on: architecture) { value in
+      guard case .value(let bits) = value, let number = UInt32(exactly: bits) else { return }
+      let after = runs.partitioningIndex { $0.start > number }
+      calls[after - 1].append(number)
     }
+    let risk = Risk(architecture)
     self.runs = runs
     self.calls = calls
     isHot = hot
     risks = runs.indices.map { index in
       if hot[index] || runs[index].target == allowed { return 0 }
       guard index + 1 < runs.count else { return nil }  // whatever the kernel will have one day
-      return calls[index].reduce(1 + Int(runs.width(of: index) / 16)) { $0 + Risk.of($1.name) }
+      return calls[index].reduce(1 + Int(runs.width(of: index) / 16)) { $0 + risk.of($1) }
     }
+    edges =
+      runs.indices.filter { $0 == 0 || hot[$0] || hot[$0 - 1] } + [runs.count]
     solve()
   }
 
-  private func index(_ from: Int, _ to: Int) -> Int { from * (runs.count + 1) + to }
+  private func index(_ from: Int, _ to: Int) -> Int { from * edges.count + to }
 
   private mutating func solve() {
-    let count = runs.count
+    let count = edges.count - 1
     var flat = [Int](repeating: 0, count: (count + 1) * (count + 1))
     var hotWeight = flat
     var oneSingle = [Bool](repeating: false, count: flat.count)
@@ -196,14 +210,15 @@ private struct StartupCover {
       var single = 0
       var risk = 0
       for to in (from + 1)...count {
-        let run = to - 1
-        if isHot[run] {
-          hot += 1
-          single += runs.width(of: run) == 1 ? 1 : 0
-          hotWeight[index(from, to)] = hotWeight[index(from, run)] + runs[run].weight
-        } else {
-          hotWeight[index(from, to)] = hotWeight[index(from, run)]
-          risk = min(Self.never, risk + (risks[run].map { $0 * Self.riskUnit } ?? Self.never))
+        hotWeight[index(from, to)] = hotWeight[index(from, to - 1)]
+        for run in edges[to - 1]..<edges[to] {
+          if isHot[run] {
+            hot += 1
+            single += runs.width(of: run) == 1 ? 1 : 0
+            hotWeight[index(from, to)] += runs[run].weight
+          } else {
+            risk = min(Self.never, risk + (risks[run].map { $0 * Self.riskUnit } ?? Self.never))
+          }
         }
         // Without hot runs a stretch is decided exactly, at any depth.
         flat[index(from, to)] = hot == 0 ? 0 : risk
@@ -225,7 +240,7 @@ private struct StartupCover {
             next[stretch] = weight
             border[stretch] = -1
           }
-          let (cost, middle) = Self.split(costs[depth - 1], from, to, count + 1)
+          let (cost, middle) = Self.split(costs[depth - 1], from, to, edges.count)
           if cost + weight < next[stretch] {
             next[stretch] = cost + weight
             border[stretch] = Int32(middle)
@@ -254,41 +269,62 @@ private struct StartupCover {
   }
 
   mutating func emit(into graph: inout DecisionGraph) -> Int {
-    emit(0, runs.count, Self.depth, &graph)
+    emit(0, edges.count - 1, Self.depth, &graph)
   }
 
   private mutating func emit(
     _ from: Int, _ to: Int, _ depth: Int, _ graph: inout DecisionGraph
   ) -> Int {
     let stretch = index(from, to)
-    guard isHot[from..<to].contains(true) else { return graph.searchTree(Array(runs[from..<to])) }
+    let own = edges[from]..<edges[to]
+    guard isHot[own].contains(true) else { return graph.searchTree(Array(runs[own])) }
     var depth = depth
     while depth > 0, costs[depth - 1][stretch] == costs[depth][stretch] { depth -= 1 }
     if depth == 0 {
-      for run in from..<to where !isHot[run] && runs[run].target != allowed {
-        extra += calls[run]
-      }
+      for run in own where !isHot[run] && runs[run].target != allowed { extra += calls[run] }
       return allowed
     }
     let border = Int(borders[depth][stretch])
-    if border < 0, let hot = (from..<to).first(where: { isHot[$0] }) {
-      let rest = runs[from..<to].filter { $0.start != runs[hot].start }
+    if border < 0, let hot = own.first(where: { isHot[$0] }) {
+      let rest = runs[own].filter { $0.start != runs[hot].start }
       let no = rest.isEmpty ? allowed : graph.searchTree(rest)
       return graph.test(.equal, runs[hot].start, yes: allowed, no: no)
     }
     let right = emit(border, to, depth - 1, &graph)
     let left = emit(from, border, depth - 1, &graph)
-    return graph.test(.atLeast, runs[border].start, yes: right, no: left)
+    return graph.test(.atLeast, runs[edges[border]].start, yes: right, no: left)
+  }
+}
+
+extension Array {
+  /// The first index whose element is past the border, where `isPast` is false up to there.
+  fileprivate func partitioningIndex(_ isPast: (Element) -> Bool) -> Int {
+    var low = 0
+    var high = count
+    while low < high {
+      let middle = (low + high) / 2
+      if isPast(self[middle]) { high = middle } else { low = middle + 1 }
+    }
+    return low
   }
 }
 
 /// How bad it is to allow a call for the short time that a loader takes, or for as long as a program
 /// without its library lives.
-private enum Risk {
-  static func of(_ name: String) -> Int {
-    if privileged.contains(name) { return 2000 }
-    return outward.contains(name) ? 100 : 1
+private struct Risk {
+  private let weights: [UInt32: Int]
+
+  init(_ architecture: Architecture) {
+    var weights: [UInt32: Int] = [:]
+    for (names, weight) in [(Self.privileged, 2000), (Self.outward, 100)] {
+      for name in names {
+        if let number = architecture.number(ofCall: name) { weights[number] = weight }
+      }
+    }
+    self.weights = weights
   }
+
+  func of(_ number: UInt32) -> Int { weights[number] ?? 1 }
 
   private static let privileged = [
     "acct", "add_key", "bpf", "capset", "chroot", "clock_settime", "delete_module", "execveat",
