@@ -18,7 +18,7 @@ CFLAGS ?= -O2 -g
 TESTS := .build/debug/daemon-storePackageTests.xctest
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test lint format install clean
+.PHONY: help deps build demo test bench lint format install clean
 
 help: ## Lists the verbs.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -49,11 +49,14 @@ test: build ## Runs every test, those that need root too.
 	$(SWIFT) build --build-tests
 	$(SUDO) env $(if $(CI),CI="$(CI)" NO_COLOR=1) DAEMON_STORE_BUILD="$(BIN)" $(TESTS) --testing-library swift-testing
 
+bench: ## Measures the programs that policies are compiled to.
+	@sh Benchmarks/seccomp.sh
+
 lint: ## Checks the form of the code.
-	$(SWIFT) format lint --strict -r Package.swift Sources Tests
+	$(SWIFT) format lint --strict -r Package.swift Sources Tests Benchmarks
 
 format: ## Brings the code into form.
-	$(SWIFT) format -i -r Package.swift Sources Tests
+	$(SWIFT) format -i -r Package.swift Sources Tests Benchmarks
 
 install: ## Copies what was built to $(DESTDIR)$(PREFIX).
 	@test -x "$(BIN)/daemon-store" || { echo "install: nothing is built; run make build first" >&2; exit 1; }

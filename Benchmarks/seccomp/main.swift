@@ -5,6 +5,7 @@ import Seccomp
 ///
 ///     seccomp-benchmark POLICY…             the table
 ///     seccomp-benchmark --rules POLICY      its rules as numbers, for libseccomp.c
+///     seccomp-benchmark --extra POLICY      what its start-up filter allows beyond it
 ///     seccomp-benchmark --against DIRECTORY POLICY…   and libseccomp's programs, POLICY.bpf there
 func contents(_ path: String) -> [UInt8]? {
   guard let file = fopen(path, "r") else { return nil }
@@ -92,6 +93,11 @@ if paths.first == "--rules", let policy = try? read(paths[1]) {
       print("\(rule.call.number) \(atoms.joined(separator: " "))")
     }
   }
+  exit(0)
+}
+if paths.first == "--extra", let policy = try? read(paths[1]) {
+  let filter = try Compiler().startupFilter(for: policy)
+  print(filter.extra.map(\.name).joined(separator: " "))
   exit(0)
 }
 if paths.first == "--against" {

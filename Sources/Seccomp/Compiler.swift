@@ -46,10 +46,12 @@ public struct Compiler: Hashable, Sendable {
         targets[number] = (graph.leaf(Action.allowCode), weight(of: number, policy))
       }
     }
-    let runs = DecisionGraph.merged(
-      Self.runs(targets.map { ($0.key, $0.value.node, $0.value.weight) }, standard))
-    // A run takes an instruction at least, so what is far too much need not be built.
-    guard runs.count <= FilterProgram.lengthLimit * 2 else {
+    let runs = Self.runs(targets.map { ($0.key, $0.value.node, $0.value.weight) }, standard)
+    // A border takes an instruction at least, so what is far too much need not be built.
+    let borders = zip(runs, runs.dropFirst()).reduce(0) {
+      $0 + ($1.0.target == $1.1.target ? 0 : 1)
+    }
+    guard borders <= FilterProgram.lengthLimit * 2 else {
       throw CompileError(instructionCount: nil)
     }
     let tree = graph.searchTree(runs, hottest: policy.frequencies.isEmpty ? 0 : 12)

@@ -13,12 +13,6 @@
 /// - Where the comparisons do not suffice, calls between two allowed ones are allowed as well: those
 ///   that do the least harm, listed in ``extra``.
 /// - All others get what the policy gives them.
-///
-/// A policy with more than a thousand stretches, which can only name numbers that no kernel has, is
-/// taken exactly, at whatever cost.
-///
-/// Once the policy's filter is loaded the kernel takes the stricter answer of the two, so none of
-/// the three kinds of calls above is then more than the policy allows.
 public struct StartupFilter: Hashable, Sendable {
   public let program: FilterProgram
   public let architecture: Architecture
@@ -68,7 +62,12 @@ public struct StartupFilter: Hashable, Sendable {
 }
 
 extension Compiler {
+  private static let startupLimit = 1024
+
   /// The filter that is loaded before execve(2) when `policy` follows later.
+  ///
+  /// - Throws: ``CompileError`` for a policy that names more than a thousand numbers, or as
+  ///   ``compile(_:)`` does.
   public func startupFilter(for policy: Policy) throws(CompileError) -> StartupFilter {
     let architecture = policy.architecture
     let parser = PolicyParser(architecture: architecture, toleratesUnknownCalls: true) {
@@ -104,17 +103,8 @@ extension Compiler {
         needs[number] = StartupNeed(node: allowed, isHot: true)
       }
     }
-    let all = DecisionGraph.merged(
-      Self.runs(needs.map { ($0.key, $0.value.node, 1) }, standard))
-    // A run takes an instruction at least, so what is far too much need not be built.
-    guard all.count <= FilterProgram.lengthLimit * 2 else {
-      throw CompileError(instructionCount: nil)
-    }
-    // The choice costs memory that grows with the square. No kernel has half as many calls.
-    guard all.count <= StartupCover.runLimit else {
-      let exact = graph.searchTree(all)
-      return StartupFilter(program: try program(graph, exact, architecture), extra: [])
-    }
+    // No kernel has so many calls; the search takes time with the cube of them.
+    guard needs.count <= Self.startupLimit else { throw CompileError(instructionCount: nil) }
     var cover = StartupCover(needs: needs, standard: standard, allowed: allowed, architecture)
     let tree = cover.emit(into: &graph)
     let program = try program(graph, tree, architecture)
@@ -147,6 +137,7 @@ private struct StartupCover {
   private let risks: [Int?]
   /// The numbers that the architecture has, by run.
   private let calls: [[UInt32]]
+  private let risk: Risk
   private let allowed: Int
   private(set) var extra: [UInt32] = []
   /// Where the items of the search begin, and the end: each hot run, and all that lies between two of
@@ -155,9 +146,10 @@ private struct StartupCover {
   /// By depth and stretch of items.
   private var costs: [[Int]] = []
   private var borders: [[Int32]] = []
+  /// The two riskiest numbers of a stretch that nobody asked for: an `==` each leaves them out.
+  private var worst: [RiskiestPair] = []
 
   private static let depth = 4
-  static let runLimit = 1024
   private static let never = Int.max / 8
   /// One call too many weighs more than all comparisons saved.
   private static let riskUnit = 1 << 20
@@ -187,6 +179,7 @@ private struct StartupCover {
     let risk = Risk(architecture)
     self.runs = runs
     self.calls = calls
+    self.risk = risk
     isHot = hot
     risks = runs.indices.map { index in
       if hot[index] || runs[index].target == allowed { return 0 }
@@ -205,23 +198,28 @@ private struct StartupCover {
     var flat = [Int](repeating: 0, count: (count + 1) * (count + 1))
     var hotWeight = flat
     var oneSingle = [Bool](repeating: false, count: flat.count)
+    worst = Array(repeating: RiskiestPair(), count: flat.count)
+    let byRun = runs.indices.map { riskiest(in: $0) }
     for from in 0..<count {
       var hot = 0
       var single = 0
-      var risk = 0
+      var sum = 0
       for to in (from + 1)...count {
         hotWeight[index(from, to)] = hotWeight[index(from, to - 1)]
+        var candidates = worst[index(from, to - 1)]
         for run in edges[to - 1]..<edges[to] {
           if isHot[run] {
             hot += 1
             single += runs.width(of: run) == 1 ? 1 : 0
             hotWeight[index(from, to)] += runs[run].weight
           } else {
-            risk = min(Self.never, risk + (risks[run].map { $0 * Self.riskUnit } ?? Self.never))
+            sum = min(Self.never, sum + (risks[run].map { $0 * Self.riskUnit } ?? Self.never))
+            candidates.add(byRun[run])
           }
         }
+        worst[index(from, to)] = candidates
         // Without hot runs a stretch is decided exactly, at any depth.
-        flat[index(from, to)] = hot == 0 ? 0 : risk
+        flat[index(from, to)] = hot == 0 ? 0 : sum
         oneSingle[index(from, to)] = hot == 1 && single == 1
       }
     }
@@ -240,6 +238,14 @@ private struct StartupCover {
             next[stretch] = weight
             border[stretch] = -1
           }
+          let saved = worst[stretch].risk(of: depth) * Self.riskUnit
+          if saved > 0, costs[0][stretch] < Self.never {
+            let cost = costs[0][stretch] - saved + weight * depth
+            if cost < next[stretch] {
+              next[stretch] = cost
+              border[stretch] = Int32(-1 - depth)
+            }
+          }
           let (cost, middle) = Self.split(costs[depth - 1], from, to, edges.count)
           if cost + weight < next[stretch] {
             next[stretch] = cost + weight
@@ -250,6 +256,15 @@ private struct StartupCover {
       costs.append(next)
       borders.append(border)
     }
+  }
+
+  private func riskiest(in run: Int) -> RiskiestPair {
+    var pair = RiskiestPair()
+    guard !isHot[run], runs[run].target != allowed else { return pair }
+    for number in calls[run] {
+      pair.add(Risky(number: number, risk: risk.of(number), target: runs[run].target))
+    }
+    return pair
   }
 
   /// The best border of a stretch, and the cost of its sides.
@@ -285,6 +300,13 @@ private struct StartupCover {
       return allowed
     }
     let border = Int(borders[depth][stretch])
+    if border < -1 {
+      let left = [worst[stretch].first, worst[stretch].second].prefix(-1 - border)
+      for run in own where !isHot[run] && runs[run].target != allowed {
+        extra += calls[run].filter { number in !left.contains { $0.number == number } }
+      }
+      return left.reduce(allowed) { graph.test(.equal, $1.number, yes: $1.target, no: $0) }
+    }
     if border < 0, let hot = own.first(where: { isHot[$0] }) {
       let rest = runs[own].filter { $0.start != runs[hot].start }
       let no = rest.isEmpty ? allowed : graph.searchTree(rest)
@@ -307,39 +329,4 @@ extension Array {
     }
     return low
   }
-}
-
-/// How bad it is to allow a call for the short time that a loader takes, or for as long as a program
-/// without its library lives.
-private struct Risk {
-  private let weights: [UInt32: Int]
-
-  init(_ architecture: Architecture) {
-    var weights: [UInt32: Int] = [:]
-    for (names, weight) in [(Self.privileged, 2000), (Self.outward, 100)] {
-      for name in names {
-        if let number = architecture.number(ofCall: name) { weights[number] = weight }
-      }
-    }
-    self.weights = weights
-  }
-
-  func of(_ number: UInt32) -> Int { weights[number] ?? 1 }
-
-  private static let privileged = [
-    "acct", "add_key", "bpf", "capset", "chroot", "clock_settime", "delete_module", "execveat",
-    "finit_module", "fsconfig", "fsmount", "fsopen", "init_module", "io_uring_enter",
-    "io_uring_register", "io_uring_setup", "ioperm", "iopl", "kexec_file_load", "kexec_load",
-    "keyctl", "modify_ldt", "mount", "mount_setattr", "move_mount", "open_by_handle_at",
-    "open_tree", "perf_event_open", "pidfd_getfd", "pivot_root", "process_vm_readv",
-    "process_vm_writev", "ptrace", "quotactl", "reboot", "request_key", "setns", "settimeofday",
-    "swapoff", "swapon", "syslog", "umount2", "unshare", "userfaultfd",
-  ]
-  private static let outward = [
-    "bind", "chmod", "chown", "clone", "clone3", "connect", "creat", "fchmod", "fchmodat",
-    "fchown", "fchownat", "fork", "ioctl", "kill", "link", "linkat", "mknod", "mknodat", "rename",
-    "renameat", "renameat2", "sendmsg", "sendto", "setgid", "setgroups", "setregid", "setresgid",
-    "setresuid", "setreuid", "setuid", "socket", "socketcall", "symlink", "symlinkat", "tgkill",
-    "tkill", "truncate", "unlink", "unlinkat", "vfork",
-  ]
 }

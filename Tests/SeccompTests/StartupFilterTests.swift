@@ -7,7 +7,7 @@ import Testing
     let loader = try PolicyParser(architecture: architecture, toleratesUnknownCalls: true) {
       _ throws(ReadFailure) in throw ReadFailure(isMissing: true, reason: "")
     }.parse(Array(StartupFilter.loaderPolicy.utf8), name: "loader")
-    for seed in 1...UInt64(12) {
+    for seed in 1...UInt64(8) {
       var random = RandomPolicies(seed: seed &+ 77, architecture: architecture)
       let policy = random.policy(.minijail)
       let compiler = random.compiler()
