@@ -106,7 +106,8 @@ if paths.first == "--against" {
 }
 
 print(
-  "policy        calls   average  worst   size | linear ratios: average worst  size | compile us")
+  "policy        calls   average  worst   size |   ratios to linear     |compile us |"
+    + "  start-up: average, worst, size, extra, us")
 var ratios: [[Double]] = []
 var sums = [0.0, 0.0]
 var withStartup = 0.0

@@ -10,7 +10,7 @@ Usage, on Debian 12, in this folder:
     python3 -m venv /tmp/tables && /tmp/tables/bin/pip install system-calls==7.2
     /tmp/tables/bin/python3 generate.py
 
-System calls come from the package system-calls, which follows the kernel (7.2: up to Linux 7.0),
+System calls come from the package system-calls, which follows the kernel (7.2 is Linux 7.2),
 and from the headers for the calls that the kernel has dropped since. Constants come from clang (any
 version that knows the five targets; the one of the Swift toolchain does), which evaluates every
 upper-case macro and enumerator of the headers below. Nothing is typed by hand, and the same
