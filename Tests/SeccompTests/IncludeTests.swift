@@ -49,6 +49,14 @@ import Testing
     #expect(throws: PolicyError.self) { _ = try twice.parse(file: "/a") }
   }
 
+  @Test func deepChain() throws {
+    var files: [String: String] = [:]
+    for number in 0..<40 { files["/p/\(number)"] = "@include ./\(number + 1)" }
+    files["/p/40"] = "read: 1"
+    #expect(try names("/p/10", files) == ["read"])
+    #expect(error("/p/0", files) == ["parse_include_statement: /p/32(1): nested too deep"])
+  }
+
   @Test func duplicatesNameBothFiles() {
     let files = ["/p/a": "read: 1\n@include ./b", "/p/b": "\nread: 1"]
     #expect(

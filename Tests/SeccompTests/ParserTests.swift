@@ -97,6 +97,7 @@ import Testing
     let joined = try policy("# a comment \\\nread: 2\nread: arg0 == 1 \\\n  || arg0 == 2\\\n\n")
     #expect(joined.rules.count == 1 && joined.rules.first?.clauses.first?.condition.count == 2)
     #expect(joined.rules.first?.place.line == 3)
+    #expect(try policy("read: return\\\n5").rules.first?.otherwise == .errno(5))
     // The message names the line that an editor shows.
     #expect(
       mistakes("read: arg0 == 1 \\\n  || arg0 == X\n") == [
