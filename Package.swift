@@ -55,8 +55,7 @@ let package = Package(
       swiftSettings: strict),
     .target(
       name: "Jail", dependencies: ["Accounts", "CLibcap", "CLinux", "Kernel", "Seccomp"],
-      exclude: ["Tables/generate.py"], swiftSettings: strict,
-      linkerSettings: [.linkedLibrary(":libcap.a")]),
+      swiftSettings: strict, linkerSettings: [.linkedLibrary(":libcap.a")]),
 
     // Programs: parse arguments, call, print.
     .target(name: "Program", dependencies: ["Kernel", argumentParser], swiftSettings: strict),

@@ -40,7 +40,7 @@ extension DecisionGraph {
   }
 
   /// Neighbours with the same target as one.
-  static func merged(_ runs: [Run]) -> [Run] {
+  private static func merged(_ runs: [Run]) -> [Run] {
     var merged: [Run] = []
     merged.reserveCapacity(runs.count)
     for run in runs {

@@ -1,3 +1,5 @@
+import Seccomp
+
 /// What `-h` and `-H` print.
 enum Help {
   static func text(program: String) -> String {
@@ -118,14 +120,12 @@ enum Help {
     never complete; 253 killed by SIGSYS; 254 killed by any signal, with -p.
     """
 
+  /// Every system call of this machine, in the order of the numbers: people look one up with grep.
   static func systemCalls(program: String) -> String {
-    var text = "Usage: \(program) -H\n\nSystem calls of x86_64, as policies name them:\n"
-    var number = -1
-    for word in systemCallWords.description.split(separator: " ") {
-      let parts = word.split(separator: "=")
-      number = parts.count > 1 ? Int(parts[1]) ?? number + 1 : number + 1
-      text += "  \(parts[0]) [\(number)]\n"
-    }
+    let architecture = Architecture.current
+    var text = "Usage: \(program) -H\n\n"
+    text += "System calls of \(architecture?.name ?? "this machine"), as policies name them:\n"
+    for call in architecture?.systemCalls ?? [] { text += "  \(call.name) [\(call.number)]\n" }
     return text + "\nSee minijail0(5) for how a policy uses them.\n"
   }
 }
