@@ -85,7 +85,7 @@ import Testing
     #expect(inside.status == 7, "\(inside)")
     let status = try run(
       start
-        + "fadvise64: 1\\nread: 1\\nclose: 1\\nexit: 1\\nopenat: 1\\nfstat: 1\\nnewfstatat: 1\\nmmap: 1\\nmunmap: 1\\n",
+        + "futex: 1\\nfadvise64: 1\\nread: 1\\nclose: 1\\nexit: 1\\nopenat: 1\\nfstat: 1\\nnewfstatat: 1\\nmmap: 1\\nmunmap: 1\\n",
       "minijail0 -p -n -S policy -u 5 -g 6 -- /bin/cat /proc/1/status | grep -E 'Uid|Seccomp:'")
     #expect(
       status.lines.first == "Uid:\t5\t5\t5\t5" && status.lines.last == "Seccomp:\t0", "\(status)")
