@@ -18,7 +18,7 @@ CFLAGS ?= -O2 -g
 TESTS := .build/debug/daemon-storePackageTests.xctest
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test bench lint format install clean
+.PHONY: help deps build demo test bench fuzz lint format install clean
 
 help: ## Lists the verbs.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -52,11 +52,21 @@ test: build ## Runs every test, those that need root too.
 bench: ## Measures the programs that policies are compiled to.
 	@sh Benchmarks/seccomp.sh
 
+# How long `make fuzz` looks for mistakes of the policy parser and compiler.
+FUZZ_SECONDS ?= 300
+
+fuzz: ## Feeds the policy parser and compiler with made-up policies, for FUZZ_SECONDS.
+	@mkdir -p .build/fuzz/corpus
+	swiftc -O -sanitize=fuzzer -parse-as-library -module-name Seccomp -o .build/fuzz/policy \
+	  Sources/Seccomp/*.swift Sources/Seccomp/Tables/*.swift Fuzz/PolicyFuzzer.swift
+	.build/fuzz/policy -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=4096 \
+	  -artifact_prefix=.build/fuzz/ .build/fuzz/corpus Benchmarks/policies
+
 lint: ## Checks the form of the code.
-	$(SWIFT) format lint --strict -r Package.swift Sources Tests Benchmarks
+	$(SWIFT) format lint --strict -r Package.swift Sources Tests Benchmarks Fuzz
 
 format: ## Brings the code into form.
-	$(SWIFT) format -i -r Package.swift Sources Tests Benchmarks
+	$(SWIFT) format -i -r Package.swift Sources Tests Benchmarks Fuzz
 
 install: ## Copies what was built to $(DESTDIR)$(PREFIX).
 	@test -x "$(BIN)/daemon-store" || { echo "install: nothing is built; run make build first" >&2; exit 1; }
