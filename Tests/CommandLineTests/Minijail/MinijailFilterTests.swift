@@ -109,6 +109,24 @@ import Testing
     #expect(foreign.lines.first == "253" || foreign.lines.first == "252", "\(foreign)")
   }
 
+  /// What runs before the library has finished the jail, an initialiser of another library, cannot
+  /// write files beyond the rules, nor make calls that neither the policy nor a loader needs.
+  @Test func initialisersAreRestrictedAlready() throws {
+    let outcome = try run(
+      "exit_group: 1\\n",
+      """
+      cat > early.c <<'END'
+      #include <sys/stat.h>
+      __attribute__((constructor)) static void early(void) { mkdir("/mnt/src/early", 0777); }
+      END
+      cc -shared -fPIC -o early.so early.c; export LD_PRELOAD=/mnt/early.so
+      minijail0 --fs-path-ro /mnt/src -- /bin/true; echo $?; ls src
+      minijail0 -S policy -- /bin/true; echo $?; ls src
+      minijail0 -- /bin/true; echo $?; ls src
+      """)
+    #expect(outcome.output == "0\nfile\n253\nfile\n0\nearly\nfile\n", "\(outcome)")
+  }
+
   @Test(arguments: [
     CommandLine("-s /bin/true", 137), CommandLine("-s /mnt/bin/static", 137),
     CommandLine("-p -s /bin/true", 254),
