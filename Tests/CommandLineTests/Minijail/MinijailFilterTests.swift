@@ -119,10 +119,10 @@ import Testing
       #include <sys/stat.h>
       __attribute__((constructor)) static void early(void) { mkdir("/mnt/src/early", 0777); }
       END
-      cc -shared -fPIC -o early.so early.c; export LD_PRELOAD=/mnt/early.so
-      minijail0 --fs-path-ro /mnt/src -- /bin/true; echo $?; ls src
-      minijail0 -S policy -- /bin/true; echo $?; ls src
-      minijail0 -- /bin/true; echo $?; ls src
+      cc -shared -fPIC -o early.so early.c; early="--env-add LD_PRELOAD=/mnt/early.so"
+      minijail0 $early --fs-path-ro /mnt/src -- /bin/true; echo $?; ls src
+      minijail0 $early -S policy -- /bin/true; echo $?; ls src
+      minijail0 $early -- /bin/true; echo $?; ls src
       """)
     #expect(outcome.output == "0\nfile\n253\nfile\n0\nearly\nfile\n", "\(outcome)")
   }
