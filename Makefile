@@ -4,9 +4,9 @@ DESTDIR ?=
 SWIFT ?= swift
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-# What Debian 12 must have beside a Swift 6.3 toolchain: to build, and to test.
+# What Debian 12 must have beside a Swift 6.3 toolchain: to build, and to test and measure.
 BUILD_PACKAGES := binutils gcc libc6-dev libcap-dev libmount-dev libstdc++-12-dev
-TEST_PACKAGES := dbus-bin dbus-daemon e2fsprogs mount procps python3 strace uidmap util-linux
+TEST_PACKAGES := dbus-bin dbus-daemon e2fsprogs libseccomp-dev mount procps python3 strace uidmap util-linux
 
 RELEASE := -c release --static-swift-stdlib --disable-local-rpath \
 	--explicit-target-dependency-import-check error
@@ -49,7 +49,7 @@ test: build ## Runs every test, those that need root too.
 	$(SWIFT) build --build-tests
 	$(SUDO) env $(if $(CI),CI="$(CI)" NO_COLOR=1) DAEMON_STORE_BUILD="$(BIN)" $(TESTS) --testing-library swift-testing
 
-bench: ## Measures the programs that policies are compiled to.
+bench: deps ## Measures the programs that policies are compiled to.
 	@sh Benchmarks/seccomp.sh
 
 # How long `make fuzz` looks for mistakes of the policy parser and compiler.
