@@ -13,6 +13,9 @@ public enum SystemCallFilters {
     public static let allowsSpeculation = Self(rawValue: 1 << 2)
     /// The call returns a descriptor of what `user-notify` tells (Linux 5.0).
     public static let listens = Self(rawValue: 1 << 3)
+    /// A call that the listener has received waits for its answer through signals that do not kill
+    /// (Linux 5.19): without it, calls that no signal interrupts would fail with EINTR.
+    public static let waitsThroughSignals = Self(rawValue: 1 << 5)
   }
 
   /// Adds a program of 8-byte instructions, for good. Needs no_new_privs or CAP_SYS_ADMIN.
@@ -25,15 +28,12 @@ public enum SystemCallFilters {
       let list = bytes.assumingMemoryBound(to: sock_filter.self)
       var program = sock_fprog(len: UInt16(clamping: list.count), filter: list.baseAddress)
       let result = linux_seccomp(UInt32(SECCOMP_SET_MODE_FILTER), flags.rawValue, &program)
-      return result >= 0
-        ? .success(result) : .failure(SystemError(operation: "seccomp", path: nil, code: errno))
+      if result >= 0, flags.contains(.listens) || result == 0 { return .success(result) }
+      // A number that is no listener's is that of a thread which could not follow.
+      return .failure(
+        SystemError(operation: "seccomp", path: nil, code: result > 0 ? ESRCH : errno))
     }
     return try result.get()
-  }
-
-  /// Allows read, write, _exit and sigreturn alone: everything else is SIGKILL.
-  public static func enterStrictMode() throws(SystemError) {
-    try check("seccomp", "strict", linux_seccomp(UInt32(SECCOMP_SET_MODE_STRICT), 0, nil))
   }
 }
 

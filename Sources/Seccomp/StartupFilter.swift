@@ -37,18 +37,22 @@ public struct StartupFilter: Hashable, Sendable {
     execve: 1
     brk: 1
     {mmap, mmap2, mprotect, munmap}: 1
-    open: arg1 in O_CLOEXEC|O_LARGEFILE|O_NOFOLLOW
-    openat: arg2 in O_CLOEXEC|O_LARGEFILE|O_NOFOLLOW
+    open: arg1 in O_CLOEXEC|O_LARGEFILE|O_NOFOLLOW|O_DIRECTORY|O_NONBLOCK
+    openat: arg2 in O_CLOEXEC|O_LARGEFILE|O_NOFOLLOW|O_DIRECTORY|O_NONBLOCK
     {read, pread64, close}: 1
     {fstat, fstat64, stat, stat64, newfstatat, fstatat64, statx}: 1
     {access, faccessat, faccessat2, readlink, readlinkat, uname}: 1
     {arch_prctl, set_thread_area, set_tls}: 1
     {set_tid_address, set_robust_list, rseq, getrandom}: 1
-    {prlimit64, getrlimit, ugetrlimit}: 1
+    {getrlimit, ugetrlimit}: 1
+    prlimit64: arg2 == 0
     # The thread library of glibc before 2.34.
     {rt_sigaction, rt_sigprocmask}: 1
     prctl: arg0 == PR_SET_NO_NEW_PRIVS || arg0 == PR_SET_SECCOMP || arg0 == PR_GET_SECCOMP || \
-      arg0 == PR_CAP_AMBIENT && arg1 == PR_CAP_AMBIENT_CLEAR_ALL
+      arg0 == PR_CAP_AMBIENT && arg1 == PR_CAP_AMBIENT_CLEAR_ALL || \
+      arg0 == PR_CAP_AMBIENT && arg1 == PR_CAP_AMBIENT_IS_SET || arg0 == PR_CAPBSET_READ || \
+      arg0 == PR_GET_SECUREBITS || arg0 == PR_GET_NO_NEW_PRIVS || arg0 == PR_GET_DUMPABLE || \
+      arg0 == PR_GET_NAME || arg0 == PR_SET_NAME
     {fchdir, dup, landlock_restrict_self}: 1
     # The initialisers of libraries.
     {statfs, statfs64, fstatfs, fstatfs64, lseek, _llseek, getdents64, getcwd}: 1

@@ -9,8 +9,7 @@
 //   l6   restrict this process by the Landlock ruleset that is open on descriptor 6
 //   a    clear the ambient capabilities
 //   f8   load the filter of system calls whose instructions are open on descriptor 8
-//   g4   with these flags of seccomp(2); when it listens, the report is L and the listener's number
-//   s    allow only read, write, exit and the return from signals
+//   g4   with these flags of seccomp(2)
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <elf.h>
@@ -70,14 +69,6 @@ static unsigned short read_filter(int file, int report) {
     return (unsigned short)(size / (ssize_t)sizeof *instructions);
 }
 
-/// The number that the next descriptor will have once `report` is closed.
-static int next_descriptor(int report) {
-    int next = dup(report);
-    if (next < 0) fail(report, "dup");
-    close(next);
-    return next < report ? next : report;
-}
-
 static void finish_jail(void) {
     const char *orders = getenv("__MINIJAIL_FD");
     if (orders == NULL || getauxval(AT_UID) != getauxval(AT_EUID) ||
@@ -85,7 +76,7 @@ static void finish_jail(void) {
         _exit(STATUS_NO_JAIL);
     }
     int report = -1, directory = -1, ruleset = -1, clears_ambient = 0;
-    int filter = -1, is_strict = 0;
+    int filter = -1;
     unsigned flags = 0;
     for (const char *order = orders; *order != '\0';) {
         char letter = *order++;
@@ -99,7 +90,6 @@ static void finish_jail(void) {
         case 'a': clears_ambient = 1; break;
         case 'f': filter = number; break;
         case 'g': flags = (unsigned)number; break;
-        case 's': is_strict = 1; break;
         default: _exit(STATUS_NO_JAIL);
         }
     }
@@ -122,19 +112,17 @@ static void finish_jail(void) {
     if (filter >= 0) program.len = read_filter(filter, report);
     remove_variable("__MINIJAIL_FD");
     restore_preload();
-    // Behind the filter nothing can be reported: what follows is one call, or two. Nothing here
-    // allocates, so that the program finds the heap as it would without us.
-    char text[16] = "R";
-    if (flags & SECCOMP_FILTER_FLAG_NEW_LISTENER) {
-        snprintf(text, sizeof text, "L%d", next_descriptor(report));
-    }
-    if (write(report, text, strlen(text)) < 1) _exit(STATUS_NO_JAIL);
+    // Behind the filter nothing can be reported: what follows is one call. Nothing here allocates, so
+    // that the program finds the heap as it would without us.
+    if (write(report, "R", 1) != 1) _exit(STATUS_NO_JAIL);
     close(report);
-    if (filter >= 0 && syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program) < 0) {
-        dprintf(STDERR_FILENO, "minijail0: load the filter: %s\n", strerror(errno));
-        _exit(STATUS_NO_JAIL);
-    }
-    if (is_strict && syscall(SYS_seccomp, SECCOMP_SET_MODE_STRICT, 0, NULL) < 0) {
+    if (filter < 0) return;
+    // For threads that an initialiser has started, too. A thread that cannot follow is a failure, and
+    // then the result is its number.
+    flags |= SECCOMP_FILTER_FLAG_TSYNC;
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program) != 0) {
+        static const char text[] = "minijail0: the filter of system calls could not be loaded\n";
+        if (write(STDERR_FILENO, text, sizeof text - 1) < 0) _exit(STATUS_NO_JAIL);
         _exit(STATUS_NO_JAIL);
     }
 }

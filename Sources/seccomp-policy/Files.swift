@@ -25,23 +25,7 @@ enum Files {
       return try Descriptor(owning: try check("dup", nil, dup(STDOUT_FILENO)))
         .write(bytes, shown: "standard output")
     }
-    var status = stat()
-    if stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG {
-      let file = Descriptor(owning: try check("open", path, open(path, O_WRONLY | O_CLOEXEC)))
-      try file.write(bytes, shown: path)
-      return try file.close()
-    }
-    let other = "\(path).\(getpid())"
-    let flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC
-    let file = Descriptor(owning: try check("open", path, open(other, flags, 0o644)))
-    do throws(SystemError) {
-      try file.write(bytes, shown: path)
-      try file.close()
-      try check("rename", path, rename(other, path))
-    } catch {
-      unlink(other)
-      throw error
-    }
+    try FileReplacement(of: path).commit(bytes)
   }
 
   static func parser(
@@ -75,13 +59,5 @@ enum Files {
 
   private static func complain(_ lines: [String]) {
     for line in lines { Program.complain(line) }
-  }
-}
-
-extension SystemError {
-  /// Without the operation and the path.
-  fileprivate var reason: String {
-    let name = linux_errno_name(code).map { String(cString: $0) } ?? "errno \(code)"
-    return "\(String(cString: strerror(code))) (\(name))"
   }
 }

@@ -51,7 +51,9 @@ import Testing
     #expect(filter.program.action("openat", 0, 0, 0x80000) == .allow)
     #expect(filter.program.action("openat", 0, 0, 0x80001) == .killThread)
     #expect(filter.program.action("prctl", 38) == .allow)
-    #expect(filter.program.action("prctl", 15) == .killThread)
+    #expect(filter.program.action("prctl", 4) == .killThread)
+    #expect(filter.program.action("prlimit64", 0, 7, 0) == .allow)
+    #expect(filter.program.action("prlimit64", 0, 7, 1) == .killThread)
   }
 
   @Test func numbersToComeAreNeverAllowed() throws {

@@ -1,5 +1,6 @@
 import Glibc
 import Kernel
+import Seccomp
 
 /// Reads the command line from left to right, so that its first mistake is the one reported, and
 /// then checks what only the whole can tell.
@@ -24,6 +25,7 @@ struct CommandLineParser {
   var profile: String?
   var hasBind = false
   var filterSource: FilterSource?
+  var compiled: (policy: Policy, compiler: Compiler)?
   var logsViolations = false
   var synchronizesThreads = false
   var allowsSpeculation = false
@@ -59,6 +61,7 @@ struct CommandLineParser {
     command.configuration.program = word
     command.configuration.arguments = Array(scanner.rest.dropFirst())
     try checkProgram()
+    try finishStartupFilter()
     try finishGroups()
     return command
   }

@@ -62,9 +62,13 @@ extension CommandLineParser {
       guard let bytes = try contents(file, option: "--seccomp-bpf-binary \(file)") else { return }
       try takeBinary(bytes, file)
     case .strict, .learning, nil:
-      command.configuration.strictMode = filterSource == .strict
+      if filterSource == .strict { command.configuration.filter = try SystemCallFilter.strict() }
       if case .learning(let file) = filterSource { command.configuration.learnedPolicy = file }
-      guard defaultEnvironment else { return }
+      guard defaultEnvironment else {
+        // The kernel's own strict mode needs no right; the filter that stands for it does.
+        if filterSource == .strict { command.configuration.noNewPrivileges = true }
+        return
+      }
       command.configuration.noNewPrivileges = true
       try takeDefault()
     }
@@ -81,7 +85,7 @@ extension CommandLineParser {
       command.warnings.append("logging seccomp filter failures")
     }
     let world = world
-    let (filter, warnings) = try SystemCallFilter.policy(file, compiler: compiler) {
+    let (filter, policy) = try SystemCallFilter.policy(file, compiler: compiler) {
       (path) throws(ReadFailure) in
       do throws(SystemError) {
         if let bytes = try world.contents(path, PolicyLimits.fileBytes) { return bytes }
@@ -90,17 +94,27 @@ extension CommandLineParser {
       }
       throw ReadFailure(isMissing: false, reason: "it is too large")
     }
-    command.warnings += warnings
+    command.warnings += policy.warnings.flatMap(\.lines)
     command.configuration.filter = filter
+    compiled = (policy, compiler)
     setFlags()
   }
 
-  private mutating func takeBinary(_ bytes: [UInt8], _ file: String) throws(JailError) {
+  /// What only a program with a loader needs, once it is known that it may have one.
+  mutating func finishStartupFilter() throws(JailError) {
+    guard command.configuration.linkage != .static else { return }
+    try command.configuration.filter?.prepareForLoader(
+      compiled?.policy, compiler: compiled?.compiler ?? Compiler())
+  }
+
+  private mutating func takeBinary(
+    _ bytes: [UInt8], _ file: String, option: String = "--seccomp-bpf-binary "
+  ) throws(JailError) {
     let program: FilterProgram
     do throws(ProgramError) { program = try FilterProgram(bytes: bytes) } catch {
-      throw JailError("--seccomp-bpf-binary \(file): \(error)")
+      throw JailError("\(option)\(file): \(error)")
     }
-    command.configuration.filter = try SystemCallFilter(binary: program, name: file)
+    command.configuration.filter = SystemCallFilter(binary: program, name: file)
     setFlags()
   }
 
@@ -113,7 +127,7 @@ extension CommandLineParser {
           + "loaded as well; use --no-default-runtime-environment, and -n")
     }
     if case .learning = filterSource { return }  // what is learnt replaces it
-    try takeBinary(bytes, file)
+    try takeBinary(bytes, file, option: "the default filter ")
   }
 
   private func contents(

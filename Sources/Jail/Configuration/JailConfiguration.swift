@@ -107,8 +107,6 @@ public struct JailConfiguration: Equatable, Sendable {
   // MARK: What it may call
 
   public var filter: SystemCallFilter?
-  /// Whether only read, write, _exit and sigreturn are left: seccomp(2), strict mode.
-  public var strictMode = false
   /// The calls of the program are recorded, and a policy of them goes to this file.
   public var learnedPolicy: String?
 

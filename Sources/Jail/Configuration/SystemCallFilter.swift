@@ -7,22 +7,53 @@ public struct SystemCallFilter: Equatable, Sendable {
   public let name: String
   public let program: FilterProgram
   /// In force from before `execve` in a dynamic program, whose loader needs more than the program:
-  /// ``program`` follows when the loader is done.
-  public let startup: FilterProgram
+  /// ``program`` follows when the loader is done. nil until ``prepareForLoader()``.
+  public private(set) var startup: FilterProgram?
+  /// What a violation is to the launcher.
+  public var isStrictMode = false
   public var flags: SystemCallFilters.Flags = []
 
   /// A program as it is, `--seccomp-bpf-binary`. Nothing is known of what it allows.
-  public init(
-    binary program: FilterProgram, name: String, architecture: Architecture? = .current
-  ) throws(JailError) {
+  public init(binary program: FilterProgram, name: String) {
     self.name = name
     self.program = program
-    guard let architecture else { throw Self.unknownArchitecture }
+  }
+
+  /// Makes the start-up filter, for a program that has a loader.
+  ///
+  /// - Parameter policy: what ``program`` was compiled from, where that is known: it makes the
+  ///   cheaper filter.
+  public mutating func prepareForLoader(
+    _ policy: Policy? = nil, compiler: Compiler = Compiler()
+  ) throws(JailError) {
+    if let policy, let filter = try? compiler.startupFilter(for: policy) {
+      startup = filter.program
+      return
+    }
+    guard let architecture = policy?.architecture ?? Architecture.current else {
+      throw Self.unknownArchitecture
+    }
     do throws(CompileError) {
       startup = try program.allowingLoader(on: architecture)
     } catch {
       throw JailError("\(name): with what a loader needs before it, \(error)")
     }
+  }
+
+  /// `-s`: what seccomp(2) calls strict mode, as a filter, since a start-up filter and that mode
+  /// exclude each other.
+  static func strict() throws(JailError) -> SystemCallFilter {
+    guard let architecture = Architecture.current else { throw unknownArchitecture }
+    let text = "read: 1\nwrite: 1\nexit: 1\nrt_sigreturn: 1\nsigreturn: 1\n"
+    let parser = PolicyParser(architecture: architecture, toleratesUnknownCalls: true) {
+      _ throws(ReadFailure) in throw ReadFailure(isMissing: true, reason: "no file")
+    }
+    guard let policy = try? parser.parse(Array(text.utf8), name: "strict mode") else {
+      throw unknownArchitecture
+    }
+    var filter = try SystemCallFilter(policy: policy, name: "strict mode")
+    filter.isStrictMode = true
+    return filter
   }
 
   /// A policy, `-S`.
@@ -32,7 +63,6 @@ public struct SystemCallFilter: Equatable, Sendable {
     self.name = name
     do throws(CompileError) {
       program = try compiler.compile(policy)
-      startup = try compiler.startupFilter(for: policy).program
     } catch {
       // In the order of the reference: the reason, and then the file as a whole.
       throw JailError(
@@ -49,7 +79,7 @@ public struct SystemCallFilter: Equatable, Sendable {
   /// - Parameter read: gives the contents of the file, and of those that it includes.
   static func policy(
     _ file: String, compiler: Compiler, read: @escaping PolicyParser.Reader
-  ) throws(JailError) -> (filter: SystemCallFilter, warnings: [String]) {
+  ) throws(JailError) -> (filter: SystemCallFilter, policy: Policy) {
     guard let architecture = Architecture.current else { throw unknownArchitecture }
     let parser = PolicyParser(
       architecture: architecture, toleratesUnknownCalls: compiler.logs, read: read)
@@ -59,6 +89,6 @@ public struct SystemCallFilter: Equatable, Sendable {
       throw JailError(lines.last ?? error.description, details: Array(lines.dropLast()))
     }
     let filter = try SystemCallFilter(policy: policy, name: file, compiler: compiler)
-    return (filter, policy.warnings.flatMap(\.lines))
+    return (filter, policy)
   }
 }

@@ -23,6 +23,8 @@ final class JailBuilder {
   private var newProcesses: Held?
   /// The library, if a part of the jail is left to it.
   var library: PreloadLibrary?
+  /// The filter of system calls for the library, made before limits are in force.
+  var sealedFilter: Held?
   /// The rules for files that are in force in the end.
   var ruleset: HeldRuleset?
   /// Those that are in force before; the same, unless a loader has to do its work first.
@@ -91,7 +93,7 @@ final class JailBuilder {
     case .setSecureBits, .setGroups, .setGroup, .setUser, .limitCapabilities, .raiseAmbient,
       .setNoNewPrivileges, .restrictFileAccess, .setSystemCallTable:
       try dropPrivilege(jailStep)
-    case .setLimits, .forkInit, .prepareProgram, .loadFilter, .enterStrictMode, .tellCalls,
+    case .setLimits, .forkInit, .prepareProgram, .loadFilter, .tellCalls,
       .execute:
       break
     }

@@ -39,10 +39,7 @@ struct JailProcess {
           try awaitLauncher()
         case .forkInit: try forkInit(builder, rest: plan.steps[(index + 1)...])
         case .prepareProgram: program = try prepare(builder)
-        // In a dynamic program the library does it, when the loader is done.
-        case .enterStrictMode where builder.library != nil: break
-        case .tellCalls where builder.library != nil: break
-        case .loadFilter, .enterStrictMode, .tellCalls:
+        case .loadFilter, .tellCalls:
           try limitCalls(jailStep, withLoader: builder.library != nil)
         case .execute: try execute(program)
         default: try builder.carryOut(jailStep)
@@ -82,7 +79,7 @@ struct JailProcess {
     if let library = builder.library, let finish {
       path = RawArgument(bytes: try absolutePath(program.bytes))
       let orders = try step("preload the library") { () throws(SystemError) -> String in
-        try self.orders(builder.ruleset)
+        try self.orders(builder)
       }
       environment = try library.prepare(
         environment, report: finish.descriptor, orders: orders, log: log)
@@ -96,41 +93,45 @@ struct JailProcess {
   }
 
   /// What the library is to do, in the letters of minijailpreload.c.
-  private func orders(_ ruleset: HeldRuleset?) throws(SystemError) -> String {
+  private func orders(_ builder: JailBuilder) throws(SystemError) -> String {
     let configuration = plan.configuration
     var orders = ""
     if configuration.capabilities != nil, !configuration.raisesAmbient { orders += "a" }
-    if let ruleset { orders += "l\(try inherited(ruleset.ruleset.descriptor))" }
-    var filter = configuration.filter.map { ($0.program.bytes, $0.flags) }
-    if configuration.learnedPolicy != nil { filter = (Learning.filter, .listens) }
-    if let (bytes, flags) = filter {
-      let file = try Descriptor(sealing: bytes, name: "seccomp")
-      orders += "f\(try inherited(file))g\(flags.rawValue)"
-      _ = file.release()
+    if let ruleset = builder.ruleset {
+      orders += "l\(try inherited(ruleset.ruleset.descriptor))"
     }
-    if configuration.strictMode { orders += "s" }
+    if let file = builder.sealedFilter, let filter = configuration.filter {
+      orders += "f\(try inherited(file.descriptor))g\(filter.flags.rawValue)"
+    }
     return orders
   }
 
   /// The last thing but `execve`: from here on, the filter decides what this process can still do.
   private func limitCalls(_ jailStep: JailStep, withLoader: Bool) throws(JailError) {
-    switch jailStep {
-    case .loadFilter(let name):
-      guard let filter = plan.configuration.filter else { return }
-      let program = withLoader ? filter.startup : filter.program
-      try step("load the filter of \(name) (needs no_new_privs, -n)") { () throws(SystemError) in
-        try SystemCallFilters.load(program.bytes, flags: filter.flags)
+    if case .tellCalls = jailStep { return try tellCalls(withLoader: withLoader) }
+    guard let filter = plan.configuration.filter else { return }
+    let program = withLoader ? filter.startup : filter.program
+    guard let program else { throw JailError("\(filter.name): there is no filter for a loader") }
+    try step("load the filter of \(filter.name) (needs no_new_privs, -n)") {
+      () throws(SystemError) in
+      try SystemCallFilters.load(program.bytes, flags: filter.flags)
+    }
+  }
+
+  /// Every call waits for the launcher from here on, `execve` first.
+  private func tellCalls(withLoader: Bool) throws(JailError) {
+    // The number that the listener gets: the lowest that is free. execve(2) closes it.
+    let next = dup(report.descriptor.number)
+    close(next)
+    let reporting = withLoader ? "r\(finish?.descriptor.number ?? -1)" : ""
+    tell("L\(next)\(reporting)")
+    try step("--learn (needs no_new_privs, -n)") { () throws(SystemError) in
+      do throws(SystemError) {
+        try SystemCallFilters.load(Learning.filter, flags: [.listens, .waitsThroughSignals])
+      } catch {
+        guard error.code == EINVAL else { throw error }
+        try SystemCallFilters.load(Learning.filter, flags: .listens)  // before Linux 5.19
       }
-    case .tellCalls:
-      // The number that the listener gets: the lowest that is free.
-      let next = dup(report.descriptor.number)
-      close(next)
-      tell("L\(next)")
-      try step("--learn") { () throws(SystemError) in
-        try SystemCallFilters.load(Learning.filter, flags: .listens)
-      }
-    default:
-      try step("-s") { () throws(SystemError) in try SystemCallFilters.enterStrictMode() }
     }
   }
 

@@ -17,6 +17,9 @@ struct Launcher {
     if setpgid(0, 0) != 0, errno != EPERM {
       throw JailError("setpgid", SystemError(operation: "setpgid", path: nil, code: errno))
     }
+    let policy = try configuration.learnedPolicy.map { (file) throws(JailError) in
+      try step("--learn") { () throws(SystemError) in try FileReplacement(of: file) }
+    }
     // Signals wait from here on: none is lost between the fork and the moment that it can be
     // forwarded.
     let mask = try step("block signals") { () throws(SystemError) in try SignalMask.blockAll() }
@@ -33,35 +36,19 @@ struct Launcher {
       jail.kill()
       return failed(jail.process, reason)
     }
-    guard let file = configuration.learnedPolicy else {
-      return status(of: try jail.wait(forwarding: forwards), jail.process)
-    }
-    var learning = try Learning()
-    let end = try jail.wait(forwarding: forwards) { learning.add($0) }
-    let (policy, unknown) = learning.result()
-    for text in unknown.sorted() {
-      log.warning("--learn: the program makes \(text), which no policy can name")
-    }
-    try Self.write(policy, to: file)
-    return status(of: end, jail.process)
-  }
-
-  /// The policy, which replaces an older one as a whole.
-  private static func write(_ policy: String, to file: String) throws(JailError) {
-    try step("--learn \(file)") { () throws(SystemError) in
-      let new = "\(file).new-\(getpid())"
-      let descriptor = Descriptor(
-        owning: try check(
-          "create", new, open(new, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)))
-      do throws(SystemError) {
-        try descriptor.write(Array(policy.utf8), shown: new)
-        try descriptor.close()
-        try check("rename", file, rename(new, file))
-      } catch {
-        unlink(new)
-        throw error
+    let (end, learnt) = try jail.learn(forwarding: forwards)
+    if let file = configuration.learnedPolicy, let policy {
+      guard let learnt else {
+        log.warning("--learn \(file): the program has not run, and nothing is written")
+        return status(of: end, jail.process)
       }
+      let (text, unknown) = learnt.result()
+      for text in unknown.sorted() {
+        log.warning("--learn: the program makes \(text), which no policy can name")
+      }
+      try step("--learn") { () throws(SystemError) in try policy.commit(Array(text.utf8)) }
     }
+    return status(of: end, jail.process)
   }
 
   /// - Parameter mask: the caller's, while everything is blocked.
@@ -184,6 +171,9 @@ struct Launcher {
       }
       if status != 0 { log.end("child process \(process) exited with status \(status)") }
       return status
+    case .killed(SIGSYS) where configuration.filter?.isStrictMode == true:
+      log.end("child process \(process) had a violation of strict mode", isWarning: true)
+      return ExitStatus.killed(by: SIGKILL)
     case .killed(SIGSYS):
       let policy = configuration.filter?.name ?? "NO-LABEL"
       log.end("child process \(process) had a policy violation (\(policy))", isWarning: true)

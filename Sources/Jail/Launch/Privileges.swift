@@ -74,6 +74,9 @@ extension JailBuilder {
     try ProgramInspection.check(file, program)
     try step("preload the library") { () throws(SystemError) in
       try library?.rememberWorkingDirectory()
+      if let filter = configuration.filter {
+        sealedFilter = Held(try Descriptor(sealing: filter.program.bytes, name: "seccomp"))
+      }
     }
   }
 

@@ -43,7 +43,8 @@ enum ProgramInspection {
     guard elf.wordSize == ours.wordSize, elf.machine == ours.machine, name == ours.loader else {
       throw JailError(
         "\(program) has the loader \(loader), of another C library or word size than "
-          + "\(PreloadLibrary.fileName), which could not finish its jail; use --ambient with -c")
+          + "\(PreloadLibrary.fileName), which could not finish its jail; -c needs "
+          + "--ambient, and filters or rules for files need -T static")
     }
   }
 

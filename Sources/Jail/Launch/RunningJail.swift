@@ -16,8 +16,9 @@ public final class RunningJail {
   enum Answer: ~Copyable {
     /// The jail is complete; or it ended on the way, and its own status says why.
     case complete
-    /// It waits for the launcher to listen.
-    case listening(CallListener)
+    /// It waits for the launcher to listen. With `report`, the descriptor that the library will
+    /// report on when the loader is done.
+    case listening(CallListener, report: CInt?)
     case failed(String)
   }
 
@@ -28,6 +29,7 @@ public final class RunningJail {
   /// nil where the jail is complete before the program is executed.
   private let finish: Held?
   private let hasInit: Bool
+  private let tellsCalls: Bool
   private let ended: Held
 
   init(
@@ -37,6 +39,7 @@ public final class RunningJail {
     self.report = report
     self.finish = finish
     hasInit = configuration.processNamespace == .withInit
+    tellsCalls = configuration.learnedPolicy != nil
     ended = try step("watch the jail") { () throws(SystemError) in
       Held(try Descriptor(process: process))
     }
@@ -44,31 +47,52 @@ public final class RunningJail {
 
   /// Waits for the end.
   ///
-  /// - Parameters:
-  ///   - forwarding: whether blocked signals that arrive here meanwhile go to the jail.
-  ///   - calls: called for each system call of a program that tells them.
-  public func wait(
-    forwarding: Bool = false, calls: ((CallListener.Call) -> Void)? = nil
-  ) throws(JailError) -> End {
+  /// - Parameter forwarding: whether blocked signals that arrive here meanwhile go to the jail.
+  public func wait(forwarding: Bool = false) throws(JailError) -> End {
+    try learn(forwarding: forwarding).end
+  }
+
+  /// The same, with what the calls of the program teach, if it tells them and has run.
+  func learn(forwarding: Bool) throws(JailError) -> (end: End, learnt: Learning?) {
+    var learnt: Learning?
     switch try waitUntilComplete(forwarding: forwarding) {
     case .complete: try wait(for: ended, forwarding: forwarding)
-    case .listening(let listener):
-      try listen(to: listener, forwarding: forwarding, calls ?? { _ in })
-    case .failed(let reason):
-      // A signal that ended it on the way is the better reason, unless it was ours.
-      let (end, wasOurs) = kill()
-      if let end, !wasOurs {
-        let inside = hasInit ? programSignal() : nil
-        if case .killed = end { return .ended(end, programSignal: nil) }
-        if inside != nil { return .ended(end, programSignal: inside) }
+    case .listening(let listener, let report):
+      var learning = try Learning(report: report)
+      try listen(to: listener, forwarding: forwarding) { learning.add($0) }
+      // Everybody is gone who could have reported.
+      let answer = try step("wait for the jail") { () throws(SystemError) in
+        try finish.map { (finish) throws(SystemError) in
+          try ReportSockets.receive(finish.descriptor).bytes
+        } ?? []
       }
-      return .unfinished(reason)
+      let isComplete = answer.first == (report == nil ? nil : UInt8(ascii: "R"))
+      if isComplete { learnt = learning }
+      if !isComplete, answer.first != UInt8(ascii: "X") {
+        return (incomplete(String(decoding: answer.dropFirst(), as: UTF8.self)), nil)
+      }
+    case .failed(let reason): return (incomplete(reason), nil)
     }
     let end = try step("wait for the jail") { () throws(SystemError) in
       try Kernel.wait(for: process).end
     }
-    return .ended(end, programSignal: hasInit ? programSignal() : nil)
+    return (.ended(end, programSignal: hasInit ? programSignal() : nil), learnt)
   }
+
+  private func incomplete(_ reason: String) -> End {
+    // A signal that ended it on the way is the better reason, unless it was ours.
+    let (end, wasOurs) = kill()
+    if let end, !wasOurs {
+      let inside = hasInit ? programSignal() : nil
+      if case .killed = end { return .ended(end, programSignal: nil) }
+      if inside != nil { return .ended(end, programSignal: inside) }
+    }
+    let text = reason.isEmpty ? Self.noReport : reason
+    return .unfinished(text)
+  }
+
+  private static let noReport =
+    "\(PreloadLibrary.fileName) has not reported from inside the program"
 
   /// Waits until the jail is complete: at once, unless a part of it is done inside the program.
   func waitUntilComplete(forwarding: Bool) throws(JailError) -> Answer {
@@ -81,13 +105,13 @@ public final class RunningJail {
     switch answer.first {
     case UInt8(ascii: "R"), UInt8(ascii: "X"): return .complete
     case UInt8(ascii: "E"): return .failed(text)
-    case UInt8(ascii: "L"):
-      guard let number = CInt(text), let listener = try listener(of: sender, at: number) else {
-        return .failed("its calls could not be listened to")
-      }
-      return .listening(listener)
-    default:
-      return .failed("\(PreloadLibrary.fileName) has not reported from inside the program")
+    case UInt8(ascii: "L") where tellsCalls:
+      let numbers = text.split(separator: "r").map { CInt($0) }
+      guard let first = numbers.first, let number = first,
+        let listener = try listener(of: sender, at: number)
+      else { return .failed("its calls could not be listened to") }
+      return .listening(listener, report: numbers.count > 1 ? numbers[1] : nil)
+    default: return .failed(Self.noReport)
     }
   }
 

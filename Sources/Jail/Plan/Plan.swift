@@ -52,7 +52,6 @@ public enum JailStep: Equatable, Sendable {
   /// filter may deny all of it.
   case prepareProgram
   case loadFilter(String)
-  case enterStrictMode
   /// The calls of the program wait for the launcher, which records them and lets them go.
   case tellCalls
   /// Process 1 stays behind to reap and to forward signals; its child goes on.
@@ -94,7 +93,7 @@ extension JailConfiguration {
   private var hasFileRulesForLater: Bool { fileAccess.map { !$0.allowsExecution } ?? false }
 
   /// Whether there is something about system calls.
-  var limitsCalls: Bool { filter != nil || strictMode || learnedPolicy != nil }
+  var limitsCalls: Bool { filter != nil || learnedPolicy != nil }
 
   /// What the program has in the end: what is restricted after privileges are gone needs it.
   var endsWithNoNewPrivileges: Bool {
@@ -247,7 +246,6 @@ private struct Planner {
       forkInit()
       loadFilter()
     }
-    if configuration.strictMode { steps.append(.enterStrictMode) }
     steps.append(.execute)
   }
 

@@ -56,7 +56,6 @@ extension JailStep: CustomStringConvertible {
     case .setSystemCallTable(let name): "take the system call table \(name)"
     case .prepareProgram: "prepare what the program starts with"
     case .loadFilter(let name): "load the filter of system calls of \(name)"
-    case .enterStrictMode: "allow only read, write, exit and the return from signals"
     case .tellCalls: "let the launcher record each system call"
     case .forkInit: "fork: this process stays as init, its child goes on"
     case .execute: "execute the program"

@@ -203,7 +203,96 @@ import Testing
     #expect(outcome.errors.contains("-L without -S: the default filter"), "\(outcome)")
   }
 
+  /// A thread that an initialiser has started is the program's as well; one that cannot have the
+  /// filter is a failure.
+  @Test(arguments: ["", "-Y", "-p"])
+  func threadsOfInitialisersAreFilteredToo(_ options: String) throws {
+    let outcome = try run(
+      "openat: arg2 == 0; return 5\\nclone3: 1\\nclone: 1\\nrt_sigprocmask: 1\\nmadvise: 1\\nmunmap: 1\\nfutex: 1\\nwrite: 1\\nexit_group: 1\\nexit: 1\\nclock_nanosleep: 1\\n",
+      """
+      cat > early.c <<'END'
+      #define _GNU_SOURCE
+      #include <linux/filter.h>
+      #include <linux/seccomp.h>
+      #include <pthread.h>
+      #include <stdlib.h>
+      #include <sys/syscall.h>
+      #include <unistd.h>
+      static volatile int ready;
+      static void *run(void *own) {
+        struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+        struct sock_fprog program = {1, &allow};
+        if (own) syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
+        ready = 1;
+        usleep(100000);
+        write(1, syscall(SYS_openat, -100, "/etc/hostname", 2) < 0 ? "d" : "o", 1);
+        return 0;
+      }
+      __attribute__((constructor)) static void early(void) {
+        pthread_t thread;
+        pthread_create(&thread, 0, run, getenv("OWN"));
+        while (!ready) usleep(1000);
+      }
+      END
+      cat > main.c <<'END'
+      #include <unistd.h>
+      int main(void) { usleep(200000); write(1, "m\\n", 2); return 0; }
+      END
+      cc -w -shared -fPIC -o early.so early.c -pthread
+      cc -w -o threaded main.c -Wl,--no-as-needed /mnt/early.so
+      minijail0 \(options) -S policy -- /mnt/threaded; echo " $?"
+      minijail0 \(options) --env-add OWN=1 -S policy -- /mnt/threaded; echo " $?"
+      """)
+    #expect(outcome.output == "dm\n 0\n 252\n", "\(outcome)")
+    #expect(outcome.errors.contains("the filter of system calls could not be loaded"), "\(outcome)")
+  }
+
+  /// What needs room is made before there is none; what only a loader needs is not asked of others.
+  @Test func limitsAndLargePrograms() throws {
+    let outcome = try run(
+      "exit_group: 1\\n",
+      """
+      minijail0 -R RLIMIT_FSIZE,0,0 -R RLIMIT_NOFILE,4,4 -S policy -- /bin/true; echo $?
+      seq 1000 2100 | sed 's/$/: 1/' > many; echo 'exit_group: 1' >> many
+      minijail0 -S many -n -- /bin/true; echo $?
+      for i in $(seq 4095); do printf '\\000\\000\\000\\000\\000\\000\\000\\000'; done > full
+      printf '\\006\\000\\000\\000\\000\\000\\377\\177' >> full
+      minijail0 --seccomp-bpf-binary full -n /mnt/bin/static; echo $?
+      minijail0 --seccomp-bpf-binary full -n /bin/true 2>&-; echo $?
+      """)
+    #expect(outcome.output == "0\n0\nstatic\n7\n1\n", "\(outcome)")
+  }
+
   // MARK: Learning
+
+  /// A file keeps what it is; and nothing is lost for nothing.
+  @Test func whatIsLearntReplacesAFileAsAWhole() throws {
+    let outcome = try CommandLine.run(
+      """
+      mknod null c 1 3; mkfifo pipe2; echo old > old; chmod 600 old; ln -s old link
+      minijail0 --learn null -- /bin/true; test -c null && echo device
+      cat pipe2 > got & minijail0 --learn pipe2 -- /bin/true; wait; grep -c exit_group got
+      minijail0 --learn link -- /bin/true; test -h link && stat -c %a old; grep -c exit_group old
+      for words in '-T static /none' '/tmp' '-v -b /none,/mnt/s /bin/true' '-c 1 /mnt/bin/foreign'; do
+        echo keep > keep; minijail0 --learn keep $words 2>&-; cat keep
+      done
+      ls *.new-* 2>&-
+      minijail0 --learn fds -- /bin/ls /proc/self/fd
+      """)
+    #expect(
+      outcome.output == "device\n1\n600\n1\nkeep\nkeep\nkeep\nkeep\n0\n1\n2\n3\n", "\(outcome)")
+  }
+
+  /// Who ends the launcher leaves nobody waiting for ever.
+  @Test func nobodyWaitsForALauncherThatWasKilled() throws {
+    let outcome = try CommandLine.run(
+      "minijail0 -f /mnt/pid --learn p -- /bin/sh -c 'while :; do /bin/true; done' 2>&- & "
+        + "until test -s pid; do sleep 0.01; done; sleep 0.1; kill -KILL $!; "
+        + "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.1; test -d /proc/$(cat pid) || break; done; "
+        + "grep -l seccomp_do_user_notification /proc/$(cat pid)/wchan 2>&-; "
+        + "kill -KILL $(cat pid) 2>&-; echo done")
+    #expect(outcome.output == "done\n", "\(outcome)")
+  }
 
   /// The policy that a run teaches lets the same run pass, again and again, and stops others.
   @Test(arguments: [
