@@ -5,6 +5,26 @@ import Testing
 
 /// The whole job with the three programs, from boot to logout, as the kernel tells it.
 @Suite(.needsRoot) struct FlowTests {
+  /// What stands in a store's place and is none is not shown as one.
+  @Test(arguments: [
+    "mount -t tmpfs foreign /run/daemon-store/notes",
+    "mount --make-private /run/daemon-store/notes",
+    "mount -o remount,bind,rw /run/daemon-store-cache/notes",
+    "umount /run/daemon-store-cache/notes",
+  ])
+  func aJailRefusesWhatIsNoStore(_ mishap: String) async {
+    await #expect(processExitsWith: .success) { [mishap] in
+      inHost(.shared) { host in
+        try host.boot("notes")
+        let line = "minijail0 --daemon-store notes -- /bin/true"
+        #expect(try host.script(line).status == 0)
+        let outcome = try host.script("\(mishap) && \(line)")
+        #expect(outcome.status == 1, "\(outcome)")
+        #expect(outcome.complains(of: "run `daemon-store startup`"), "\(outcome)")
+      }
+    }
+  }
+
   /// How a daemon's jail holds the store `notes`: ours, and what the documentation of the original
   /// prints for an Upstart job and for a jail that keeps the host's tree.
   enum Import: String, Codable, CaseIterable {

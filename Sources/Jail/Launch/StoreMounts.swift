@@ -23,14 +23,47 @@ final class StoreMounts {
 
   /// That every store and its twin are there to be shown, before anything is started.
   static func verify(_ names: [String]) throws(JailError) {
-    for name in names {
-      for directory in [directory, cacheDirectory] { _ = try open(name, in: directory) }
+    guard !names.isEmpty else { return }
+    let table = try step("read the mount table") { () throws(SystemError) in
+      try kernelFile("/proc/thread-self/mountinfo")
     }
+    for name in names {
+      for directory in [directory, cacheDirectory] {
+        let store = try open(name, in: directory)
+        let id = try step("--daemon-store \(name)") { () throws(SystemError) in
+          try store.descriptor.status(shown: "\(directory)/\(name)").mountID
+        }
+        if let problem = problem(with: id, at: "\(directory)/\(name)", in: table) {
+          throw JailError("--daemon-store \(name): \(directory)/\(name): \(problem); \(hint)")
+        }
+      }
+    }
+  }
+
+  private static let hint =
+    "run `daemon-store startup`, with a template for it in /etc/daemon-store"
+
+  /// What keeps a mount from being a store: another file system, one that can be written to, or one
+  /// that no login would reach a jail from. nil where the table does not show it, as in a namespace
+  /// without this `/proc`.
+  private static func problem(with id: UInt64, at path: String, in table: [UInt8]) -> String? {
+    let prefix = Array("\(id) ".utf8)
+    let line = table.split(separator: UInt8(ascii: "\n")).first { $0.starts(with: prefix) }
+    guard let line, let mount = MountInfo(line: line) else { return nil }
+    // The directory of the store, as its file system sees it: /run may be a part of another.
+    let place = Array(path.utf8.dropFirst("/run".utf8.count))
+    guard mount.root.suffix(place.count).elementsEqual(place) else {
+      return "something else is mounted there"
+    }
+    guard mount.options.split(separator: ",").first == "ro" else { return "it can be written to" }
+    let follows = mount.propagation.contains {
+      $0.hasPrefix("shared:") || $0.hasPrefix("master:")
+    }
+    return follows ? nil : "it is private, so that no login would arrive"
   }
 
   private static func open(_ name: String, in directory: String) throws(JailError) -> Held {
     let path = "\(directory)/\(name)"
-    let hint = "run `daemon-store startup`, with a template for it in /etc/daemon-store"
     do {
       let store = try Descriptor(
         opening: path, flags: LINUX_O_PATH | O_DIRECTORY | O_NOFOLLOW)
