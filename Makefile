@@ -73,6 +73,9 @@ install: ## Copies what was built to $(DESTDIR)$(PREFIX).
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/systemd/system"
 	install -d "$(DESTDIR)$(PREFIX)/lib/daemon-store"
 	install -s -m 0644 "$(PRELOAD)" "$(DESTDIR)$(PREFIX)/lib/daemon-store/"
+	install -d "$(DESTDIR)$(PREFIX)/share/man/man1" "$(DESTDIR)$(PREFIX)/share/man/man5"
+	install -m 0644 docs/man/*.1 "$(DESTDIR)$(PREFIX)/share/man/man1/"
+	install -m 0644 docs/man/*.5 "$(DESTDIR)$(PREFIX)/share/man/man5/"
 	ln -sf daemon-store/libminijailpreload.so "$(DESTDIR)$(PREFIX)/lib/libminijailpreload.so"
 	for program in $(PROGRAMS); do \
 	  install -s -m 0755 "$(BIN)/$$program" "$(DESTDIR)$(PREFIX)/bin/" || exit 1; \
