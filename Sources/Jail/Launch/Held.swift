@@ -19,6 +19,17 @@ final class Held {
   }
 }
 
+extension Held {
+  /// The file of a namespace to enter, opened before anything changes.
+  static func namespace(_ file: String?, option: String) throws(JailError) -> Held? {
+    guard let file else { return nil }
+    return try step("\(option)\(file)") { () throws(SystemError) in
+      // A pipe is no namespace, and must not be waited for.
+      Held(try Descriptor(followingLinks: file, flags: O_RDONLY | O_NONBLOCK))
+    }
+  }
+}
+
 /// A ruleset that a later step, or the library in the program, puts in force.
 final class HeldRuleset {
   let ruleset: FileRuleset

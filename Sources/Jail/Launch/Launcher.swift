@@ -54,8 +54,8 @@ struct Launcher {
   /// - Parameter mask: the caller's, while everything is blocked.
   /// - Returns: the jail, whose program may not have been executed yet.
   func start(_ mask: SignalMask) throws(JailError) -> RunningJail {
-    let network = try namespaceFile(configuration.networkNamespaceFile, "-e")
-    let mounts = try namespaceFile(configuration.mountNamespaceFile, "-V ")
+    let network = try Held.namespace(configuration.networkNamespaceFile, option: "-e")
+    let mounts = try Held.namespace(configuration.mountNamespaceFile, option: "-V ")
     try StoreMounts.verify(configuration.daemonStores)
     let library = configuration.mayNeedLibrary ? try PreloadLibrary.locate(configuration) : nil
     // Ignored, it would take the child's status away.
@@ -106,13 +106,6 @@ struct Launcher {
     let names = kinds.contains(.user) ? "user and pid namespaces" : "a new pid namespace"
     return "start the jail in \(names)"
       + (kinds.contains(.user) ? "" : " (needs CAP_SYS_ADMIN, or a user namespace: -U)")
-  }
-
-  private func namespaceFile(_ file: String?, _ option: String) throws(JailError) -> Held? {
-    guard let file else { return nil }
-    return try step("\(option)\(file)") { () throws(SystemError) in
-      Held(try Descriptor(followingLinks: file, flags: O_RDONLY | O_NONBLOCK))
-    }
   }
 
   /// The process's number, for whoever supervises it: before the program can run.

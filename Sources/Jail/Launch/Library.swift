@@ -46,8 +46,8 @@ extension JailConfiguration {
     let plan = try JailPlan(configuration)
     try StoreMounts.verify(daemonStores)
     let builder = JailBuilder(
-      configuration, log: Log(), network: try held(networkNamespaceFile, "-e"),
-      mountNamespace: try held(mountNamespaceFile, "-V "))
+      configuration, log: Log(), network: try Held.namespace(networkNamespaceFile, option: "-e"),
+      mountNamespace: try Held.namespace(mountNamespaceFile, option: "-V "))
     for jailStep in plan.steps {
       switch jailStep {
       case .setLimits(let limits):
@@ -60,13 +60,6 @@ extension JailConfiguration {
       case .raiseAmbient where !raisesAmbient: break
       default: try builder.carryOut(jailStep)
       }
-    }
-  }
-
-  private func held(_ file: String?, _ option: String) throws(JailError) -> Held? {
-    guard let file else { return nil }
-    return try step("\(option)\(file)") { () throws(SystemError) in
-      Held(try Descriptor(followingLinks: file, flags: O_RDONLY | O_NONBLOCK))
     }
   }
 }
