@@ -19,7 +19,7 @@ public final class FileReplacement {
       target = path
       temporary = nil
       file = Descriptor(
-        owning: try check("open", path, open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC)))
+        owning: try check("open", path, open(path, O_WRONLY | O_CLOEXEC)))
       return
     }
     var real = path

@@ -81,10 +81,15 @@ struct CommandLine: CustomTestStringConvertible, Sendable {
 private enum Fixtures {
   static let directory = Result { try make() }
 
-  /// Prints a word and ends with 7; as `static dirs`, opens nothing and has no loader.
+  /// Prints a word, and with an argument its environment, and ends with 7.
   private static let source = """
-    #include <unistd.h>
-    int main(void) { return write(1, "static\\n", 7) == 7 ? 7 : 1; }
+    #include <stdio.h>
+    extern char **environ;
+    int main(int count, char **words) {
+      puts("static");
+      for (char **entry = environ; count > 1 && *entry; entry++) puts(*entry);
+      return 7;
+    }
     """
 
   private static func make() throws -> String {

@@ -136,6 +136,10 @@ import Testing
     CommandLine(
       "-C /mnt/root -v -b /usr -b /bin -b /lib -b /lib64 -c 1 -u 5 -g 6 -- /bin/ls /", 0,
       "bin\nlib\nlib64\nloop\nout\nusr\n"),
+    // What is run is the program of the new root, and no other.
+    CommandLine(
+      "-P /mnt/root -b /usr -b /bin -b /lib -b /lib64 -b /mnt/bin,/only -c 1 -- /only/script", 0,
+      "script\n"),
     CommandLine("-v -k none,/proc,tmpfs -c 1 -u 5 -g 6 -- /usr/bin/id -u", 0, "5\n"),
     CommandLine("-c 1 -u 5 -g 6 -- /bin/pwd", 0, "/mnt\n"),
     CommandLine("-v -c 1 -u 5 -g 6 -- /bin/pwd", 0, "/mnt\n"),

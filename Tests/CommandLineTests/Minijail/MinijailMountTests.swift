@@ -41,6 +41,8 @@ import Testing
     CommandLine("-k none,/mnt/s,none,MS_BIND /bin/true", 251, says: "open none"),
     CommandLine("-v -Kunbindable -b /etc,/mnt/s /bin/true", 251, says: "open_tree"),
     CommandLine("-P /mnt/root -b /etc,/loop/x -T static /x", 251, says: "ELOOP"),
+    CommandLine("-p -P /none/deep -T static /x", 1, says: "-P /none/deep: open /none/deep"),
+    CommandLine("-I -C /none -T static /x", 1, says: "-C /none: chroot /none: No such file"),
     CommandLine("-P /none/deep -T static /x", 1, says: "-P /none/deep: open /none/deep"),
     CommandLine("-C /none -T static /x", 1, says: "-C /none: chroot /none: No such file"),
   ])

@@ -117,6 +117,7 @@ import Testing
     CommandLine("-R RLIMIT_FSIZE,0,0 -- /bin/true"),
     CommandLine(
       "--env-reset --env-add A=1 --env-add B= --env-add A=2=3 /usr/bin/env", 0, "A=2=3\nB=\n"),
+    CommandLine("--env-reset --env-add A=1 /mnt/bin/static env", 7, "static\nA=1\n"),
     CommandLine("--env-add A=1 --env-reset /usr/bin/env | wc -l", 0, "0\n"),
     CommandLine("--env-add A=1 /usr/bin/env | grep -cE '^(A=1|PATH=.*)$'", 0, "2\n"),
     CommandLine("--env-add A /bin/true", 1, says: "Bad environment variable: 'A'"),
