@@ -66,7 +66,7 @@ struct UserMounts {
         let names = Self.names(below: layout.below("home/\(place.rawValue)"), mount.target)
         guard names.count == 1, let user = ObfuscatedUsername(names[0]) else { continue }
         // What is mounted last is on top.
-        if mount.shows(vaultOf: user, in: layout) {
+        if mount.mayShow(vaultOf: user, in: layout) {
           homes[user, default: []].insert(place)
         } else {
           homes[user]?.remove(place)
@@ -77,7 +77,7 @@ struct UserMounts {
         guard names.count == 2, let store = StoreName(names[0]),
           let user = ObfuscatedUsername(names[1])
         else { continue }
-        if mount.shows(vaultOf: user, in: layout) {
+        if mount.mayShow(vaultOf: user, in: layout) {
           folders[user, default: [:]][store, default: []].insert(tree)
         } else {
           folders[user]?[store]?.remove(tree)

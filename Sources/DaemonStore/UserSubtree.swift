@@ -24,15 +24,17 @@ public final class UserSubtree {
     let table = try MountTable.current()
     var parts: [VaultPart] = []
     let path = "\(layout.shadow)/\(user)/mount"
+    // A vault that was moved or removed is known by what its mounts show.
     if let vault = try? Directory(opening: path) {
       parts.append(try VaultPart(vault: vault, of: user, in: layout, table: table))
     }
-    for mount in table.mounts {
-      guard let place = UserPlace(mount.target, of: user, in: layout),
-        let root = place.vaultRoot(of: mount, user),
-        !parts.contains(where: { $0.mountDevice == mount.device && $0.root == root })
-      else { continue }
-      parts.append(VaultPart(root: root, mount: mount))
+    let isOpen = !parts.isEmpty
+    let shown = table.mounts.compactMap { ShownPart($0, of: user, in: layout) }
+    for part in shown where !parts.contains(where: { part.isOf($0) }) {
+      // Of several places, no one but a login shows the parts of one directory.
+      let isConfirmed = shown.contains { $0.isBeside(part) }
+      guard !isOpen || isConfirmed || part.isConventional(for: user) else { continue }
+      parts.append(VaultPart(root: part.vault, mount: part.mount))
     }
     self.user = user
     self.parts = parts
@@ -158,9 +160,40 @@ public final class UserSubtree {
 }
 
 extension Mount {
-  /// Whether this is what belongs at its place, one of those where a user's vault is shown.
-  public func shows(vaultOf user: ObfuscatedUsername, in layout: Layout) -> Bool {
-    UserPlace(target, of: user, in: layout)?.vaultRoot(of: self, user) != nil
+  /// Whether this can be what belongs at its place, one of those where a user's vault is shown: it
+  /// may be a directory of the same name that somebody else has mounted there.
+  public func mayShow(vaultOf user: ObfuscatedUsername, in layout: Layout) -> Bool {
+    ShownPart(self, of: user, in: layout) != nil
+  }
+}
+
+/// A mount at one of a user's places whose root has the name that belongs there.
+private struct ShownPart {
+  let mount: Mount
+  /// The directory that holds the root as a vault does, by its path in the file system.
+  let vault: String
+
+  init?(_ mount: Mount, of user: ObfuscatedUsername, in layout: Layout) {
+    guard let place = UserPlace(mount.target, of: user, in: layout),
+      let vault = place.vaultRoot(of: mount)
+    else { return nil }
+    self.mount = mount
+    self.vault = vault
+  }
+
+  func isOf(_ part: VaultPart) -> Bool {
+    part.mountDevice == mount.device && part.root == vault
+  }
+
+  /// Whether it shows another part of the same directory.
+  func isBeside(_ other: ShownPart) -> Bool {
+    mount.device == other.mount.device && vault == other.vault
+      && mount.target != other.mount.target
+  }
+
+  /// Whether the directory is where vaults are: `…/H/mount`, or the root of one's own file system.
+  func isConventional(for user: ObfuscatedUsername) -> Bool {
+    vault.isEmpty || vault == "/mount" || vault.hasSuffix("/\(user)/mount")
   }
 }
 
@@ -186,9 +219,9 @@ private enum UserPlace {
     return nil
   }
 
-  /// The directory below which everything is the user's, when `mount` shows the part of it that
-  /// belongs here: a directory `…/H/mount`, or the root of a vault's own file system.
-  func vaultRoot(of mount: Mount, _ user: ObfuscatedUsername) -> String? {
+  /// The directory below which everything is the user's, if `mount` is of a vault: nil when its
+  /// root is not called as the part is that belongs here.
+  func vaultRoot(of mount: Mount) -> String? {
     let suffix =
       switch self {
       case .home(let name): "/\(name)"
@@ -196,9 +229,7 @@ private enum UserPlace {
       case .folder(let store, .cache): "/root/.cache/\(store)"
       }
     let root = withoutDeletion(mount.root)
-    guard root.hasSuffix(suffix) else { return nil }
-    let vault = String(root.dropLast(suffix.count))
-    return vault.isEmpty || vault == "/mount" || vault.hasSuffix("/\(user)/mount") ? vault : nil
+    return root.hasSuffix(suffix) ? String(root.dropLast(suffix.count)) : nil
   }
 }
 

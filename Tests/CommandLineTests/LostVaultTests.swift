@@ -81,4 +81,78 @@ import Testing
       }
     }
   }
+
+  enum Loss: String, Codable, CaseIterable {
+    /// It is where it was: a directory of another file system, bound to its place.
+    case none
+    case unmounted, moved, replaced
+
+    func happen(_ host: Host) throws {
+      let home = "/home/.shadow/\(Host.alice)"
+      switch self {
+      case .none: break
+      case .unmounted: try unmountFilesystem(LostVaultTests.vault, lazily: true)
+      case .moved, .replaced:
+        let script =
+          "mv \(home) /home/.shadow/old" + (self == .moved ? "" : "; mkdir -p \(home)/mount")
+        let outcome = try host.script(script)
+        #expect(outcome.status == 0, "\(outcome)")
+      }
+    }
+  }
+
+  @Test(arguments: Machine.allCases, Loss.allCases)
+  func itsDirectoryHasAnotherName(machine: Machine, loss: Loss) async {
+    await #expect(processExitsWith: .success) { [machine, loss] in
+      inHost(machine) { host in
+        try host.boot("alpha")
+        if loss == .none || loss == .unmounted {
+          for place in ["/mnt/data", Self.vault] { try makeDirectory(place, mode: 0o700) }
+          try mountFilesystem("data", "/mnt/data", "tmpfs")
+          try makeDirectory("/mnt/data/alices")
+          try setMode("/home/.shadow/\(Host.alice)", 0o700)
+          try bindMount("/mnt/data/alices", Self.vault)
+          try setMode("/mnt/data/alices", 0o700)
+          try setMode("/home/.shadow", 0o711)
+          try host.succeed("cryptohome", "mount", "alice")
+        } else {
+          try host.login("alice")
+        }
+        try loss.happen(host)
+        let status = try host.succeed("cryptohome", "status")
+        #expect(status.output.contains("mounted in alpha"), "\(status)")
+        let home = "/home/user/\(Host.alice)"
+        let holder = try Self.privateHolder(host, home)
+        try host.refuse(
+          status: 3, ["held by \(try shownName(of: holder)): working directory"], "cryptohome",
+          "unmount", "--all")
+        let places = host.folders(of: Host.alice, in: ["alpha"]) + [home]
+        for place in places { #expect(try host.table().at(place).isEmpty, "\(place)") }
+        try host.helpers.stop(holder)
+        for user in ["--all", "alice"] { try host.logout(user) }
+      }
+    }
+  }
+
+  /// A directory of the right name that a login has not mounted.
+  @Test(arguments: Machine.allCases)
+  func whatIsInDoubtIsNamedAndStays(machine: Machine) async {
+    await #expect(processExitsWith: .success) { [machine] in
+      inHost(machine) { host in
+        try host.boot("alpha")
+        try host.login("alice")
+        try host.logout("alice")
+        let home = "/home/user/\(Host.alice)"
+        for place in ["/mnt/other/user", home] { try makeDirectory(place) }
+        try bindMount("/mnt/other/user", home)
+        let status = try host.succeed("cryptohome", "status")
+        #expect(status.output.contains("\(Host.alice)  plain  mounted"), "\(status)")
+        for user in ["--all", "alice"] {
+          try host.refuse(
+            status: 3, [home, "something else is mounted"], "cryptohome", "unmount", user)
+        }
+        _ = try host.mount(at: home)
+      }
+    }
+  }
 }
