@@ -7,6 +7,8 @@ import MountTable
 ///
 /// Entering shows more than `/proc/PID/mountinfo`: that leaves out what is mounted above the root
 /// directory of the process. And it is the only way to a namespace that nobody is in.
+///
+/// The working directory is `/` afterwards: setns(2) forgets it.
 struct NamespaceSurvey: ~Copyable {
   /// What was found in one namespace.
   struct Visit {
@@ -29,7 +31,6 @@ struct NamespaceSurvey: ~Copyable {
   private let proc: Directory
   private let home: Descriptor
   private let root: Descriptor
-  private let workingDirectory: Descriptor
 
   /// Whether it is away from home: who may not enter other namespaces never is.
   private var hasLeft = false
@@ -60,24 +61,24 @@ struct NamespaceSurvey: ~Copyable {
     let proc = try Directory(opening: "/proc")
     let home = Descriptor(owning: try Self.open("self/ns/mnt", in: proc).get())
     let root = try Descriptor(followingLinks: "/")
-    let workingDirectory = try Descriptor(followingLinks: ".")
     self.proc = proc
     self.home = home
     self.root = root
-    self.workingDirectory = workingDirectory
     self.needles = needles
     seen = Set(links.map(\.id))
   }
 
-  /// Nothing may be done in a namespace where this process does not belong.
+  /// Nothing may be done in a namespace where this process does not belong, not even by a caller
+  /// who takes an error for an answer: so this ends the process, if it must.
   private func comeBack() {
     do {
       try NamespaceKinds.mount.enter(home, shown: "our own namespace")
       try changeDirectory(to: root, shown: "/")
       try check("chroot", "/", chroot("."))
-      try changeDirectory(to: workingDirectory, shown: ".")
     } catch {
-      fatalError("\(error)")
+      let line = oneLine("cannot return to the mount namespace of this process: \(error)") + "\n"
+      _ = write(STDERR_FILENO, line, line.utf8.count)
+      exit(3)  // part of the work may be done
     }
   }
 

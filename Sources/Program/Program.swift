@@ -112,6 +112,12 @@ public enum Program {
     _ = write(STDERR_FILENO, bytes, bytes.count)  // nobody is left to be told of a failure
   }
 
+  /// Makes `/` the working directory: when every path of the command line is resolved. The caller's
+  /// may be one that root cannot search, and nothing must be kept busy by it.
+  public static func leaveWorkingDirectory() throws(SystemError) {
+    try check("chdir", "/", chdir("/"))
+  }
+
   /// - Throws: ``Failure`` for anybody but root.
   public static func requireRoot() throws(Failure) {
     guard geteuid() == 0 else { throw Failure("only root can do that") }

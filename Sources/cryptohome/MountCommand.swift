@@ -45,6 +45,7 @@ struct MountCommand: ChangingCommand {
 
   func run() throws {
     try Program.requireRoot()
+    try Program.leaveWorkingDirectory()
     warnOfForeignNamespace("mount", "the system does not see what is mounted here")
     let request = LoginRequest(
       username: try Username(user), vault: vault, owner: owner?.owner, size: size?.bytes)

@@ -16,6 +16,7 @@ struct StatusCommand: ParsableCommand {
 
   func run() throws {
     try Program.requireRoot()
+    try Program.leaveWorkingDirectory()
     let users =
       try user.map { [try UserStatus.of(cryptohome.user($0), .system)] }
       ?? UserStatus.all(.system)

@@ -45,6 +45,7 @@ struct UnmountCommand: ChangingCommand {
 
   func run() throws {
     try Program.requireRoot()
+    try Program.leaveWorkingDirectory()
     warnOfForeignNamespace(
       "unmount", "the system's own mounts of the user are detached and not unmounted")
     var reports: [LogoutReport] = []

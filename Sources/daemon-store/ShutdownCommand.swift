@@ -27,6 +27,7 @@ struct ShutdownCommand: ChangingCommand {
   func run() throws {
     try Program.requireRoot()
     let layout = Layout(root: try Directory(followingLinks: root).path)
+    try Program.leaveWorkingDirectory()
     let report = try Shutdown.run(layout, force: force)
     if json { try printJSON(ShutdownOutput(report)) }
     for follower in report.followers {

@@ -30,6 +30,7 @@ struct StartupCommand: ChangingCommand {
   func run() throws {
     if !dryRun { try Program.requireRoot() }
     let layout = Layout(root: try Directory(followingLinks: root).path)
+    try Program.leaveWorkingDirectory()
     let templates = try Templates.read(layout)
     let report = try Startup.run(layout, templates: templates, dryRun: dryRun)
     var problems = report.problems

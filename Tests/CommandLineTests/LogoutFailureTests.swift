@@ -133,4 +133,28 @@ import Testing
       }
     }
   }
+
+  /// Root without CAP_DAC_OVERRIDE, as a service may run, and in a directory of a user's own.
+  @Test(arguments: Machine.allCases)
+  func worksInADirectoryThatRootMayNotSearch(machine: Machine) async {
+    await #expect(processExitsWith: .success) { [machine] in
+      inHost(machine) { host in
+        try host.boot("alpha")
+        try host.login("alice")
+        try makeDirectory("/mnt/own", owner: 1000, group: 1000, mode: 0o700)
+        let script =
+          "import os,sys\nos.seteuid(1000); os.chdir('/mnt/own'); os.seteuid(0)\n"
+          + "c='-dac_override,-dac_read_search'\n"
+          + "os.execvp('setpriv', ['setpriv', '--bounding-set', c, '--inh-caps', '-all']"
+          + " + sys.argv[1:])"
+        for words in [["cryptohome", "unmount", "alice"], ["daemon-store", "shutdown"]] {
+          let outcome = try run(
+            "python3", ["-c", script, "/mnt/programs/\(words[0])"] + words.dropFirst())
+          #expect(outcome.status == 0 && outcome.complaints.isEmpty, "\(outcome)")
+        }
+        try host.expectGone(Host.alice, from: ["alpha"])
+        #expect(try host.table().below("/run").count == 1)
+      }
+    }
+  }
 }
