@@ -29,7 +29,10 @@ public enum Shutdown {
       guard report.followers.isEmpty else { return report }
     }
     for user in try UserFolders.users(of: layout) {
-      try remove(user, layout, stores: trees.data.stores(), into: &report)
+      // A logout at the same time would take us for somebody who keeps the user's vault.
+      try locked(user, layout) {
+        try remove(user, layout, stores: trees.data.stores(), into: &report)
+      }
     }
     let lock = try trees.lock()
     for tree in StoreTree.allCases.reversed() {

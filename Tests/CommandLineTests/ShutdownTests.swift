@@ -125,4 +125,21 @@ import Testing
       }
     }
   }
+
+  @Test func besideALogoutNeitherHoldsTheOther() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.shared) { host in
+        try host.boot("alpha", "bravo")
+        for _ in 1...15 {
+          try host.succeed("daemon-store", "startup")
+          try host.login("alice")
+          let shutdown = try Launched("/mnt/programs/daemon-store", ["shutdown"])
+          try host.logout("alice")
+          #expect(eventually { !shutdown.isRunning })
+          try host.expectGone(Host.alice, from: ["alpha", "bravo"])
+          #expect(try host.table().below("/run").count == 1)
+        }
+      }
+    }
+  }
 }
