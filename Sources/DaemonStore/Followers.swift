@@ -15,8 +15,13 @@ enum Followers {
   /// - Parameter ground: the mount that the stores are on.
   /// - Throws: ``Refusal`` when a process may not be looked at: it may follow anything.
   static func of(_ stores: [Mount], ground: Mount) throws -> [Follower] {
-    let groups = Set(stores.compactMap(\.peerGroup))
-    guard !groups.isEmpty else { return [] }
+    try of([true: stores], ground: ground)[true] ?? []
+  }
+
+  /// The same for each of several stores, in one search; only of those that are followed.
+  static func of<Key>(_ stores: [Key: [Mount]], ground: Mount) throws -> [Key: [Follower]] {
+    let groups = stores.mapValues { Set($0.compactMap(\.peerGroup)) }.filter { !$0.value.isEmpty }
+    guard !groups.isEmpty else { return [:] }
     for process in try Processes.all() {
       guard let directory = try? Directory(opening: "/proc/\(process)"),
         Processes.isHidden(process, directory)
@@ -27,11 +32,13 @@ enum Followers {
           "\(ProcessName(process)) may not be looked at, so nobody knows whether it follows a "
           + "store; CAP_SYS_PTRACE is needed")
     }
-    var followers: [Follower] = []
+    var followers: [Key: [Follower]] = [:]
     for namespace in try MountNamespace.all(containing: ["/daemon-store"]) where !namespace.isOwn {
-      // One that cannot be looked into may follow anything.
-      if namespace.table.map({ holdsItsOwn($0, groups: groups, ground: ground) }) ?? true {
-        followers.append(Follower(keeper: namespace.keeper))
+      for (key, groups) in groups {
+        // One that cannot be looked into may follow anything.
+        guard namespace.table.map({ holdsItsOwn($0, groups: groups, ground: ground) }) ?? true
+        else { continue }
+        followers[key, default: []].append(Follower(keeper: namespace.keeper))
       }
     }
     return followers

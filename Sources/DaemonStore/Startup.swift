@@ -46,6 +46,7 @@ public enum Startup {
   ) throws -> StartupReport {
     var report = StartupReport(
       rejected: templates.rejected, hasNoTemplates: templates.isMissing)
+    let uses = StoreUses(layout)
     if dryRun {
       for tree in StoreTree.allCases {
         guard let front = try existing(tree, layout) else {
@@ -54,15 +55,21 @@ public enum Startup {
           }
           continue
         }
-        let steps = try plan(tree, layout, front, backstage: front, templates, only: only)
+        let steps = try plan(tree, layout, front, backstage: front, templates, only: only, uses)
         report.entries += steps.map { entry($0.store, tree, layout, $0.step) }
       }
     } else {
       if templates.valid.isEmpty, try existing(.data, layout) == nil { return report }
       let trees = try OpenTrees(making: layout)
       let lock = try trees.lock()
-      for tree in StoreTree.allCases {
-        try carryOut(trees[tree], layout, templates, only: only, into: &report)
+      // All is decided before anything is done: a store goes from both trees, or from none.
+      let plans = try StoreTree.allCases.map { tree in
+        try plan(
+          tree, layout, trees[tree].front, backstage: trees[tree].backstage.root, templates,
+          only: only, uses)
+      }
+      for (tree, steps) in zip(StoreTree.allCases, plans) {
+        carryOut(steps, in: trees[tree], layout, templates, into: &report)
       }
       lock.release()
     }
@@ -70,7 +77,7 @@ public enum Startup {
     return report
   }
 
-  private static func existing(_ tree: StoreTree, _ layout: Layout) throws -> Directory? {
+  static func existing(_ tree: StoreTree, _ layout: Layout) throws -> Directory? {
     do {
       return try Directory(opening: layout.root).trusted("run/\(tree.name)")
     } catch let error as SystemError where error.code == ENOENT {
@@ -91,46 +98,24 @@ public enum Startup {
   /// there without.
   private static func plan(
     _ tree: StoreTree, _ layout: Layout, _ front: borrowing Directory,
-    backstage: borrowing Directory, _ templates: Templates, only: Set<StoreName>?
+    backstage: borrowing Directory, _ templates: Templates, only: Set<StoreName>?,
+    _ uses: StoreUses
   ) throws -> [(store: StoreName, step: StoreStep)] {
     let mounts = try TreeMounts(
       .current(), directory: front.path, groundID: try front.status().mountID)
     let groups = Dictionary(
       uniqueKeysWithValues: templates.valid.map { ($0.name, $0.group) })
     let there = Set(try backstage.names().compactMap { StoreName($0) })
-    let wanted = only ?? there.union(groups.keys)
-    return try wanted.sorted().filter { !templates.leaves($0) }.map { store in
+    let wanted = (only ?? there.union(groups.keys)).filter { !templates.leaves($0) }
+    return try wanted.sorted().map { store in
       let place = StorePlace(
         path: layout.path(of: store, in: tree), entry: try entry(at: store, in: backstage),
         mounts: mounts.at(store), below: mounts.below(store))
       let step = try StorePlan.step(for: place, group: groups[store], ground: mounts.ground) {
-        try use(of: store, layout)
+        try uses.use(of: store, among: wanted.filter { groups[$0] == nil })
       }
       return (store, step)
     }
-  }
-
-  /// Who uses a store that is to go, in either tree: both go, or none. nil for nobody.
-  private static func use(of store: StoreName, _ layout: Layout) throws -> String? {
-    var identities: Set<FileIdentity> = []
-    for tree in StoreTree.allCases {
-      guard let front = try existing(tree, layout) else { continue }
-      let mounts = try TreeMounts(
-        .current(), directory: front.path, groundID: try front.status().mountID)
-      if !mounts.below(store).isEmpty { return "users are mounted in it" }
-      let followers = try Followers.of(mounts.at(store), ground: mounts.ground.mount)
-      if !followers.isEmpty {
-        return "is followed by \(followers.map(\.description).joined(separator: ", "))"
-      }
-      if let status = try front.status(of: store.description), status.isMountRoot {
-        identities.insert(status.identity)
-      }
-    }
-    guard !identities.isEmpty else { return nil }
-    var search = HolderSearch { file, _, _ in identities.contains(file.identity) }
-    let holders = try search.processes()
-    return holders.isEmpty
-      ? nil : "is held by \(holders.map(\.description).joined(separator: ", "))"
   }
 
   /// The stores of the templates that are not as they should be, in one tree or the other.
@@ -141,7 +126,7 @@ public enum Startup {
     for tree in StoreTree.allCases {
       let steps = try plan(
         tree, layout, trees[tree].front, backstage: trees[tree].backstage.root, templates,
-        only: Set(templates.valid.map(\.name)))
+        only: Set(templates.valid.map(\.name)), StoreUses(layout))
       for (store, step) in steps where step != .keep { stores.insert(store) }
     }
     return stores
@@ -155,14 +140,12 @@ public enum Startup {
   }
 
   private static func carryOut(
-    _ open: OpenTree, _ layout: Layout, _ templates: Templates, only: Set<StoreName>?,
-    into report: inout StartupReport
-  ) throws {
+    _ steps: [(store: StoreName, step: StoreStep)], in open: OpenTree, _ layout: Layout,
+    _ templates: Templates, into report: inout StartupReport
+  ) {
     let groups = Dictionary(
       uniqueKeysWithValues: templates.valid.map { ($0.name, $0.group) })
-    for (store, step) in try plan(
-      open.tree, layout, open.front, backstage: open.backstage.root, templates, only: only)
-    {
+    for (store, step) in steps {
       var failure: String?
       do {
         try take(step, store, group: groups[store], in: open)

@@ -1,4 +1,5 @@
 import Glibc
+import Kernel
 import TestSupport
 import Testing
 
@@ -174,6 +175,40 @@ import Testing
           #expect(try host.table().at("/run/\(tree)/used").isEmpty)
         }
         #expect(try host.mount(at: "/run/daemon-store/alpha") == alpha)
+      }
+    }
+  }
+
+  /// Those that somebody uses stay in both trees, and each names its own users.
+  @Test(arguments: Machine.allCases)
+  func manyThatAreGoneAreToldApart(machine: Machine) async {
+    await #expect(processExitsWith: .success) { [machine] in
+      inHost(machine) { host in
+        let unused = (1...20).map { "unused\($0)" }
+        let used = ["alpha", "bravo", "charlie"]
+        for store in unused + used { try host.template(store) }
+        try host.succeed("daemon-store", "startup")
+        // One file of a process is not all that it uses.
+        let holder = try host.holder {
+          for place in ["daemon-store/alpha", "daemon-store-cache/bravo"] {
+            try check("open", place, open("/run/\(place)", O_RDONLY))
+          }
+        }
+        let jail = try host.jail(following: "charlie")
+        for store in unused + used { try remove("/etc/daemon-store/\(store)") }
+        let outcome = try host.run("daemon-store", "startup")
+        #expect(outcome.status == 3 && outcome.complaints.count == 6, "\(outcome)")
+        for (store, who) in [("alpha", holder), ("bravo", holder), ("charlie", jail)] {
+          for tree in trees {
+            let path = "/run/\(tree)/\(store)"
+            #expect(outcome.complains(of: "\(path): ", try shownName(of: who)), "\(outcome)")
+            _ = try host.mount(at: path)
+          }
+        }
+        for tree in trees { #expect(try names(in: "/run/\(tree)") == used) }
+        for helper in [holder, jail] { try host.helpers.stop(helper) }
+        try host.succeed("daemon-store", "startup")
+        for tree in trees { #expect(try names(in: "/run/\(tree)").isEmpty) }
       }
     }
   }
