@@ -19,7 +19,8 @@ extension Directory {
     return names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
   }
 
-  private func rawNames() throws(SystemError) -> [RawName] {
+  /// - Parameter limit: stop after so many; while others go on making files, a directory may not end.
+  private func rawNames(atMost limit: Int = .max) throws(SystemError) -> [RawName] {
     let readable = try file(".", flags: O_RDONLY | O_DIRECTORY)
     guard let stream = fdopendir(readable.number) else {
       throw SystemError(operation: "opendir", path: path, code: errno)
@@ -27,7 +28,7 @@ extension Directory {
     _ = readable.release()  // the stream's now
     defer { closedir(stream) }
     var names: [RawName] = []
-    while true {
+    while names.count < limit {
       errno = 0
       guard let entry = readdir(stream) else { break }
       let bytes = withUnsafeBytes(of: &entry.pointee.d_name) { name in
@@ -35,7 +36,9 @@ extension Directory {
       }
       if bytes != [46] && bytes != [46, 46] { names.append(RawName(bytes: bytes + [0])) }
     }
-    guard errno == 0 else { throw SystemError(operation: "readdir", path: path, code: errno) }
+    guard names.count >= limit || errno == 0 else {
+      throw SystemError(operation: "readdir", path: path, code: errno)
+    }
     return names
   }
 
@@ -53,18 +56,28 @@ extension Directory {
   /// stays. Directories of any depth: what lies deep is moved up first, so that neither descriptors
   /// nor the stack grow with it.
   ///
+  /// Whoever makes files faster than they are removed is not waited for: then the last of what is
+  /// returned is `ENOTEMPTY`.
+  ///
   /// - Returns: what could not be removed, each once.
   public func removeContents() throws(SystemError) -> [SystemError] {
     var errors: [SystemError] = []
     var kept: Set<[CChar]> = []
     var moved = 0
+    var effort = try removalEffort()
     while true {
-      let names = try rawNames().filter { !kept.contains($0.bytes) }
+      let names = try rawNames(atMost: max(effort + kept.count, 1)).filter {
+        !kept.contains($0.bytes)
+      }
       if names.isEmpty { return errors }
       for name in names {
+        guard effort > 0 else {
+          return errors + [SystemError(operation: "rmdir", path: path, code: ENOTEMPTY)]
+        }
+        effort -= 1
         let before = errors.count
         do throws(SystemError) {
-          if try !remove(name) { try empty(name, &moved, &errors) }
+          if try !remove(name) { try empty(name, &moved, &effort, &errors) }
         } catch {
           errors.append(error)
         }
@@ -73,17 +86,29 @@ extension Directory {
     }
   }
 
+  /// So many attempts suffice for what the file system holds now: one for a file; for a directory
+  /// that lies deep one to remove it there, one to move it, and two here.
+  private func removalEffort() throws(SystemError) -> Int {
+    var space = statvfs()
+    try check("statvfs", path, fstatvfs(descriptor.number, &space))
+    // Some do not count their files, and hard links are more names than files.
+    guard space.f_files > space.f_ffree else { return 1_000_000 }
+    return Int(clamping: min(space.f_files - space.f_ffree, 1 << 48)) * 4 + 10_000
+  }
+
   /// Removes what is in the directory `name`, or moves it here.
   private func empty(
-    _ name: RawName, _ moved: inout Int, _ errors: inout [SystemError]
+    _ name: RawName, _ moved: inout Int, _ effort: inout Int, _ errors: inout [SystemError]
   ) throws(SystemError) {
     let child = try rawDirectory(name)
-    for inner in try child.rawNames() {
+    for inner in try child.rawNames(atMost: max(effort, 1)) where effort > 0 {
+      effort -= 1
       do throws(SystemError) {
         if try child.remove(inner) { continue }
         repeat {
           moved += 1
-        } while try !moveUp(inner, from: child, as: ".removed-\(moved)")
+          effort -= 1
+        } while try !moveUp(inner, from: child, as: ".removed-\(moved)") && effort > 0
       } catch {
         errors.append(error)
       }

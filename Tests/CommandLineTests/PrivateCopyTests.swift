@@ -174,4 +174,30 @@ import Testing
       }
     }
   }
+
+  /// Files come faster than they can be removed, by way of a copy that goes on after the unmount.
+  @Test(arguments: ["a{n}", "deep/a{n}"])
+  func whoMakesFilesForEverIsNamed(file: String) async {
+    await #expect(processExitsWith: .success) { [file] in
+      inHost(.shared) { host in
+        try host.boot("alpha")
+        try host.succeed("cryptohome", "mount", "guest", "--vault", "ephemeral", "--owner", "7:9")
+        let script =
+          "import os,itertools\nos.chdir('/home/user/\(Host.guest)')\nos.mkdir('deep')\n"
+          + "print('ready', flush=True)\n"
+          + "for n in itertools.count():\n"
+          + "  try: os.close(os.open(f'\(file)', os.O_CREAT))\n"
+          + "  except OSError: pass"
+        let maker = try host.helpers.start(
+          "setpriv", "--reuid", "7", "--regid", "9", "--clear-groups", "unshare", "-Urm",
+          "python3", "-c", script)
+        try host.refuse(
+          status: 3, ["held by \(try shownName(of: maker)): working directory"], "cryptohome",
+          "unmount", "guest")
+        try host.helpers.stop(maker)
+        try host.logout("guest")
+        #expect(!exists("/home/.shadow/\(Host.guest)"))
+      }
+    }
+  }
 }

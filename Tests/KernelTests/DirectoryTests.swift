@@ -153,4 +153,27 @@ import Testing
       }
     }
   }
+
+  @Test func doesNotWaitForWhoMakesFilesForEver() async {
+    await #expect(processExitsWith: .success) {
+      inMountNamespace {
+        try makeDirectory("/mnt/vault/tree")
+        let helpers = Helpers()
+        for place in ["/mnt/vault", "/mnt/vault/tree"] {
+          _ = try helpers.start(
+            "python3", "-c",
+            "import os,itertools\nos.chdir('\(place)')\nprint('ready', flush=True)\n"
+              + "for n in itertools.count():\n"
+              + "  try: os.mkdir(f'd{n}'); os.close(os.open(f'd{n}/a', os.O_CREAT))\n"
+              + "  except OSError: pass")
+        }
+        let vault = try Directory(opening: "/mnt/vault")
+        let failures = try vault.removeContents()
+        #expect(failures.contains { $0.code == ENOTEMPTY }, "\(failures)")
+        helpers.stopAll()
+        let rest = try vault.removeContents()
+        #expect(try rest.isEmpty && vault.names().isEmpty, "\(rest)")
+      }
+    }
+  }
 }
