@@ -165,6 +165,13 @@ int linux_get_descriptor(pid_t process, int number) {
 }
 
 int linux_peek_descriptors(int socket, int *out, int capacity) {
+    int offset = -1;
+    socklen_t size = sizeof offset;
+    // A peek would move the offset, and so change what its owner peeks at next.
+    if (getsockopt(socket, SOL_SOCKET, SO_PEEK_OFF, &offset, &size) == 0 && offset >= 0) {
+        errno = EBUSY;
+        return -1;
+    }
     static char data[1 << 16];
     union {
         struct cmsghdr first;

@@ -46,7 +46,8 @@ enum SentDescriptors {
       return .sentUnseen(waiting)
     }
     let received = linux_peek_descriptors(socket.number, &numbers, CInt(numbers.count))
-    // One that listens has its messages at connections that nobody has accepted.
+    // One that listens has its messages at connections that nobody has accepted; one with an offset
+    // for peeking is left alone.
     guard received >= 0 else { return .sentUnseen(waiting) }
     var unseen = waiting - Int(received)
     var held: String?

@@ -73,7 +73,8 @@ void linux_clear_protection(int directory, const char *_Nonnull name);
 /// pidfd_getfd(2), Linux 5.6: a copy of a descriptor of another process.
 int linux_get_descriptor(pid_t process, int number);
 /// recvmsg(2) with MSG_PEEK: copies of the descriptors in the first message of a socket's queue that
-/// has any. The message stays. Returns their number.
+/// has any. The message stays. Returns their number. EBUSY: the socket has an SO_PEEK_OFF, which a
+/// look would move; it was left alone.
 int linux_peek_descriptors(int socket, int *_Nonnull out, int capacity);
 /// LOOP_GET_STATUS64: the device and inode that a loop device is backed by.
 int linux_loop_backing(int device, uint64_t *_Nonnull dev, uint64_t *_Nonnull inode);

@@ -1,0 +1,55 @@
+import CLinux
+import Glibc
+import Kernel
+import TestSupport
+import Testing
+
+/// What a logout does to those whom it looks at, and whom it must not accuse.
+@Suite(.needsRoot) struct LookingTests {
+  private static let peekOffset: CInt = 42  // SO_PEEK_OFF
+
+  /// A connected pair with so many messages waiting at the second end, each with a file.
+  private static func pair(
+    waiting messages: Int = 1, of path: String = "/etc/passwd", setting option: CInt? = nil,
+    to value: CInt = 0
+  ) throws -> CInt {
+    var ends: [CInt] = [-1, -1]
+    try check("socketpair", nil, socketpair(AF_UNIX, CInt(SOCK_DGRAM.rawValue), 0, &ends))
+    if let option {
+      var value = value
+      let size = socklen_t(MemoryLayout<CInt>.size)
+      try check("setsockopt", nil, setsockopt(ends[1], SOL_SOCKET, option, &value, size))
+    }
+    for _ in 0..<messages {
+      let descriptor = try check("open", path, open(path, O_RDONLY))
+      try send(descriptor, over: ends[0])
+      close(descriptor)
+    }
+    return ends[1]
+  }
+
+  @Test func anOffsetForPeekingStays() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.shared) { host in
+        try host.boot("alpha")
+        try host.succeed("cryptohome", "mount", "guest", "--vault", "plain", "--owner", "7081:9")
+        let socket = try Self.pair(setting: Self.peekOffset)
+        let holder = try host.holder {
+          try check("setresuid", nil, linux_setresuid(7081))
+          try check("prctl", nil, linux_prctl(4, 1, 0, 0))  // PR_SET_DUMPABLE
+        }
+        // It was not looked at, and counts where that which is unseen does.
+        try host.refuse(
+          status: 3, [try shownName(of: holder), "perhaps a descriptor on the way to it"],
+          "cryptohome", "unmount", "guest")
+        var offset: CInt = -1
+        var size = socklen_t(MemoryLayout<CInt>.size)
+        try check(
+          "getsockopt", nil, getsockopt(socket, SOL_SOCKET, Self.peekOffset, &offset, &size))
+        #expect(offset == 0)
+        try host.helpers.stop(holder)
+        try host.logout("guest")
+      }
+    }
+  }
+}
