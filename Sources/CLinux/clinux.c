@@ -11,6 +11,7 @@
 #include <net/if.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,10 @@
 #include <sys/wait.h>
 #include <syslog.h>
 #include <unistd.h>
+
+#ifndef SCM_PIDFD
+#define SCM_PIDFD 4  // Linux 6.5; Debian 12's headers are older
+#endif
 
 _Static_assert(LINUX_AT_EMPTY_PATH == AT_EMPTY_PATH, "");
 _Static_assert(LINUX_AT_RECURSIVE == AT_RECURSIVE, "");
@@ -183,12 +188,14 @@ int linux_peek_descriptors(int socket, int *out, int capacity) {
     if (recvmsg(socket, &message, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0) return -1;
     int count = 0;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+        // SO_PASSPIDFD, of the socket's owner, brings a descriptor of the sender with each message.
+        bool sent = c->cmsg_type == SCM_RIGHTS;
+        if (c->cmsg_level != SOL_SOCKET || (!sent && c->cmsg_type != SCM_PIDFD)) continue;
         int *descriptors = (int *)CMSG_DATA(c);
         size_t received = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
         for (size_t i = 0; i < received; i++) {
-            if (count < capacity) out[count++] = descriptors[i];
-            else close(descriptors[i]);
+            if (sent && count < capacity) out[count++] = descriptors[i];
+            else if (descriptors[i] >= 0) close(descriptors[i]);
         }
     }
     return count;

@@ -7,6 +7,7 @@ import Testing
 /// What a logout does to those whom it looks at, and whom it must not accuse.
 @Suite(.needsRoot) struct LookingTests {
   private static let peekOffset: CInt = 42  // SO_PEEK_OFF
+  private static let passProcess: CInt = 76  // SO_PASSPIDFD, Linux 6.5
 
   /// A connected pair with so many messages waiting at the second end, each with a file.
   private static func pair(
@@ -49,6 +50,29 @@ import Testing
         #expect(offset == 0)
         try host.helpers.stop(holder)
         try host.logout("guest")
+      }
+    }
+  }
+
+  /// The kernel adds a descriptor of the sender to each message; a logout that kept them would run
+  /// out of descriptors, and see nothing from there on.
+  @Test func descriptorsOfSendersAreClosed() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.shared) { host in
+        try host.boot("alpha")
+        try host.login("alice")
+        let file = "/home/user/\(Host.alice)/file"
+        try writeFile(file, "secret")
+        _ = try host.holder {
+          for _ in 0..<200 { _ = try Self.pair(setting: Self.passProcess, to: 1) }
+        }
+        let holder = try host.holder { try check("open", file, open(file, O_RDONLY)) }
+        let outcome = try run(
+          "prlimit", ["--nofile=100", "/mnt/programs/cryptohome", "unmount", "alice"])
+        #expect(outcome.status == 3, "\(outcome)")
+        #expect(outcome.complains(of: try shownName(of: holder), "open file"), "\(outcome)")
+        try host.helpers.stop(holder)
+        try host.logout("alice")
       }
     }
   }
