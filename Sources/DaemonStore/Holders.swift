@@ -82,6 +82,7 @@ struct HolderSearch: ~Copyable {
   /// What counts against a process beside the files that it shows.
   private let suspicion: Suspicion?
   private var sockets = BoundSockets()
+  private let patience = SentDescriptors.Patience()
 
   /// What nobody can look into, and where it counts.
   struct Suspicion {
@@ -188,6 +189,7 @@ struct HolderSearch: ~Copyable {
     isUsers: Bool, _ found: inout [Holder.Hold], _ unseen: inout [Holder.Hold]
   ) {
     guard let links = try? task.directory("fd"), let names = try? links.names() else { return }
+    let isSuspect = suspicion?.isSuspect(directory) == true
     var file: String?
     var socket: String?
     var sent: String?
@@ -199,9 +201,12 @@ struct HolderSearch: ~Copyable {
         {
           socket = path
         }
-        switch SentDescriptors.held(at: name, of: process, task, where: test) {
+        let held = SentDescriptors.held(
+          at: name, of: process, task, patience: isSuspect && unseen.isEmpty ? patience : nil,
+          where: test)
+        switch held {
         case .sentFile(let path): sent = sent ?? path
-        case let hold?: if suspicion?.isSuspect(directory) == true { unseen.append(hold) }
+        case let hold?: if isSuspect { unseen.append(hold) }
         case nil: continue
         }
       } else if file == nil, test(status, name, links) {

@@ -8,15 +8,30 @@ import Kernel
 enum SentDescriptors {
   private static let depth = 4
 
-  /// What waits at a socket of a thread that is one of the files, or may be. Looks again if need be:
-  /// most messages are received at once.
+  /// The time that is spent on waiting for messages to be received, at all sockets together: else
+  /// whoever has many sockets keeps everybody waiting.
+  final class Patience {
+    private var rounds = 20
+
+    /// Pauses; false when there has been enough of it.
+    func lasts() -> Bool {
+      guard rounds > 0 else { return false }
+      rounds -= 1
+      usleep(10_000)
+      return true
+    }
+  }
+
+  /// What waits at a socket of a thread that is one of the files, or may be.
+  ///
+  /// - Parameter patience: to look again if need be: most messages are received at once. nil where
+  ///   what is unseen does not count.
   static func held(
-    at name: String, of process: pid_t, _ task: borrowing Directory,
+    at name: String, of process: pid_t, _ task: borrowing Directory, patience: Patience?,
     where test: HolderSearch.Test
   ) -> Holder.Hold? {
     guard let number = CInt(name) else { return nil }
-    var unseen: Holder.Hold?
-    for _ in 0..<5 {
+    for round in 1... {
       let waiting = count(task.path(of: "fdinfo/\(number)"))
       guard waiting > 0 else { return nil }
       let copy = linux_get_descriptor(process, number)
@@ -24,11 +39,9 @@ enum SentDescriptors {
       let socket = Descriptor(owning: copy)
       guard copy >= 0, isSame(socket, task, number) else { return .sentUnseen(waiting) }
       let found = look(at: socket, waiting, depth: depth, where: test)
-      guard case .sentUnseen = found else { return found }
-      unseen = found
-      usleep(10_000)
+      guard case .sentUnseen = found, round < 5, patience?.lasts() == true else { return found }
     }
-    return unseen
+    return nil
   }
 
   private static func isSame(

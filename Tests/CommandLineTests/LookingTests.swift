@@ -76,4 +76,18 @@ import Testing
       }
     }
   }
+
+  @Test func manySocketsOfOthersCostNoTime() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.shared) { host in
+        try host.boot("alpha")
+        try host.login("alice")
+        _ = try host.holder { for _ in 0..<300 { _ = try Self.pair(waiting: 2) } }
+        let start = ContinuousClock.now
+        try host.logout("alice")
+        let time = ContinuousClock.now - start
+        #expect(time < .seconds(5), "\(time)")  // with a wait at each it were 15
+      }
+    }
+  }
 }
