@@ -10,9 +10,18 @@ extension Descriptor {
   /// Opens `path` for the calls that take a directory and a name, as long as the kernel knows the
   /// way by heart: it asks no file system (`RESOLVE_CACHED`, Linux 5.12; else `EAGAIN`).
   public init(openingCached path: String) throws(SystemError) {
-    try self.init(
-      opening: path, at: AT_FDCWD, flags: LINUX_O_PATH,
-      resolve: RESOLVE_CACHED | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS, shown: path)
+    var attempts = 0
+    while true {
+      do {
+        try self.init(
+          opening: path, at: AT_FDCWD, flags: LINUX_O_PATH,
+          resolve: RESOLVE_CACHED | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS, shown: path)
+        return
+      } catch  where error.code == EAGAIN && attempts < 20 {
+        attempts += 1  // perhaps only because somebody mounted or renamed something meanwhile
+        usleep(100)
+      }
+    }
   }
 
   /// Opens `path` with `root` as the root directory of the look-up: an absolute link, `..`, and

@@ -90,4 +90,42 @@ import Testing
       }
     }
   }
+
+  @Test func aNamespaceInAFileIsReachedWhileOthersMount() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.shared) { host in
+        try host.boot("alpha")
+        try mountFilesystem("none", "/mnt", nil, MS_PRIVATE)
+        for number in 1...6 {
+          try writeFile("/mnt/namespace\(number)", "")
+          let outcome = try run(
+            "sh",
+            [
+              "-c",
+              // Again: Linux 6.18 takes some new namespaces for older than the one around them.
+              "until unshare --mount=/mnt/namespace\(number) --propagation slave true 2>/mnt/errors;"
+                + " do sleep 0.01; done",
+            ])
+          #expect(outcome.status == 0, "\(outcome)")
+        }
+        let busy = try host.helpers.fork {
+          guard try fork() == nil else { return }
+          _ = linux_prctl(1, UInt(SIGKILL), 0, 0)  // PR_SET_PDEATHSIG
+          for end in 0..<1024 as Range<CInt> { close(end) }
+          try check("unshare", nil, linux_unshare(CLONE_NEWNS))
+          try mountFilesystem("none", "/", nil, MS_REC | MS_PRIVATE)
+          try makeDirectory("/mnt/busy")
+          while true {
+            try mountFilesystem("busy", "/mnt/busy", "tmpfs")
+            try unmountFilesystem("/mnt/busy")
+          }
+        }
+        for _ in 1...10 {
+          try host.login("alice")
+          try host.logout("alice")
+        }
+        try host.helpers.stop(busy)
+      }
+    }
+  }
 }
