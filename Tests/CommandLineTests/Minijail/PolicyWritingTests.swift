@@ -68,10 +68,16 @@ import Testing
       minijail0 -n -S generated.policy -- /mnt/mtpd; echo " $?"
       sed '/^exit_group/d' generated.policy > short.policy
       minijail0 -n -S short.policy -- /mnt/mtpd; echo " $?"
-      dmesg > before
-      minijail0 -n -S short.policy -L -- /mnt/mtpd; echo " $?"
-      dmesg > after
-      number=$(diff before after | sed -n 's/.*comm="mtpd".*syscall=\\([0-9]*\\) .*/\\1/p' | tail -n 1)
+      # The kernel writes only so many lines at a time: others may be in the way.
+      for attempt in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+        dmesg > before
+        minijail0 -n -S short.policy -L -- /mnt/mtpd > out; status=$?
+        dmesg > after
+        number=$(diff before after | sed -n 's/.*comm="mtpd".*syscall=\\([0-9]*\\) .*/\\1/p' | tail -n 1)
+        test -n "$number" && break
+        sleep 0.5
+      done
+      cat out; echo " $status"
       minijail0 -H | grep "\\[$number\\]" | tr -d ' '
       echo "exit_group: 1" >> short.policy
       minijail0 -n -S short.policy -- /mnt/mtpd; echo " $?"
