@@ -151,8 +151,9 @@ struct JailProcess {
   private func forkInit(
     _ builder: JailBuilder, rest: ArraySlice<JailStep>
   ) throws(JailError) {
-    guard let program = try step("-p", { () throws(SystemError) in try fork() }) else { return }
+    // Before there is a program that could see another name; its own comes with execve.
     _ = "minijail-init".withCString { linux_prctl(PR_SET_NAME, UInt(bitPattern: $0), 0, 0) }
+    guard let program = try step("-p", { () throws(SystemError) in try fork() }) else { return }
     closeInherited()
     for jailStep in rest { try builder.carryOut(jailStep) }
     do throws(SystemError) { try reapAll(program) } catch {
