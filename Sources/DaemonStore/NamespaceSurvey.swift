@@ -36,8 +36,13 @@ struct NamespaceSurvey: ~Copyable {
   private var hasLeft = false
   private var visits: [Visit] = []
   private var seen: Set<UInt64>
+  /// Those of the links that were not entered yet, or not at all.
+  private var missed: Set<UInt64>
   /// Files of namespaces that were found mounted, to be visited: descriptor, parent and path.
   private var pending: [(file: CInt, parent: Int, path: String)] = []
+  /// Files of namespaces that a link leads to as well. Who has the link may be gone before it is
+  /// followed: another survey, for one, is in every namespace for a moment.
+  private var spare: [UInt64: (file: CInt, parent: Int, path: String)] = [:]
   /// Those that something else is mounted over: they may be in reach elsewhere.
   private var covered: [(id: UInt64, visit: Visit)] = []
 
@@ -46,9 +51,12 @@ struct NamespaceSurvey: ~Copyable {
     var survey = try NamespaceSurvey(links, needles: needles)
     for (index, link) in links.enumerated() {
       survey.look(into: index == 0 ? nil : survey.open(link.path), link: index)
-      while let next = survey.pending.popLast() {
-        survey.look(into: .success(next.file), parent: next.parent, path: next.path)
-      }
+      if survey.visits[survey.visits.count - 1].code == 0 { survey.missed.remove(link.id) }
+      survey.lookIntoPending()
+    }
+    while let (id, file) = survey.spare.popFirst() {
+      if survey.missed.remove(id) != nil { survey.pending.append(file) } else { close(file.file) }
+      survey.lookIntoPending()
     }
     for (id, visit) in survey.covered where survey.seen.insert(id).inserted {
       survey.visits.append(visit)
@@ -66,6 +74,7 @@ struct NamespaceSurvey: ~Copyable {
     self.root = root
     self.needles = needles
     seen = Set(links.map(\.id))
+    missed = seen
   }
 
   /// Nothing may be done in a namespace where this process does not belong, not even by a caller
@@ -79,6 +88,12 @@ struct NamespaceSurvey: ~Copyable {
       let line = oneLine("cannot return to the mount namespace of this process: \(error)") + "\n"
       _ = write(STDERR_FILENO, line, line.utf8.count)
       exit(3)  // part of the work may be done
+    }
+  }
+
+  private mutating func lookIntoPending() {
+    while let next = pending.popLast() {
+      look(into: .success(next.file), parent: next.parent, path: next.path)
     }
   }
 
@@ -112,7 +127,13 @@ struct NamespaceSurvey: ~Copyable {
       let table = try? MountTable(parsing: text, from: "mountinfo")
     else { return }
     for mount in table.mounts where mount.fileSystem == "nsfs" {
-      guard let id = NamespaceLink.id(in: mount.root), !seen.contains(id) else { continue }
+      guard let id = NamespaceLink.id(in: mount.root) else { continue }
+      if missed.contains(id), spare[id] == nil,
+        case .success(let file) = namespaceFile(id, at: mount.target)
+      {
+        spare[id] = (file, parent, mount.target)
+      }
+      if seen.contains(id) { continue }
       switch namespaceFile(id, at: mount.target) {
       case .success(let file):
         seen.insert(id)
