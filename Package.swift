@@ -16,6 +16,7 @@ let release: [LinkerSetting] = [
 let argumentParser = Target.Dependency.product(
   name: "ArgumentParser", package: "swift-argument-parser")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let cryptoExtras = Target.Dependency.product(name: "CryptoExtras", package: "swift-crypto")
 
 let package = Package(
   name: "daemon-store",
@@ -51,7 +52,9 @@ let package = Package(
       swiftSettings: strict),
     .target(
       name: "Cryptohome",
-      dependencies: ["Accounts", "CLinux", "DaemonStore", "Kernel", "MountTable", crypto],
+      dependencies: [
+        "Accounts", "CLinux", "DaemonStore", "Kernel", "MountTable", crypto, cryptoExtras,
+      ],
       swiftSettings: strict),
     .target(
       name: "Jail", dependencies: ["Accounts", "CLibcap", "CLinux", "Kernel", "Seccomp"],

@@ -69,6 +69,8 @@ enum HomePlace: String, CaseIterable {
 struct HomeBind: ~Copyable {
   private let parent: Directory
   private let name: String
+  /// Whether the mount point comes and goes with it.
+  private let makesMountPoint: Bool
   /// nil when it is mounted already.
   private let mount: DetachedMount?
   let isPresent: Bool
@@ -78,9 +80,23 @@ struct HomeBind: ~Copyable {
     of user: ObfuscatedUsername, at place: HomePlace, source: borrowing OwnedDirectory,
     _ layout: Layout
   ) throws {
-    let parent = try place.make(layout)
-    let name = user.description
-    let isPresent = try Self.isMounted(name, in: parent, source: source.identity)
+    try self.init(
+      user.description, in: place.make(layout), source: source, makesMountPoint: true)
+  }
+
+  /// Over the home directory of a passwd entry.
+  init(over path: String, source: borrowing OwnedDirectory, _ layout: Layout) throws {
+    let home = try PasswdHome(path, layout)
+    let name = home.name
+    try self.init(name, in: home.opened(), source: source, makesMountPoint: false)
+  }
+
+  private init(
+    _ name: String, in parent: consuming Directory, source: borrowing OwnedDirectory,
+    makesMountPoint: Bool
+  ) throws {
+    let isPresent = try Self.isMounted(
+      name, in: parent, source: source.identity, mayHoldFiles: !makesMountPoint)
     if isPresent {
       mount = nil
     } else {
@@ -94,13 +110,17 @@ struct HomeBind: ~Copyable {
     self.parent = parent
     self.name = name
     self.isPresent = isPresent
+    self.makesMountPoint = makesMountPoint
   }
 
   private static func isMounted(
-    _ name: String, in parent: borrowing Directory, source: FileIdentity
+    _ name: String, in parent: borrowing Directory, source: FileIdentity, mayHoldFiles: Bool
   ) throws -> Bool {
-    guard let status = try parent.status(of: name) else { return false }
     let path = parent.path(of: name)
+    guard let status = try parent.status(of: name) else {
+      guard mayHoldFiles else { return false }
+      throw Refusal(path: path, reason: "is missing, so no home can be mounted there; make it")
+    }
     guard status.isDirectory else {
       throw Refusal(path: path, reason: "is \(status.kind), not a mount point; move it away")
     }
@@ -110,7 +130,7 @@ struct HomeBind: ~Copyable {
       }
       return true
     }
-    guard try parent.directory(name).names().isEmpty else {
+    guard try mayHoldFiles || parent.directory(name).names().isEmpty else {
       throw Refusal(
         path: path, reason: "holds files while nothing is mounted there; move them away")
     }
@@ -120,11 +140,12 @@ struct HomeBind: ~Copyable {
   /// Shows it; leaves no mount point behind when that fails.
   consuming func attach() throws {
     guard let mount else { return }
-    try parent.makeDirectory(name)
+    if makesMountPoint { try parent.makeDirectory(name) }
     do {
       try mount.attach(on: name, in: parent)
     } catch {
-      _ = try? parent.removeDirectory(name)  // the first error is the one that counts
+      // The first error is the one that counts.
+      if makesMountPoint { _ = try? parent.removeDirectory(name) }
       throw error
     }
   }

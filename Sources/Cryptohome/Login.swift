@@ -12,13 +12,48 @@ public struct LoginRequest: Sendable {
   public let owner: Owner?
   /// Of an ephemeral vault, in bytes.
   public let size: UInt64?
+  /// The key slot that the password belongs to; nil for any of the first three.
+  public let label: KeyLabel?
 
-  public init(username: Username, vault: VaultKind? = nil, owner: Owner? = nil, size: UInt64? = nil)
-  {
+  public init(
+    username: Username, vault: VaultKind? = nil, owner: Owner? = nil, size: UInt64? = nil,
+    label: KeyLabel? = nil
+  ) {
     self.username = username
     self.vault = vault
     self.owner = owner
     self.size = size
+    self.label = label
+  }
+}
+
+/// The bind over a passwd home, if there is to be one. Its failure is a problem, like a store's.
+private struct CoveredHome: ~Copyable {
+  private var bind: HomeBind?
+  private(set) var problems: [String] = []
+  let wasThere: Bool
+
+  init(_ path: String?, source: borrowing OwnedDirectory, _ layout: Layout) {
+    var isPresent = path == nil
+    bind = nil
+    do {
+      if let path {
+        let bind = try HomeBind(over: path, source: source, layout)
+        isPresent = bind.isPresent
+        self.bind = consume bind
+      }
+    } catch {
+      problems.append("\(error)")
+    }
+    wasThere = isPresent
+  }
+
+  mutating func attach() {
+    do {
+      try bind.take()?.attach()
+    } catch {
+      problems.append("\(error)")
+    }
   }
 }
 
@@ -39,23 +74,43 @@ public struct LoginReport: Sendable {
 public enum Login {
   /// Whoever else logs this user in or out waits for it, and it for them.
   ///
-  /// - Throws: when nothing is mounted; nothing is left behind then. A store that fails is no
-  ///   error, but a problem in the report.
-  public static func run(_ request: LoginRequest, _ layout: Layout) throws -> LoginReport {
+  /// - Parameter password: asked for when the vault is locked.
+  /// - Throws: when nothing is mounted; nothing is left behind then, and what was locked is locked.
+  ///   ``WrongPassword``, too. A store that fails is no error, but a problem in the report.
+  public static func run(
+    _ request: LoginRequest, _ layout: Layout, password: () throws -> Secret
+  ) throws -> LoginReport {
     let user = try identify(request.username, layout)
     let templates = try Templates.read(layout)
-    let owner = try owner(for: request)
+    let account = try account(of: request)
+    // What takes long is done before anybody else has to wait.
+    let key = try key(of: user, request, layout, password)
     return try locked(user, layout) {
       let existing = try VaultKind.existing(of: user, layout)
       let kind = try chooseVault(request, existing, user)
       let vault = kind.vault(of: user, layout, size: request.size)
+      let wasLocked = try vault.state().map { $0 != .unlocked } ?? false
       do {
-        return try mount(user, vault, kind, owner: owner, templates, layout)
+        return try mount(user, vault, kind, key: key, request, account, templates, layout)
       } catch {
         if existing == nil { discard(vault, user, layout) }
+        // The first error is the one that counts.
+        if wasLocked { _ = try? vault.lock() }
         throw error
       }
     }
+  }
+
+  /// The key of an encrypted vault that is locked; nil for any other.
+  private static func key(
+    of user: ObfuscatedUsername, _ request: LoginRequest, _ layout: Layout,
+    _ password: () throws -> Secret
+  ) throws -> Secret? {
+    guard try VaultKind.existing(of: user, layout) == .fscrypt,
+      request.vault == nil || request.vault == .fscrypt,
+      try FscryptVault(user: user, layout: layout).state() != .unlocked
+    else { return nil }
+    return try VaultKeys.key(of: user, layout, label: request.label, with: password())
   }
 
   /// The user's obfuscated name; makes the salt on a system that has none.
@@ -79,7 +134,12 @@ public enum Login {
     case (nil, nil):
       throw Refusal(
         path: user.description,
-        reason: "this user has no vault; make one with --vault plain or --vault ephemeral")
+        reason: "this user has no vault; make one with cryptohome create, or with --vault plain or "
+          + "--vault ephemeral")
+    case (nil, .fscrypt):
+      throw Refusal(
+        path: user.description,
+        reason: "this user has no vault; make an encrypted one with cryptohome create")
     case (let existing?, let wanted?) where existing != wanted:
       throw Refusal(
         path: user.description,
@@ -90,30 +150,47 @@ public enum Login {
     }
   }
 
-  /// Whom the user's own files belong to; nil to leave them as they are.
-  private static func owner(for request: LoginRequest) throws -> Owner? {
-    // Names that differ in case are one user: the account of either is that user's.
+  /// The passwd entry of the user, which `--owner` must not contradict.
+  private static func account(of request: LoginRequest) throws -> Account? {
     guard case .name(let name) = request.username,
-      let account = try Account.named(name) ?? Account.named(name.asciiLowercased())
-    else { return request.owner }
-    let owner = Owner(user: account.user, group: account.group)
-    if let asked = request.owner, asked != owner {
-      throw Refusal(
-        path: name,
-        reason: "is \(owner.user):\(owner.group) in passwd; --owner is for users without an entry")
-    }
+      let account = try Account.loggingIn(as: name)
+    else { return nil }
+    try requireOwner(Owner(user: account.user, group: account.group), request, name, "in passwd")
+    return account
+  }
+
+  /// Whom the user's own files belong to; nil to leave them as they are.
+  private static func owner(
+    _ request: LoginRequest, _ account: Account?, _ file: VaultFile?, _ user: ObfuscatedUsername
+  ) throws -> Owner? {
+    if let account { return Owner(user: account.user, group: account.group) }
+    guard let owner = file?.owner else { return request.owner }
+    try requireOwner(owner, request, user.description, "in its vault")
     return owner
   }
 
+  private static func requireOwner(
+    _ owner: Owner, _ request: LoginRequest, _ name: String, _ place: String
+  ) throws {
+    guard let asked = request.owner, asked != owner else { return }
+    throw Refusal(
+      path: name,
+      reason: "is \(owner.user):\(owner.group) \(place); --owner is for users without an entry")
+  }
+
   private static func mount(
-    _ user: ObfuscatedUsername, _ vault: any Vault, _ kind: VaultKind, owner: Owner?,
-    _ templates: Templates, _ layout: Layout
+    _ user: ObfuscatedUsername, _ vault: any Vault, _ kind: VaultKind,
+    key: borrowing Secret?, _ request: LoginRequest, _ account: Account?, _ templates: Templates,
+    _ layout: Layout
   ) throws -> LoginReport {
-    let open = try vault.open()
+    let open = try vault.open(with: key)
+    let file = try kind == .fscrypt ? VaultKeys.file(of: user, layout) : nil
+    let owner = try owner(request, account, file, user)
     let tree = try HomeTree(in: open.directory, owner: owner)
     // Everything is built before anything is shown: a failure up to here reaches no jail.
     let userHome = try HomeBind(of: user, at: .user, source: tree.user, layout)
     let rootHome = try HomeBind(of: user, at: .root, source: tree.root, layout)
+    var passwdHome = CoveredHome(file?.home, source: tree.user, layout)
     var folders = try PreparedFolders(
       of: user, in: tree.root.directory, layout: layout, templates: templates)
     let wereThere = userHome.isPresent && rootHome.isPresent
@@ -125,6 +202,7 @@ public enum Login {
       if !userWasThere { HomePlace.user.remove(user, layout, lazily: false) }
       throw error
     }
+    passwdHome.attach()
     folders.attach()
 
     let reports = folders.reports
@@ -134,10 +212,11 @@ public enum Login {
     }
     return LoginReport(
       user: user, vault: kind,
-      changedNothing: wereThere && reports.allSatisfy { $0.outcome == .present },
+      changedNothing: wereThere && passwdHome.wasThere
+        && reports.allSatisfy { $0.outcome == .present },
       folders: reports,
       repairs: open.repairs + tree.repairs + folders.storeRepairs + reports.flatMap(\.repairs),
-      problems: folders.rejected.map(\.description) + failures)
+      problems: folders.rejected.map(\.description) + passwdHome.problems + failures)
   }
 
   /// Takes a vault away that was made for a login that failed. Nobody has seen it yet.
@@ -147,5 +226,12 @@ public enum Login {
     if let shadow = try? UserDirectory.shadow(layout) ?? nil {
       try? shadow.removeEmptyTree(user.description)
     }
+  }
+}
+
+extension Account {
+  /// Names that differ in case are one user: the account of either is that user's.
+  static func loggingIn(as name: String) throws -> Account? {
+    try named(name) ?? named(name.asciiLowercased())
   }
 }

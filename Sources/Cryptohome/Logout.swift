@@ -15,10 +15,15 @@ public struct LogoutReport: Sendable {
   public internal(set) var takenAlong: [Holder] = []
   /// Who uses the user's data still.
   public internal(set) var holders: [Holder] = []
+  /// What the kernel has of the vault's key; nil for a vault without one.
+  public internal(set) var lock: VaultLock?
+  /// Why it could not be asked.
+  public internal(set) var lockProblem: String?
 
-  /// Whether nothing is mounted and nobody uses anything.
+  /// Whether nothing is mounted, nobody uses anything, and the key is gone.
   public var isComplete: Bool {
     holders.isEmpty && takenAlong.isEmpty && removals.allSatisfy { $0.outcome == .removed }
+      && (lock ?? .locked) == .locked && lockProblem == nil
   }
 }
 
@@ -30,19 +35,29 @@ public enum Logout {
     _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool = false,
     until deadline: ContinuousClock.Instant? = nil
   ) throws -> LogoutReport {
-    try locked(user, layout, until: deadline) { try unmount(user, layout, lazily: lazily) }
+    try locked(user, layout, until: deadline) {
+      let vault = try VaultKind.mounted(of: user, layout)?.vault(of: user, layout, size: nil)
+      // Whatever of the vault is open here is closed when this returns: the key could not go else.
+      var report = try unmount(user, vault, layout, lazily: lazily)
+      report.lock(vault, layout)
+      return report
+    }
   }
 
   private static func unmount(
-    _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool
+    _ user: ObfuscatedUsername, _ vault: (any Vault)?, _ layout: Layout, lazily: Bool
   ) throws -> LogoutReport {
-    let vault = try VaultKind.mounted(of: user, layout)?.vault(of: user, layout, size: nil)
     let subtree = try UserSubtree(of: user, in: layout)
     let departure = try Departure(of: subtree, lazily: lazily)
     var report = LogoutReport(user: user, wasMounted: departure.wasMounted)
 
     report.removals = UserFolders.remove(
       user, from: layout, lazily: lazily, isOurs: departure.mayGo)
+    if let path = try vault?.coveredHome(),
+      let removal = PasswdHome.remove(path, layout, lazily: lazily, isOurs: departure.mayGo)
+    {
+      report.removals.append(removal)
+    }
     for place in HomePlace.allCases.reversed() {
       report.removals += place.remove(user, layout, lazily: lazily, isOurs: departure.mayGo)
     }
@@ -112,6 +127,20 @@ public enum Logout {
 }
 
 extension LogoutReport {
+  /// Takes the key away, also from what is still in use, and asks the kernel whether it is gone.
+  fileprivate mutating func lock(_ vault: (any Vault)?, _ layout: Layout) {
+    do {
+      lock = try vault?.lock()
+      guard lock == .busy, holders.isEmpty, !removals.contains(where: \.isHeld) else { return }
+      // Somebody who has opened something since we looked; or we did ourselves, and it is gone.
+      holders = try UserSubtree(of: user, in: layout).holders()
+      lock = try vault?.lock()
+      if lock == .busy, holders.isEmpty { holders.append(Holder(keeper: nil, hold: .unseen)) }
+    } catch {
+      lockProblem = "\(error)"
+    }
+  }
+
   /// Takes over what an earlier attempt has done.
   fileprivate mutating func add(_ earlier: LogoutReport) {
     wasMounted = wasMounted || earlier.wasMounted
@@ -128,7 +157,8 @@ extension VaultKind {
       let status = try shadow.status(of: user.description), status.isDirectory,
       try shadow.status(of: "\(user)/mount") != nil
     else { return nil }
-    return try status.isMountRoot && EphemeralVault.isMounted(status) ? .ephemeral : .plain
+    if try status.isMountRoot && EphemeralVault.isMounted(status) { return .ephemeral }
+    return try shadow.status(of: "\(user)/mount")?.isEncrypted == true ? .fscrypt : .plain
   }
 }
 

@@ -8,6 +8,8 @@ public struct UserStatus: Equatable, Sendable {
   public let user: ObfuscatedUsername
   /// nil for a user whose vault is gone, or of a kind that this version cannot tell.
   public let vault: VaultKind?
+  /// Whether an encrypted vault can be read; nil for any other.
+  public let lock: VaultLock?
   /// The stores that the user's folder is mounted in, and its twin as well.
   public let stores: [StoreName]
   /// Whether anything is mounted.
@@ -37,6 +39,7 @@ public struct UserStatus: Equatable, Sendable {
   ) throws {
     self.user = user
     vault = try VaultKind.mounted(of: user, layout)
+    lock = try vault?.vault(of: user, layout, size: nil).state()
     let homes = mounts.homes[user] ?? []
     let folders = mounts.folders[user] ?? [:]
     stores = folders.filter { $0.value.count == StoreTree.allCases.count }.keys.sorted()

@@ -5,6 +5,8 @@ import MountTable
 
 /// How a user's data is kept.
 public enum VaultKind: String, CaseIterable, Sendable {
+  /// A directory that the kernel encrypts, with a key that takes the user's password.
+  case fscrypt
   /// A directory: somebody else encrypts it, or nobody does.
   case plain
   /// A file system in memory that is gone at logout: for guests.
@@ -13,8 +15,10 @@ public enum VaultKind: String, CaseIterable, Sendable {
 
 /// What opens and closes the directory `/home/.shadow/H/mount`.
 protocol Vault {
-  /// Opens it, made if it is not there.
-  func open() throws -> OpenVault
+  /// Opens it; one that takes no key is made if it is not there.
+  ///
+  /// - Parameter key: of an encrypted one that is locked.
+  func open(with key: borrowing Secret?) throws -> OpenVault
   /// Destroys what is in it, if it is not to be kept: when nothing of it is mounted elsewhere any
   /// more, so that whoever kept a copy of a mount keeps nothing.
   ///
@@ -27,6 +31,19 @@ protocol Vault {
   /// Takes away what ``open()`` put in place, when nobody uses it any more: nil when there is
   /// nothing to take away.
   func close() throws -> Removal?
+  /// Whether the kernel can read it; nil for a vault that is not encrypted.
+  func state() throws -> VaultLock?
+  /// Takes the key away from the kernel, and asks it what is left of it; nil for a vault without a
+  /// key. Nothing of the vault may be open here.
+  func lock() throws -> VaultLock?
+  /// The passwd home directory that the user's files are shown over; nil for none.
+  func coveredHome() throws -> String?
+}
+
+extension Vault {
+  func state() -> VaultLock? { nil }
+  func lock() -> VaultLock? { nil }
+  func coveredHome() -> String? { nil }
 }
 
 /// An open vault.
@@ -54,16 +71,17 @@ extension VaultKind {
     if status.isMountRoot, try EphemeralVault.isMounted(status) { return .ephemeral }
     let directory = try shadow.directory(user.description)
     let mount = try directory.status(of: "mount")
-    // Never anything in clear in the place of what is encrypted.
-    guard try directory.status(of: "vault.json") == nil, mount?.isEncrypted != true else {
-      throw Refusal(
-        path: directory.path, reason: "is an encrypted vault, which this version cannot open")
+    // Never anything in clear in the place of what is encrypted, or was.
+    if try mount?.isEncrypted == true || directory.status(of: VaultFile.name) != nil {
+      _ = try FscryptVault.file(in: directory)
+      return .fscrypt
     }
     return mount == nil ? nil : .plain
   }
 
   func vault(of user: ObfuscatedUsername, _ layout: Layout, size: UInt64?) -> any Vault {
     switch self {
+    case .fscrypt: FscryptVault(user: user, layout: layout)
     case .plain: PlainVault(user: user, layout: layout)
     case .ephemeral: EphemeralVault(user: user, layout: layout, size: size)
     }
@@ -75,7 +93,7 @@ private struct PlainVault: Vault {
   let user: ObfuscatedUsername
   let layout: Layout
 
-  func open() throws -> OpenVault {
+  func open(with _: borrowing Secret?) throws -> OpenVault {
     let shadow = try UserDirectory.makeShadow(layout)
     let home = try OwnedDirectory(
       user.description, in: shadow.directory, owner: 0, group: 0, mode: 0o700,
@@ -111,7 +129,7 @@ struct EphemeralVault: Vault {
     }
   }
 
-  func open() throws -> OpenVault {
+  func open(with _: borrowing Secret?) throws -> OpenVault {
     let shadow = try UserDirectory.makeShadow(layout)
     let home = try OwnedDirectory(
       user.description, in: shadow.directory, owner: 0, group: 0, mode: 0o700,

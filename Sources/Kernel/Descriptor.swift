@@ -75,6 +75,11 @@ public struct Descriptor: ~Copyable, Sendable {
     return Array(buffer.prefix(max(0, got)))
   }
 
+  /// fsync(2): what was written is on the disk.
+  public func sync(shown: String) throws(SystemError) {
+    try check("fsync", shown, fsync(number))
+  }
+
   public func write(_ bytes: [UInt8], shown: String) throws(SystemError) {
     var rest = bytes[...]
     while !rest.isEmpty {

@@ -99,6 +99,13 @@ public struct Directory: ~Copyable, Sendable {
       linux_rename_new(descriptor.number, old, descriptor.number, new))
   }
 
+  /// Renames within this directory; what has the new name is replaced, a directory only if it is
+  /// empty (rename(2)).
+  public func rename(_ old: String, to new: String) throws(SystemError) {
+    try check(
+      "rename", path(of: new), renameat(descriptor.number, old, descriptor.number, new))
+  }
+
   public func removeFile(_ name: String) throws(SystemError) {
     try check("unlink", path(of: name), unlinkat(descriptor.number, name, 0))
   }

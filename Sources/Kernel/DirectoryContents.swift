@@ -86,6 +86,32 @@ extension Directory {
     }
   }
 
+  /// Removes everything in an encrypted directory whose key is not there, where nothing can be moved
+  /// or emptied, and that nobody else works in. Of any depth.
+  ///
+  /// - Throws: for the first that could not be removed; the rest is there still.
+  public func removeLockedContents() throws(SystemError) {
+    var current = try directory(".")
+    var depth = 0
+    while true {
+      let names = try current.rawNames(atMost: 1_000)
+      if let inner = try current.firstNotRemoved(of: names) {
+        current = try current.rawDirectory(inner)
+        depth += 1
+      } else if names.isEmpty {
+        if depth == 0 { return }
+        current = try current.rawDirectory(RawName(bytes: [46, 46, 0]))
+        depth -= 1
+      }
+    }
+  }
+
+  /// Removes them, up to a directory that is not empty.
+  private func firstNotRemoved(of names: [RawName]) throws(SystemError) -> RawName? {
+    for name in names where try !remove(name) { return name }
+    return nil
+  }
+
   /// So many attempts suffice for what the file system holds now: one for a file; for a directory
   /// that lies deep one to remove it there, one to move it, and two here.
   private func removalEffort() throws(SystemError) -> Int {

@@ -51,8 +51,8 @@ public enum Program {
     do {
       var command = try root.parseAsRoot()
       if command is any ChangingCommand { unheard = .partial }
-      if let verb = type(of: command).configuration.commandName, verb != program {
-        name += ": \(verb)"
+      if let verbs = verbs(of: type(of: command), below: root), !verbs.isEmpty {
+        name += ": \(verbs.joined(separator: " "))"
       }
       try command.run()
       finish(.done, name, unheard: unheard)
@@ -61,6 +61,18 @@ public enum Program {
     } catch {
       finish(root, error, name)
     }
+  }
+
+  /// How a command is called below another: `key add`.
+  private static func verbs(
+    of command: any ParsableCommand.Type, below root: any ParsableCommand.Type
+  ) -> [String]? {
+    if command == root { return [] }
+    for child in root.configuration.subcommands {
+      guard let verbs = verbs(of: command, below: child) else { continue }
+      return (child.configuration.commandName.map { [$0] } ?? []) + verbs
+    }
+    return nil
   }
 
   private static func finish<Root: ParsableCommand>(

@@ -8,7 +8,7 @@ struct MountCommand: ChangingCommand {
     commandName: "mount",
     abstract: "Open a user's vault and show it: the homes, and a folder in each store.",
     discussion: """
-      Mounting twice changes nothing. Every running daemon that follows a store sees the user's \
+      Mounting twice changes nothing. A vault that is locked takes the user's password. Every running daemon that follows a store sees the user's \
       folder appear in it. Owners and modes that are not as they should be are repaired, and named; \
       the user's own home keeps the mode that its owner gives it.
 
@@ -22,7 +22,8 @@ struct MountCommand: ChangingCommand {
   @Option(
     help: ArgumentHelp(
       "Make a vault of this kind if the user has none: plain (a directory, not encrypted) or "
-        + "ephemeral (in memory, gone at unmount).", valueName: "kind"))
+        + "ephemeral (in memory, gone at unmount). cryptohome create makes an encrypted one.",
+      valueName: "kind"))
   var vault: VaultKind?
 
   @Option(
@@ -33,6 +34,11 @@ struct MountCommand: ChangingCommand {
     help: ArgumentHelp(
       "Whom the files belong to, for a user without a passwd entry.", valueName: "uid:gid"))
   var owner: OwnerArgument?
+
+  @OptionGroup var passwords: PasswordOptions
+
+  @Option(help: "The key that the password belongs to; else the first three are tried.")
+  var label: KeyLabel?
 
   @Flag(help: "Print the result as JSON.")
   var json = false
@@ -48,8 +54,9 @@ struct MountCommand: ChangingCommand {
     try Program.leaveWorkingDirectory()
     warnOfForeignNamespace("mount", "the system does not see what is mounted here")
     let request = LoginRequest(
-      username: try Username(user), vault: vault, owner: owner?.owner, size: size?.bytes)
-    let report = try Login.run(request, .system)
+      username: try Username(user), vault: vault, owner: owner?.owner, size: size?.bytes,
+      label: label)
+    let report = try login(request)
     if json {
       try printJSON(MountOutput(report))
     } else {
@@ -62,6 +69,16 @@ struct MountCommand: ChangingCommand {
     }
     for problem in report.problems { Program.complain("cryptohome: mount: \(problem)") }
     if !report.problems.isEmpty { throw Ending(.partial) }
+  }
+
+  private func login(_ request: LoginRequest) throws -> LoginReport {
+    do {
+      return try Login.run(request, .system) {
+        try passwords.password("Password for the vault of \(user): ")
+      }
+    } catch let error as WrongPassword {
+      throw Failure("\(user): \(error); the vault stays locked")
+    }
   }
 }
 

@@ -35,7 +35,8 @@ struct StatusCommand: ParsableCommand {
 extension UserStatus {
   fileprivate var line: String {
     let names = stores.isEmpty ? "no store" : stores.map(\.description).joined(separator: " ")
-    return "\(user)  \(vault?.rawValue ?? "no vault")  "
+    let kind = [vault?.rawValue ?? "no vault", lock?.rawValue].compactMap { $0 }
+    return "\(user)  \(kind.joined(separator: ", "))  "
       + (isMounted ? "mounted in \(names)" : "not mounted")
   }
 }
@@ -44,6 +45,8 @@ extension UserStatus {
 struct StatusOutput: Encodable {
   let user: String
   let vault: String?
+  /// `locked`, `unlocked` or `busy`, of an encrypted vault.
+  let lock: String?
   let mounted: Bool
   let stores: [String]
   let missing: [String]
@@ -51,6 +54,7 @@ struct StatusOutput: Encodable {
   init(_ status: UserStatus) {
     user = status.user.description
     vault = status.vault?.rawValue
+    lock = status.lock?.rawValue
     mounted = status.isMounted
     stores = status.stores.map(\.description)
     missing = status.missing

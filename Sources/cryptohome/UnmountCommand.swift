@@ -75,8 +75,10 @@ struct UnmountCommand: ChangingCommand {
 
   private func users() throws -> [(name: String, user: ObfuscatedUsername)] {
     guard let user else {
-      return try UserStatus.all(.system).filter { $0.isMounted || $0.vault == .ephemeral }
-        .map { ($0.user.description, $0.user) }
+      return try UserStatus.all(.system).filter {
+        $0.isMounted || $0.vault == .ephemeral || ($0.lock ?? .locked) != .locked
+      }
+      .map { ($0.user.description, $0.user) }
     }
     return [(user, try cryptohome.user(user))]
   }
@@ -89,14 +91,25 @@ struct UnmountCommand: ChangingCommand {
           + "mount namespace of \(copies.keeper)")
     }
     guard report.isComplete else { return }
-    Program.say(report.wasMounted ? "unmounted \(name)" : "\(name) is not mounted")
+    let locked = report.lock == .locked ? ", and the vault is locked" : ""
+    Program.say((report.wasMounted ? "unmounted \(name)" : "\(name) is not mounted") + locked)
   }
 }
 
 extension LogoutReport {
+  /// What is wrong with the key, where nobody is to blame who is named anyway.
+  private var keys: [String] {
+    if let lockProblem { return ["the vault's key: \(lockProblem)"] }
+    return switch lock {
+    case .unlocked: ["the vault's key is still there: somebody else logged the user in meanwhile"]
+    case .busy where holders.isEmpty: ["locked, but still open where it is mounted"]
+    default: []
+    }
+  }
+
   /// What is not gone, each in one line.
   var complaints: [String] {
-    let held = removals.compactMap { removal -> String? in
+    let stuck = removals.compactMap { removal -> String? in
       switch removal.outcome {
       case .removed: nil
       case .detached: "\(removal.path): detached"
@@ -105,7 +118,9 @@ extension LogoutReport {
     }
     let isDetached = removals.contains { $0.outcome == .detached }
     let along = takenAlong.map { "\($0) was detached with the user's mounts" }
-    return held + along + holders.map { (isDetached ? "detached, " : "") + "still held by \($0)" }
+    let held = (isDetached ? "detached, " : "") + "still held by"
+    let verdict = lock == .busy ? "locked, but still open in" : held
+    return stuck + along + holders.map { "\(verdict) \($0)" } + keys
   }
 }
 
@@ -113,6 +128,8 @@ extension LogoutReport {
 struct UnmountOutput: Encodable {
   let user: String
   let complete: Bool
+  /// `locked`, `unlocked` or `busy`, of an encrypted vault.
+  let lock: String?
   let unmounted: [String]
   let detached: [String]
   let held: [String]
@@ -126,6 +143,7 @@ struct UnmountOutput: Encodable {
   init(_ user: ObfuscatedUsername, failed problem: String) {
     self.user = user.description
     complete = false
+    lock = nil
     unmounted = []
     detached = []
     held = []
@@ -138,6 +156,7 @@ struct UnmountOutput: Encodable {
   init(_ report: LogoutReport) {
     user = report.user.description
     complete = report.isComplete
+    lock = report.lock?.rawValue
     unmounted = report.removals.filter { $0.outcome == .removed }.map(\.path)
     detached = report.removals.filter { $0.outcome == .detached }.map(\.path)
     held = report.removals.filter(\.isHeld).map(\.path)
@@ -146,7 +165,7 @@ struct UnmountOutput: Encodable {
     }
     detachedAlong = report.takenAlong.map(\.description)
     holders = report.holders.map { HolderOutput($0) }
-    problem = nil
+    problem = report.lockProblem
   }
 }
 

@@ -10,6 +10,7 @@ struct CryptohomeProgram: ParsableCommand {
     version: version,
     subcommands: [
       MountCommand.self, UnmountCommand.self, StatusCommand.self, SanitizeCommand.self,
+      CreateCommand.self, RemoveCommand.self, PasswdCommand.self, KeyCommand.self,
     ])
 }
 

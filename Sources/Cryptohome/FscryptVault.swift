@@ -1,0 +1,138 @@
+import DaemonStore
+import Glibc
+import Kernel
+
+/// Whether what is in an encrypted vault can be read: what the kernel says.
+public enum VaultLock: String, Sendable {
+  case locked
+  case unlocked
+  /// Nothing more can be opened, but what is open already can still be read.
+  case busy
+
+  fileprivate init(_ state: KeyState) {
+    self =
+      switch state {
+      case .absent: .locked
+      case .present: .unlocked
+      case .busy: .busy
+      }
+  }
+}
+
+/// A directory that the kernel encrypts. The key is in the keyring of the file system while the user
+/// is logged in, and nowhere else in clear.
+struct FscryptVault: Vault {
+  let user: ObfuscatedUsername
+  let layout: Layout
+
+  var directory: String { "\(layout.shadow)/\(user)/mount" }
+  var mountPoint: String? { nil }
+  func forget() -> [SystemError] { [] }
+  func close() -> Removal? { nil }
+
+  func open(with key: borrowing Secret?) throws -> OpenVault {
+    let shadow = try UserDirectory.makeShadow(layout)
+    let home = try OwnedDirectory(
+      user.description, in: shadow.directory, owner: 0, group: 0, mode: 0o700,
+      crossingMounts: true)
+    let file = try Self.file(in: home.directory)
+    let keyring = try home.directory.file(".", flags: O_RDONLY | O_DIRECTORY)
+    if try keyring.encryptionKeyState(file.policy.key, shown: home.directory.path) != .present {
+      switch key {
+      case .none:
+        throw Refusal(path: directory, reason: "is locked; it takes the user's password")
+      case .some(let key): try Self.unlock(keyring, file.policy.key, with: key, shown: directory)
+      }
+    }
+    let mount = try OwnedDirectory(
+      "mount", in: home.directory, owner: 0, group: 0, mode: 0o700)
+    let repairs = shadow.repairs + home.repairs + mount.repairs
+    return OpenVault(directory: mount.opened(), repairs: repairs)
+  }
+
+  private static func unlock(
+    _ keyring: borrowing Descriptor, _ identifier: KeyIdentifier, with key: borrowing Secret,
+    shown: String
+  ) throws {
+    let added = try keyring.addEncryptionKey(key, shown: shown)
+    guard added == identifier else {
+      _ = try keyring.removeEncryptionKey(added, shown: shown)
+      throw Refusal(
+        path: shown,
+        reason: "is encrypted with the key \(identifier), but its vault.json holds "
+          + "the key \(added); restore vault.json from a backup")
+    }
+  }
+
+  /// nil, too, when vault.json cannot tell: what is mounted there is found all the same, and named.
+  func coveredHome() throws -> String? {
+    guard let home = try UserDirectory.shadow(layout)?.existing(user.description) else {
+      return nil
+    }
+    return (try? VaultFile.read(in: home))??.home
+  }
+
+  /// Takes the key away, and says what is left of it. Nothing of the vault may be open here.
+  func lock() throws -> VaultLock? {
+    guard let home = try UserDirectory.shadow(layout)?.existing(user.description),
+      let policy = try Self.policy(in: home)
+    else { return .locked }
+    let keyring = try home.file(".", flags: O_RDONLY | O_DIRECTORY)
+    return VaultLock(try keyring.removeEncryptionKey(policy.key, shown: directory))
+  }
+
+  func state() throws -> VaultLock? {
+    guard let home = try UserDirectory.shadow(layout)?.existing(user.description),
+      let policy = try Self.policy(in: home)
+    else { return .locked }
+    let keyring = try home.file(".", flags: O_RDONLY | O_DIRECTORY)
+    return VaultLock(try keyring.encryptionKeyState(policy.key, shown: directory))
+  }
+
+  /// What vault.json in a user's directory says, if it agrees with the directory beside it.
+  ///
+  /// - Throws: ``Refusal`` when one of the two is missing, or they disagree: nothing is written in
+  ///   clear in the place of what is encrypted.
+  static func file(in home: borrowing Directory) throws -> VaultFile {
+    let path = home.path(of: VaultFile.name)
+    let policy = try policy(in: home)
+    switch (try VaultFile.read(in: home), policy) {
+    case (nil, _):
+      throw Refusal(
+        path: path,
+        reason: "is missing, and without it the vault beside it cannot be opened; restore it from "
+          + "a backup")
+    case (_, nil):
+      throw Refusal(
+        path: home.path(of: "mount"),
+        reason: "is not encrypted, though \(VaultFile.name) says so; nothing is written there: "
+          + "restore the encrypted directory, or move this user's away")
+    case (let file?, let policy?):
+      guard file.policy == policy else {
+        throw Refusal(
+          path: path,
+          reason: "is of another vault: the policy of the directory beside it names the key "
+            + "\(policy.key), and this the key \(file.policy.key); restore the one that belongs "
+            + "there")
+      }
+      return file
+    }
+  }
+
+  private static func policy(in home: borrowing Directory) throws -> EncryptionPolicy? {
+    guard try home.status(of: "mount")?.isEncrypted == true else { return nil }
+    let mount = try home.file("mount", flags: O_RDONLY | O_DIRECTORY, crossingMounts: false)
+    return try mount.encryptionPolicy(shown: home.path(of: "mount"))
+  }
+}
+
+extension Directory {
+  /// Opens the directory `name`; nil when there is none.
+  func existing(_ name: String) throws(SystemError) -> Directory? {
+    do {
+      return try directory(name)
+    } catch  where error.code == ENOENT {
+      return nil
+    }
+  }
+}

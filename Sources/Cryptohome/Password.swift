@@ -1,0 +1,44 @@
+import CLinux
+import DaemonStore
+import Glibc
+import Kernel
+
+extension Secret {
+  /// The most bytes that a password has.
+  public static let longestPassword = 4096
+
+  /// The password in the next line of a descriptor: what comes before a newline, or before the end.
+  ///
+  /// - Throws: ``Refusal`` for one that is empty or too long, or has a zero byte in it.
+  public init(passwordFrom descriptor: CInt) throws {
+    let line = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: Self.longestPassword + 1, alignment: 1)
+    defer {
+      if let base = line.baseAddress { linux_wipe(base, line.count) }
+      line.deallocate()
+    }
+    var count = 0
+    // One byte at a time: the next line may be for somebody else.
+    while count < line.count {
+      let got = try check(
+        "read", "password", read(descriptor, line.baseAddress.map { $0 + count }, 1))
+      guard got > 0, line[count] != UInt8(ascii: "\n") else { break }
+      count += 1
+    }
+    guard count > 0 else { throw Refusal(path: "password", reason: "is empty; nothing was given") }
+    guard count <= Self.longestPassword else {
+      throw Refusal(
+        path: "password", reason: "is longer than \(Self.longestPassword) bytes; choose another")
+    }
+    let password = UnsafeRawBufferPointer(rebasing: line[..<count])
+    guard !password.contains(0) else {
+      throw Refusal(path: "password", reason: "has a zero byte in it; choose another")
+    }
+    self.init(copying: password)
+  }
+
+  /// Whether both are the same bytes.
+  public func equals(_ other: borrowing Secret) -> Bool {
+    withBytes { own in other.withBytes { own.elementsEqual($0) } }
+  }
+}

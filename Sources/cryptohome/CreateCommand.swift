@@ -1,0 +1,66 @@
+import ArgumentParser
+import Cryptohome
+import DaemonStore
+import Program
+
+struct CreateCommand: ChangingCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "create",
+    abstract: "Make a user's vault: encrypted by the kernel, and locked until the user logs in.",
+    discussion: """
+      The vault is there as a whole or not at all, whatever happens meanwhile. Its key is random; \
+      vault.json beside it holds the key, wrapped with the password. Keep a copy of that file: \
+      without it nobody can open the vault again.
+
+      Exit status: 0 made, 1 not made and nothing left behind, 2 usage.
+      """)
+
+  @Argument(help: "The user's name, as at login.")
+  var user: String
+
+  @Option(
+    help: ArgumentHelp(
+      "fscrypt (encrypted, ext4 or f2fs) or plain (a directory that somebody else encrypts, or "
+        + "nobody).", valueName: "kind"))
+  var vault: VaultKind = .fscrypt
+
+  @OptionGroup var passwords: PasswordOptions
+
+  @Option(help: "What to call the key of this password.")
+  var label: KeyLabel = .first
+
+  @Option(
+    help: ArgumentHelp(
+      "Whom the files belong to, for a user without a passwd entry.", valueName: "uid:gid"))
+  var owner: OwnerArgument?
+
+  @Flag(
+    help: ArgumentHelp(
+      "Show the user's files over the home directory of the passwd entry too, while logged in."))
+  var home = false
+
+  func validate() throws {
+    if vault == .ephemeral {
+      throw ValidationError(
+        "An ephemeral vault is made when it is mounted; see cryptohome mount --help")
+    }
+    if home && vault != .fscrypt { throw ValidationError("--home is for --vault fscrypt") }
+  }
+
+  func run() throws {
+    try Program.requireRoot()
+    try Program.leaveWorkingDirectory()
+    guard case .name(let name) = try Username(user) else {
+      throw Failure("\(user): is a hash; give the user's name, from which the hash is made")
+    }
+    let request = VaultRequest(
+      name: name, kind: vault, owner: owner?.owner, label: label, coversHome: home)
+    let made = try Vaults.create(request, .system) {
+      try passwords.newPassword("New password for the vault of \(name): ")
+    }
+    Program.say(
+      vault == .fscrypt
+        ? "made an encrypted vault for \(name) as \(made); it is locked"
+        : "made a plain vault for \(name) as \(made)")
+  }
+}

@@ -1,0 +1,44 @@
+import ArgumentParser
+import Cryptohome
+import Glibc
+import Kernel
+import Program
+
+/// Where passwords come from: a descriptor, standard input, or a person at a terminal.
+struct PasswordOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "Read passwords from this descriptor, one a line, instead of standard input; a terminal "
+        + "is asked without echo.", valueName: "descriptor"))
+  var keyFd: Int32?
+
+  func validate() throws {
+    guard let keyFd else { return }
+    guard keyFd >= 0, fcntl(keyFd, F_GETFD) != -1 else {
+      throw ValidationError("--key-fd \(keyFd) is not an open descriptor")
+    }
+  }
+
+  /// The password that exists.
+  func password(_ prompt: String) throws -> Secret {
+    try protectSecrets()
+    let descriptor = keyFd ?? STDIN_FILENO
+    guard isatty(descriptor) == 1 else { return try Secret(passwordFrom: descriptor) }
+    return try askHidden(prompt, on: descriptor) { try Secret(passwordFrom: descriptor) }
+  }
+
+  /// A password that is new: a terminal is asked twice.
+  func newPassword(_ prompt: String) throws -> Secret {
+    let first = try password(prompt)
+    guard isatty(keyFd ?? STDIN_FILENO) == 1 else { return first }
+    let second = try password("The same again: ")
+    guard first.equals(second) else {
+      throw Failure("the two passwords are not the same; nothing was changed")
+    }
+    return first
+  }
+}
+
+extension KeyLabel: ExpressibleByArgument {
+  public init?(argument: String) { self.init(argument) }
+}
