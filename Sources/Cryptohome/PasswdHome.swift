@@ -21,12 +21,15 @@ struct PasswdHome: ~Copyable {
   /// Gives up the name.
   consuming func opened() -> Directory { parent }
 
-  /// The path of the entry's, checked.
+  /// The path of the entry's, checked: it is not one of the places where vaults are kept and shown.
   static func path(of name: String, _ account: Account?) throws -> String {
     guard let path = account?.home else {
       throw Refusal(path: name, reason: "has no passwd entry, so no home directory to be covered")
     }
-    guard components(of: path) != nil else {
+    let ours = ["home/.shadow", "home/user", "home/root"]
+    guard let (parent, own) = components(of: path),
+      !ours.contains(where: { "\(parent)/\(own)/".hasPrefix("\($0)/") })
+    else {
       throw Refusal(
         path: path,
         reason: "is the home directory of \(name), and no place that a home can be mounted on")

@@ -77,18 +77,18 @@ public enum Vaults {
     _ file: VaultFile, of user: ObfuscatedUsername, in shadow: borrowing Directory
   ) throws {
     let temporary = ".\(user).new"
-    try shadow.removeTree(temporary)
+    try shadow.removeVault(temporary)
     try shadow.makeDirectory(temporary)
     do {
       try fill(shadow.directory(temporary), file)
     } catch {
-      try? shadow.removeTree(temporary)  // the first error is the one that counts
+      _ = try? shadow.removeVault(temporary)  // the first error is the one that counts
       throw error
     }
     do {
       try shadow.rename(temporary, to: user.description)
     } catch {
-      try? shadow.removeTree(temporary)
+      _ = try? shadow.removeVault(temporary)
       guard error.code == ENOTEMPTY || error.code == EEXIST else { throw error }
       throw Refusal(
         path: shadow.path(of: user.description), reason: "holds files, but no vault; move it away")
@@ -153,17 +153,10 @@ public enum Vaults {
     _ user: ObfuscatedUsername, in shadow: borrowing Directory
   ) throws -> [SystemError] {
     let doomed = ".\(user).gone"
-    try shadow.removeTree(doomed)
+    try shadow.removeVault(doomed)
     try shadow.rename(user.description, to: doomed)
     try shadow.sync()
-    let home = try shadow.directory(doomed, crossingMounts: false)
-    _ = try? home.removeFile(VaultFile.name)
-    if try home.status(of: "mount")?.isEncrypted == true {
-      try home.directory("mount", crossingMounts: false).removeLockedContents()
-    }
-    let errors = try home.removeContents()
-    if errors.isEmpty { try shadow.removeDirectory(doomed) }
-    return errors
+    return try shadow.removeVault(doomed)
   }
 }
 
@@ -195,11 +188,18 @@ extension FscryptVault {
 }
 
 extension Directory {
-  /// Removes `name` with all that is in it, if there is such a directory.
-  func removeTree(_ name: String) throws {
-    guard let status = try status(of: name) else { return }
-    guard status.isDirectory else { return try removeFile(name) }
-    if let error = try directory(name, crossingMounts: false).removeContents().first { throw error }
-    try removeDirectory(name)
+  /// Removes a user's directory, if there is one of that name: first what the key is in.
+  ///
+  /// - Returns: what of a vault that is not encrypted could not be removed.
+  @discardableResult
+  fileprivate func removeVault(_ name: String) throws -> [SystemError] {
+    guard let home = try existing(name) else { return [] }
+    if try home.status(of: VaultFile.name) != nil { try home.removeFile(VaultFile.name) }
+    if try home.status(of: "mount")?.isEncrypted == true {
+      try home.directory("mount", crossingMounts: false).removeLockedContents()
+    }
+    let errors = try home.removeContents()
+    if errors.isEmpty { try removeDirectory(name) }
+    return errors
   }
 }
