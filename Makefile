@@ -6,7 +6,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 # What Debian 12 must have beside a Swift 6.3 toolchain: to build, and to test and measure.
 BUILD_PACKAGES := binutils gcc libc6-dev libcap-dev libmount-dev libstdc++-12-dev
-TEST_PACKAGES := dbus-bin dbus-daemon e2fsprogs libseccomp-dev mount procps python3 strace uidmap util-linux
+TEST_PACKAGES := dbus-bin dbus-daemon e2fsprogs libseccomp-dev mount procps python3 python3-cryptography strace uidmap util-linux
 
 RELEASE := -c release --static-swift-stdlib --disable-local-rpath \
 	--explicit-target-dependency-import-check error

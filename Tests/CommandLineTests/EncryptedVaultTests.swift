@@ -359,4 +359,33 @@ import Testing
       }
     }
   }
+
+  /// The format is open: Python's cryptography finds the key, and the kernel's name for it.
+  @Test func anotherProgramOpensVaultJson() async {
+    await #expect(processExitsWith: .success) {
+      inEncryptedHost { host in
+        try host.boot("alpha")
+        try host.create("alice", "pässword")
+        let outcome = try host.script(
+          """
+          /usr/bin/python3 - /home/.shadow/\(Host.alice)/vault.json \(Host.alice) <<'end'
+          import base64, hashlib, json, sys
+          from cryptography.hazmat.primitives import hashes
+          from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+          from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+          vault = json.load(open(sys.argv[1]))
+          slot, name = vault["slots"][0], vault["policy"]["identifier"]
+          cost, wrapped = slot["scrypt"], base64.b64decode(slot["wrapped"])
+          wrapper = hashlib.scrypt("pässword".encode(), salt=base64.b64decode(slot["salt"]),
+                                   n=cost["n"], r=cost["r"], p=cost["p"], dklen=32, maxmem=1 << 30)
+          bound = "\\0".join(["daemon-store vault 1", sys.argv[2], name, slot["label"]])
+          key = AESGCM(wrapper).decrypt(wrapped[:12], wrapped[12:], bound.encode())
+          own = HKDF(hashes.SHA512(), 16, None, b"fscrypt\\0\\1").derive(key).hex()
+          print(len(key), own == name)
+          end
+          """)
+        #expect(outcome.lines == ["64 True"], "\(outcome)")
+      }
+    }
+  }
 }
