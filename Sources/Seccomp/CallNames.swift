@@ -87,11 +87,30 @@ extension ParserRun {
       }
       keys.append(sides[0])
       guard sides[0].equals("arch") else { continue }
-      let names = sides[1].parts(separator: ",").map { String(decoding: $0.trimmed, as: UTF8.self) }
-      isMeant = names.contains { Architecture(name: $0) == parser.architecture }
+      guard let architectures = architectures(sides[1]) else { return nil }
+      isMeant = architectures.contains(parser.architecture)
     }
     return isMeant
   }
+
+  /// Nil for a name that is none: its rule would count nowhere.
+  private mutating func architectures(_ text: ArraySlice<UInt8>) -> [Architecture]? {
+    var architectures: [Architecture] = []
+    for name in text.parts(separator: ",").map(\.trimmed) {
+      if let architecture = Architecture(name: String(decoding: name, as: UTF8.self)) {
+        architectures.append(architecture)
+      } else if !Self.otherArchitectures.contains(where: { name.equals($0) }) {
+        let known = Architecture.allCases.map(\.name).joined(separator: ", ")
+        let message = "unknown architecture '\(shown(name))': \(known)"
+        fail(Step.file, message, at: name.startIndex)
+        return nil
+      }
+    }
+    return architectures
+  }
+
+  /// Those that the compile tool knows and this compiler does not: no mistake in a shared policy.
+  private static let otherArchitectures: [StaticString] = ["loong64", "loongarch64"]
 
   private func outsideBrackets(_ text: ArraySlice<UInt8>) -> [ArraySlice<UInt8>] {
     var parts: [ArraySlice<UInt8>] = []

@@ -10,8 +10,6 @@ struct ValueParser {
   private let architecture: Architecture
   private let dialect: Dialect
   private var depth = 0
-  /// Whether the value is one name, and that a negative int.
-  private var isInt = false
 
   /// Nested deeper than this, a value is a mistake.
   static let depthLimit = 64
@@ -20,14 +18,15 @@ struct ValueParser {
     of text: ArraySlice<UInt8>, architecture: Architecture, dialect: Dialect
   ) throws(ValueFault) -> Value {
     var parser = ValueParser(rest: text, architecture: architecture, dialect: dialect)
-    let bits = try parser.value()
+    let result = try parser.value()
+    let bits = result.bits
     guard parser.rest.isEmpty else {
       let message = parser.rest.first == UInt8(ascii: ")") ? "unbalanced" : "trailing garbage"
       throw parser.fault("\(message) after constant: '\(shown(parser.rest))'")
     }
     let word = String(decoding: text, as: UTF8.self)
     guard !architecture.is64Bit else {
-      return Value(text: word, bits: bits, isInt: parser.isInt)
+      return Value(text: word, bits: bits, isInt: result.isNegativeInt)
     }
     // An argument has 32 bits there: a value that is wider, and no negative number, is a mistake.
     guard bits >> 32 == 0 || bits >> 31 == 0x1_ffff_ffff || text.contains(UInt8(ascii: "~")) else {
@@ -52,16 +51,16 @@ struct ValueParser {
     rest = rest.drop { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }
   }
 
-  private mutating func value() throws(ValueFault) -> UInt64 {
+  /// A negative int as long as it is nothing but one name, in parentheses or not.
+  private mutating func value() throws(ValueFault) -> Constant {
     var result = try term()
     skipBlanks()
     while rest.first == UInt8(ascii: "|") {
-      isInt = false
       rest.removeFirst()
       skipBlanks()
       // The reference takes a bar at the end for nothing, though not after a parenthesis.
       if rest.isEmpty, depth == 0, lastTermIsWord { break }
-      result |= try term()
+      result = Constant(bits: result.bits | (try term()).bits, isNegativeInt: false)
       skipBlanks()
     }
     return result
@@ -69,13 +68,13 @@ struct ValueParser {
 
   private var lastTermIsWord = true
 
-  private mutating func term() throws(ValueFault) -> UInt64 {
+  private mutating func term() throws(ValueFault) -> Constant {
     let complements = rest.first == UInt8(ascii: "~")
     if complements {
       rest.removeFirst()
       skipBlanks()
     }
-    let result: UInt64
+    let result: Constant
     if rest.first == UInt8(ascii: "(") {
       guard depth < Self.depthLimit else { throw fault("constant nested too deep") }
       rest.removeFirst()
@@ -89,28 +88,25 @@ struct ValueParser {
       rest.removeFirst()
       depth -= 1
       lastTermIsWord = false
-      isInt = false
     } else {
       result = try word()
       lastTermIsWord = true
-      if complements { isInt = false }
     }
-    return complements ? ~result : result
+    return complements ? Constant(bits: ~result.bits, isNegativeInt: false) : result
   }
 
-  private mutating func word() throws(ValueFault) -> UInt64 {
+  private mutating func word() throws(ValueFault) -> Constant {
     let word = rest.prefix { !"|~() \t".utf8.contains($0) }
     guard !word.isEmpty else { throw fault("empty constant: '\(shown(rest))'") }
     if let constant = word.withBytes({ architecture.constant($0) }) {
-      isInt = constant.isNegativeInt
       rest = rest[word.endIndex...]
-      return constant.bits
+      return constant
     }
     guard let number = Number.parse(word, readsLeadingZeroAsDecimal: dialect == .compileTool) else {
       throw fault("trailing garbage after constant: '\(shown(word))'")
     }
     rest = rest[word.endIndex...]
-    return number
+    return Constant(bits: number, isNegativeInt: false)
   }
 }
 

@@ -33,6 +33,10 @@ import Testing
       ("arg0 == -1", 0xffff_ffff, nil), ("arg0 == -1", .max, .allow),
       ("arg0 == AT_FDCWD", 0xffff_ff9c, .allow), ("arg0 == AT_FDCWD", 0x1_ffff_ff9c, .allow),
       ("arg0 == AT_FDCWD", 0xffff_ffff_ffff_ff9c, .allow), ("arg0 == AT_FDCWD", 0x9c, nil),
+      ("arg0 == (AT_FDCWD)", 0xffff_ff9c, .allow), ("arg0 == ((AT_FDCWD))", .max - 99, .allow),
+      ("arg0 == AT_FDCWD|", 0xffff_ff9c, .allow), ("arg0 == ~AT_FDCWD", 0xffff_ffff_0000_0063, nil),
+      ("arg0 == 0|AT_FDCWD", 0xffff_ff9c, nil), ("arg0 == (0|AT_FDCWD)", .max - 99, .allow),
+      ("arg0 == ~(AT_FDCWD)", 0x63, .allow), ("arg0 == ~(AT_FDCWD)", 0xf_0000_0063, nil),
       ("arg0 == 1||arg0 == 3", 3, .allow), ("arg0 > 1&&arg0 < 3", 2, .allow),
       ("arg0 > 1&&arg0 < 3", 3, nil), ("arg0 < 9223372036854775808", 1 << 63, nil),
       ("{ arg0 == 0, arg0 == 1; return 5, trap }", 0, .allow),
@@ -129,6 +133,12 @@ import Testing
     #expect(mistakes(text, on: .arm) == ["3:1: nonexistent syscall 'no_such'"])
     #expect(mistakes("{read, foo}: 1") == ["1:8: nonexistent syscall 'foo'"])
     #expect(mistakes("read[arch=arm;arch=x86]: 1") == ["1:15: metadata 'arch' redefined here"])
+    #expect(
+      mistakes("read: 1\n{write, open[arch=arm, foo]}: 1") == [
+        "2:24: unknown architecture 'foo': x86_64, i386, aarch64, arm, riscv64"
+      ])
+    #expect(try policy("read[arch=loong64]: 1\nwrite[arch=amd64]: 1").rules.count == 1)
+    #expect(mistakes("read[arch=x86_64,]: 1").count == 1)
     #expect(mistakes("read[arch]: 1") == ["1:6: invalid metadata 'arch'"])
     #expect(mistakes("read[arch=arm: 1") == ["1:5: unclosed '['"])
   }
