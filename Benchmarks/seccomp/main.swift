@@ -50,18 +50,18 @@ func calls(_ policy: Policy) -> [CallData] {
 }
 
 struct Cost {
+  var total = 0
   var average = 0.0
   var worst = 0
   var size = 0
 
   init(_ program: FilterProgram, _ calls: [CallData]) {
-    var steps = 0
     for call in calls {
       let result = program.run(call)
-      steps += result.steps
+      total += result.steps
       worst = max(worst, result.steps)
     }
-    average = Double(steps) / Double(calls.count)
+    average = Double(total) / Double(calls.count)
     size = program.instructions.count
   }
 }
@@ -80,6 +80,8 @@ func microseconds(_ body: () -> Void) -> Double {
 func column(_ text: String, _ width: Int) -> String {
   String(repeating: " ", count: max(0, width - text.count)) + text
 }
+
+func ratio(_ part: Int, _ whole: Int) -> String { rounded(Double(part) / Double(whole)) }
 
 func rounded(_ value: Double) -> String { "\((value * 1000).rounded() / 1000)" }
 
@@ -109,8 +111,8 @@ print(
   "policy        calls   average  worst   size |   ratios to linear     |compile us |"
     + "  start-up: average, worst, size, extra, us")
 var ratios: [[Double]] = []
-var sums = [0.0, 0.0]
-var withStartup = 0.0
+var withStartup: [[Double]] = []
+var totals = (ours: 0, linear: 0, withStartup: 0)
 var against: [String] = []
 for path in paths {
   let policy = try read(path)
@@ -123,8 +125,6 @@ for path in paths {
   }
   let ours = Cost(program, calls)
   let theirs = Cost(linear, calls)
-  sums[0] += ours.average
-  sums[1] += theirs.average
   let row = [
     ours.average / theirs.average, Double(ours.worst) / Double(theirs.worst),
     Double(ours.size) / Double(theirs.size),
@@ -134,6 +134,7 @@ for path in paths {
   let startup = try Compiler().startupFilter(for: policy)
   let allowed = calls.filter { program.run($0).action == .allow }
   let first = Cost(startup.program, allowed)
+  let together = calls.map { startup.program.run($0).steps + startup.completion.run($0).steps }
   let startupTime = microseconds { _ = try? Compiler().startupFilter(for: policy) }
   let name = path.split(separator: "/").last?.split(separator: ".").first.map(String.init) ?? path
   print(
@@ -143,7 +144,14 @@ for path in paths {
       + column(rounded(first.average), 10) + column("\(first.worst)", 5)
       + column("\(first.size)", 6) + column("\(startup.extra.count)", 5)
       + column("\(Int(startupTime))", 6))
-  withStartup += (ours.average + first.average) / theirs.average
+  totals.ours += ours.total
+  totals.linear += theirs.total
+  totals.withStartup += together.reduce(0, +)
+  let pairSize = startup.program.instructions.count + startup.completion.instructions.count
+  withStartup.append([
+    Double(together.reduce(0, +)) / Double(theirs.total),
+    Double(together.max() ?? 0) / Double(theirs.worst), Double(pairSize) / Double(theirs.size),
+  ])
   if let directory, let bytes = contents("\(directory)/\(name).bpf") {
     let other = Cost(try FilterProgram(bytes: bytes), calls)
     against.append(
@@ -160,8 +168,15 @@ for (index, name) in ["average", "worst", "size"].enumerated() {
     "\(name): mean \(rounded(column.reduce(0, +) / Double(column.count))), "
       + "largest \(rounded(column.max() ?? 0))")
 }
-print("average over all policies together: \(rounded(sums[0] / sums[1]))")
-print("average with the start-up filter: mean \(rounded(withStartup / Double(ratios.count)))")
+print("all calls of all policies together: \(ratio(totals.ours, totals.linear))")
+print("\nwith the start-up filter, and what follows it:")
+for (index, name) in ["average", "worst", "size"].enumerated() {
+  let column = withStartup.map { $0[index] }
+  print(
+    "\(name): mean \(rounded(column.reduce(0, +) / Double(column.count))), "
+      + "largest \(rounded(column.max() ?? 0))")
+}
+print("all calls of all policies together: \(ratio(totals.withStartup, totals.linear))")
 if !against.isEmpty {
   print("\nlibseccomp        average  worst   size     ratios")
   print(against.joined(separator: "\n"))

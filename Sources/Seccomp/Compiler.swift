@@ -21,16 +21,22 @@ public struct Compiler: Hashable, Sendable {
 
   /// - Throws: ``CompileError`` when the program would be larger than the kernel takes.
   public func compile(_ policy: Policy) throws(CompileError) -> FilterProgram {
+    try compile(policy, checksArchitecture: true)
+  }
+
+  func compile(
+    _ policy: Policy, checksArchitecture: Bool
+  ) throws(CompileError) -> FilterProgram {
     do {
-      return try compile(policy, sharesLoads: true)
+      return try compile(policy, checksArchitecture, sharesLoads: true)
     } catch {
       // The quicker form of a rule can be the larger one.
-      return try compile(policy, sharesLoads: false)
+      return try compile(policy, checksArchitecture, sharesLoads: false)
     }
   }
 
   private func compile(
-    _ policy: Policy, sharesLoads: Bool
+    _ policy: Policy, _ checksArchitecture: Bool, sharesLoads: Bool
   ) throws(CompileError) -> FilterProgram {
     var graph = DecisionGraph()
     var decisions = ArgumentDecisions(
@@ -55,17 +61,19 @@ public struct Compiler: Hashable, Sendable {
       throw CompileError(instructionCount: nil)
     }
     let tree = graph.searchTree(runs, hottest: policy.frequencies.isEmpty ? 0 : 12)
-    return try program(graph, tree, policy.architecture)
+    return try program(graph, tree, checksArchitecture ? policy.architecture : nil)
   }
 
-  /// Begins with the architecture, ends in a program.
+  /// Begins with the architecture, where that is not known already, ends in a program.
   func program(
-    _ graph: consuming DecisionGraph, _ tree: Int, _ architecture: Architecture
+    _ graph: consuming DecisionGraph, _ tree: Int, _ architecture: Architecture?
   ) throws(CompileError) -> FilterProgram {
-    let foreign = graph.leaf(Action.kill.code(killsProcess: killsProcess && hasActionKillProcess))
-    let numbers = graph.load(CallData.numberOffset, next: tree)
-    let check = graph.test(.equal, architecture.auditNumber, yes: numbers, no: foreign)
-    let root = graph.load(CallData.architectureOffset, next: check)
+    var root = graph.load(CallData.numberOffset, next: tree)
+    if let architecture {
+      let foreign = graph.leaf(Action.kill.code(killsProcess: killsProcess && hasActionKillProcess))
+      let check = graph.test(.equal, architecture.auditNumber, yes: root, no: foreign)
+      root = graph.load(CallData.architectureOffset, next: check)
+    }
     let instructions = Layout.instructions(of: graph, root: root)
     do throws(ProgramError) {
       return try FilterProgram(instructions)

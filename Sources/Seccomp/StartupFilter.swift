@@ -15,6 +15,9 @@
 /// - All others get what the policy gives them.
 public struct StartupFilter: Hashable, Sendable {
   public let program: FilterProgram
+  /// What is loaded when the loader is done: the policy, but for the look at the architecture, which
+  /// ``program`` takes at every call. Without that in force it means nothing.
+  public let completion: FilterProgram
   public let architecture: Architecture
   /// Allowed though neither the policy nor the loader asks for it.
   public let extraNumbers: [UInt32]
@@ -113,7 +116,8 @@ extension Compiler {
     let tree = cover.emit(into: &graph)
     let program = try program(graph, tree, architecture)
     return StartupFilter(
-      program: program, architecture: architecture, extraNumbers: cover.extra.sorted())
+      program: program, completion: try compile(policy, checksArchitecture: false),
+      architecture: architecture, extraNumbers: cover.extra.sorted())
   }
 }
 

@@ -25,6 +25,13 @@ import Testing
         }
         // Never stricter than the policy.
         try #require(Int32(bitPattern: found.code) >= Int32(bitPattern: wanted.code), text())
+        // Both together are the policy; a call of another architecture dies of the first.
+        let both = [found.code, filter.completion.run(call).code].map(Int32.init(bitPattern:))
+        if call.architecture == architecture.auditNumber {
+          try #require(both.min() == Int32(bitPattern: wanted.code), text())
+        } else {
+          try #require(found.code == wanted.code, text())
+        }
         if call.architecture == architecture.auditNumber,
           loader.decision(call).action == .allow
         {
@@ -54,6 +61,22 @@ import Testing
     #expect(filter.program.action("prctl", 4) == .killThread)
     #expect(filter.program.action("prlimit64", 0, 7, 0) == .allow)
     #expect(filter.program.action("prlimit64", 0, 7, 1) == .killThread)
+  }
+
+  /// The architecture is looked at once for each call.
+  @Test func completionLeavesTheArchitectureOut() throws {
+    let rules = try policy("read: 1\nptrace: arg0 == 1\nsocket: return 1")
+    let completion = try Compiler().startupFilter(for: rules).completion
+    let whole = try Compiler().compile(rules)
+    #expect(completion.instructions.allSatisfy { $0.operand != 4 || $0.code != 0x20 })
+    for (name, expected) in [("read", Action.allow), ("socket", .errno(1)), ("mount", .killThread)]
+    {
+      #expect(completion.action(name, 1) == expected)
+    }
+    let number = try #require(Architecture.x86_64.number(ofCall: "ptrace"))
+    let call = CallData(number: number, architecture: Architecture.x86_64.auditNumber)
+    #expect(completion.run(call).steps == whole.run(call).steps - 2)
+    #expect(completion.run(call).action == .killThread)
   }
 
   @Test func numbersToComeAreNeverAllowed() throws {

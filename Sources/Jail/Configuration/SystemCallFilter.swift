@@ -7,8 +7,10 @@ public struct SystemCallFilter: Equatable, Sendable {
   public let name: String
   public let program: FilterProgram
   /// In force from before `execve` in a dynamic program, whose loader needs more than the program:
-  /// ``program`` follows when the loader is done. nil until ``prepareForLoader()``.
+  /// ``completion`` follows when the loader is done. nil until ``prepareForLoader()``.
   public private(set) var startup: FilterProgram?
+  /// With ``startup`` in force it is the same as ``program``, and it may be cheaper.
+  public private(set) var completion: FilterProgram
   /// What a violation is to the launcher.
   public var isStrictMode = false
   public var flags: SystemCallFilters.Flags = []
@@ -17,6 +19,7 @@ public struct SystemCallFilter: Equatable, Sendable {
   public init(binary program: FilterProgram, name: String) {
     self.name = name
     self.program = program
+    completion = program
   }
 
   /// Makes the start-up filter, for a program that has a loader.
@@ -28,6 +31,7 @@ public struct SystemCallFilter: Equatable, Sendable {
   ) throws(JailError) {
     if let policy, let filter = try? compiler.startupFilter(for: policy) {
       startup = filter.program
+      completion = filter.completion
       return
     }
     guard let architecture = policy?.architecture ?? Architecture.current else {
@@ -68,6 +72,7 @@ public struct SystemCallFilter: Equatable, Sendable {
       throw JailError(
         "failed to compile seccomp filter BPF program in '\(name)'", details: ["\(error)"])
     }
+    completion = program
   }
 
   static var unknownArchitecture: JailError {

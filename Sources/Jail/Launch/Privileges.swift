@@ -75,7 +75,7 @@ extension JailBuilder {
     try step("preload the library") { () throws(SystemError) in
       try library?.rememberWorkingDirectory()
       if let filter = configuration.filter {
-        sealedFilter = Held(try Descriptor(sealing: filter.program.bytes, name: "seccomp"))
+        sealedFilter = Held(try Descriptor(sealing: filter.completion.bytes, name: "seccomp"))
       }
     }
   }

@@ -70,6 +70,30 @@ import Testing
     #expect(dropping.status == 0, "\(dropping)")
   }
 
+  #if arch(x86_64)
+    /// Number 20 is writev(2) here and getpid(2) for i386: a filter that took the one for the other
+    /// would let it pass. The architecture is looked at by the filter from before `execve` alone.
+    @Test func callsOfAnotherArchitectureEndTheProgram() throws {
+      let outcome = try run(
+        Self.small + "writev: 1\\n",
+        """
+        cat > foreign.c <<'END'
+        int main(int count, char **words) {
+          long result = 20;
+          if (count > 1) __asm__ volatile("int $0x80" : "+a"(result));
+          return result <= 0;
+        }
+        END
+        cc -o foreign foreign.c
+        ./foreign 80 || echo no calls of i386
+        minijail0 -S policy -n -- ./foreign; echo $?
+        minijail0 -S policy -n -- ./foreign 80; echo $?
+        minijail0 -S policy -Y -n -- ./foreign 80; echo $?
+        """)
+      #expect(outcome.output == "0\n253\n253\n", "\(outcome)")
+    }
+  #endif
+
   /// A static program without -n: the filter comes first, and must allow what follows.
   @Test func aStaticProgramKeepsTheOrderOfTheReference() throws {
     let start =
