@@ -5,8 +5,10 @@ SWIFT ?= swift
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 # What Debian 12 must have beside a Swift 6.3 toolchain: to build, and to test and measure.
-BUILD_PACKAGES := binutils gcc libc6-dev libcap-dev libmount-dev libstdc++-12-dev
-TEST_PACKAGES := dbus-bin dbus-daemon e2fsprogs libseccomp-dev mount procps python3 python3-cryptography strace uidmap util-linux
+BUILD_PACKAGES := binutils gcc libc6-dev libcap-dev libmount-dev libpam0g-dev \
+	libstdc++-12-dev
+TEST_PACKAGES := dbus-bin dbus-daemon e2fsprogs libseccomp-dev mount pamtester procps \
+	python3 python3-cryptography strace uidmap util-linux
 
 RELEASE := -c release --static-swift-stdlib --disable-local-rpath \
 	--explicit-target-dependency-import-check error
@@ -14,6 +16,11 @@ PROGRAMS := daemon-store cryptohome minijail0 seccomp-policy
 BIN := $(CURDIR)/.build/release
 # What is preloaded into programs: C, and nothing of Swift's build in it.
 PRELOAD := $(BIN)/libminijailpreload.so
+PAM_MODULE := $(BIN)/pam_daemonstore.so
+# Where PAM looks for modules that are named without a directory.
+PAM_DIRECTORY ?= $(PREFIX)/lib/$(shell $(CC) -dumpmachine)/security
+# How a PAM profile names it: elsewhere than in /usr, with its path and that of its program.
+PAM_LINE = $(if $(filter /usr,$(PREFIX)),,$(PAM_DIRECTORY)/)pam_daemonstore.so$(if $(filter /usr,$(PREFIX)),, cryptohome=$(PREFIX)/bin/cryptohome)
 CFLAGS ?= -O2 -g
 TESTS := .build/debug/daemon-storePackageTests.xctest
 
@@ -36,11 +43,16 @@ deps: ## Installs what is needed from Debian, through sudo unless root.
 
 build: deps ## Makes the release.
 	$(SWIFT) build $(RELEASE)
-	@$(MAKE) --no-print-directory $(PRELOAD)
+	@$(MAKE) --no-print-directory $(PRELOAD) $(PAM_MODULE)
 
 $(PRELOAD): Sources/minijailpreload/minijailpreload.c
 	$(CC) -std=c11 -Wall -Wextra -Werror $(CFLAGS) -fPIC -fvisibility=hidden -shared \
 	  -Wl,-z,now -Wl,-z,relro $(LDFLAGS) -o $@ $<
+
+$(PAM_MODULE): Sources/pam_daemonstore/pam_daemonstore.c
+	$(CC) -std=c11 -Wall -Wextra -Werror -D_FORTIFY_SOURCE=2 -fstack-protector-strong \
+	  -fstack-clash-protection $(CFLAGS) -fPIC -fvisibility=hidden -shared -Wl,-z,now -Wl,-z,relro \
+	  -Wl,-z,noexecstack -Wl,-z,defs $(LDFLAGS) -o $@ $< -lpam
 
 demo: build ## Shows the main job, in namespaces of its own: the host is not touched.
 	@$(SUDO) env PATH="$(BIN):$$PATH" sh docs/demo.sh
@@ -77,6 +89,11 @@ install: ## Copies what was built to $(DESTDIR)$(PREFIX).
 	install -m 0644 docs/man/*.1 "$(DESTDIR)$(PREFIX)/share/man/man1/"
 	install -m 0644 docs/man/*.5 "$(DESTDIR)$(PREFIX)/share/man/man5/"
 	ln -sf daemon-store/libminijailpreload.so "$(DESTDIR)$(PREFIX)/lib/libminijailpreload.so"
+	install -d "$(DESTDIR)$(PAM_DIRECTORY)" "$(DESTDIR)$(PREFIX)/share/pam-configs"
+	install -s -m 0644 "$(PAM_MODULE)" "$(DESTDIR)$(PAM_DIRECTORY)/"
+	sed 's#pam_daemonstore.so#$(PAM_LINE)#' init/pam/daemonstore \
+	  >"$(DESTDIR)$(PREFIX)/share/pam-configs/daemonstore"
+	chmod 0644 "$(DESTDIR)$(PREFIX)/share/pam-configs/daemonstore"
 	for program in $(PROGRAMS); do \
 	  install -s -m 0755 "$(BIN)/$$program" "$(DESTDIR)$(PREFIX)/bin/" || exit 1; \
 	done

@@ -74,11 +74,14 @@ public struct LoginReport: Sendable {
 public enum Login {
   /// Whoever else logs this user in or out waits for it, and it for them.
   ///
-  /// - Parameter password: asked for when the vault is locked.
+  /// - Parameters:
+  ///   - tenure: until when it holds; nil to leave that as it is.
+  ///   - password: asked for when the vault is locked.
   /// - Throws: when nothing is mounted; nothing is left behind then, and what was locked is locked.
   ///   ``WrongPassword``, too. A store that fails is no error, but a problem in the report.
   public static func run(
-    _ request: LoginRequest, _ layout: Layout, password: () throws -> Secret
+    _ request: LoginRequest, _ layout: Layout, tenure: Tenure? = nil,
+    password: () throws -> Secret
   ) throws -> LoginReport {
     let user = try identify(request.username, layout)
     let templates = try Templates.read(layout)
@@ -91,7 +94,9 @@ public enum Login {
       let vault = kind.vault(of: user, layout, size: request.size)
       let wasLocked = try vault.state().map { $0 != .unlocked } ?? false
       do {
-        return try mount(user, vault, kind, key: key, request, account, templates, layout)
+        return try Sessions.mount(user, until: tenure, layout) {
+          try mount(user, vault, kind, key: key, request, account, templates, layout)
+        }
       } catch {
         if existing == nil { discard(vault, user, layout) }
         // The first error is the one that counts.

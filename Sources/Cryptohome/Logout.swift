@@ -35,13 +35,18 @@ public enum Logout {
     _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool = false,
     until deadline: ContinuousClock.Instant? = nil
   ) throws -> LogoutReport {
-    try locked(user, layout, until: deadline) {
-      let vault = try VaultKind.mounted(of: user, layout)?.vault(of: user, layout, size: nil)
-      // Whatever of the vault is open here is closed when this returns: the key could not go else.
-      var report = try unmount(user, vault, layout, lazily: lazily)
-      report.lock(vault, layout)
-      return report
-    }
+    try locked(user, layout, until: deadline) { try run(underLockOf: user, layout, lazily: lazily) }
+  }
+
+  static func run(
+    underLockOf user: ObfuscatedUsername, _ layout: Layout, lazily: Bool
+  ) throws -> LogoutReport {
+    let vault = try VaultKind.mounted(of: user, layout)?.vault(of: user, layout, size: nil)
+    // Whatever of the vault is open here is closed when this returns: the key could not go else.
+    var report = try unmount(user, vault, layout, lazily: lazily)
+    report.lock(vault, layout)
+    try Sessions.note(report, layout)
+    return report
   }
 
   private static func unmount(

@@ -3,13 +3,18 @@ import DaemonStore
 import Glibc
 import Kernel
 
+/// Nothing is where a password should be.
+public struct NoPassword: Error, CustomStringConvertible {
+  public var description: String { "password: is empty; nothing was given" }
+}
+
 extension Secret {
   /// The most bytes that a password has.
   public static let longestPassword = 4096
 
   /// The password in the next line of a descriptor: what comes before a newline, or before the end.
   ///
-  /// - Throws: ``Refusal`` for one that is empty or too long, or has a zero byte in it.
+  /// - Throws: ``NoPassword``; ``Refusal`` for one that is too long, or has a zero byte in it.
   public init(passwordFrom descriptor: CInt) throws {
     let line = UnsafeMutableRawBufferPointer.allocate(
       byteCount: Self.longestPassword + 1, alignment: 1)
@@ -25,7 +30,7 @@ extension Secret {
       guard got > 0, line[count] != UInt8(ascii: "\n") else { break }
       count += 1
     }
-    guard count > 0 else { throw Refusal(path: "password", reason: "is empty; nothing was given") }
+    guard count > 0 else { throw NoPassword() }
     guard count <= Self.longestPassword else {
       throw Refusal(
         path: "password", reason: "is longer than \(Self.longestPassword) bytes; choose another")

@@ -36,7 +36,8 @@ public struct Salt: Equatable, Sendable {
     return try make(layout)
   }
 
-  private static func existing(_ layout: Layout) throws -> Salt? {
+  /// The salt, if there is one.
+  static func existing(_ layout: Layout) throws -> Salt? {
     for path in [legacyPath(layout), path(layout)] {
       do {
         return try read(path)

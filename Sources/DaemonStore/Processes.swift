@@ -47,20 +47,12 @@ enum Processes {
       _ = try linkTarget(of: directory.path(of: "root"))
       return false
     } catch {
-      return (error.code == EACCES || error.code == EPERM) && !isKernelThread(directory)
+      return (error.code == EACCES || error.code == EPERM) && !isKernelThread(process)
     }
   }
 
-  /// By the flags in `/proc/PID/stat`, which everybody may read: PF_KTHREAD.
-  private static func isKernelThread(_ directory: borrowing Directory) -> Bool {
-    guard let text = try? kernelFile(directory.path(of: "stat")),
-      let end = text.lastIndex(of: UInt8(ascii: ")"))  // a name may hold anything else
-    else { return false }
-    // state ppid pgrp session tty_nr tpgid flags: proc_pid_stat(5).
-    let fields = text[(end + 1)...].split(separator: UInt8(ascii: " "))
-    guard fields.count > 6, let flags = UInt64(String(decoding: fields[6], as: UTF8.self)) else {
-      return false
-    }
-    return flags & 0x0020_0000 != 0
+  /// By PF_KTHREAD.
+  private static func isKernelThread(_ process: pid_t) -> Bool {
+    ProcessStat(of: process).map { $0.flags & 0x0020_0000 != 0 } ?? false
   }
 }

@@ -44,9 +44,43 @@ func user(_ text: String) throws -> ObfuscatedUsername {
   }
 }
 
+/// For cryptohomed, which may run in a namespace of its own.
+struct NamespaceOption: ParsableArguments {
+  @Flag(name: .customLong("init-namespace"), help: .hidden)
+  var entersInitNamespace = false
+
+  /// Enters the mount namespace of process 1, if that was asked for; else warns when this is another.
+  /// Then ends the sessions whose leaders are gone.
+  ///
+  /// - Returns: whether this is the namespace that the system sees.
+  @discardableResult
+  func enter(_ verb: String, _ consequence: String) throws -> Bool {
+    if entersInitNamespace { try enterInitNamespace() }
+    guard isForeignNamespace() != true else {
+      warnOfForeignNamespace(verb, consequence)
+      return false
+    }
+    settleSessions()
+    return true
+  }
+}
+
+/// Ends the sessions whose leaders are gone, where this is the namespace that they are in.
+func settleSessions() {
+  if isForeignNamespace() != true { Sessions.settleAll(.system) }
+}
+
+/// Enters the mount namespace of process 1, as `/proc` shows it.
+func enterInitNamespace() throws(SystemError) {
+  guard isForeignNamespace() != false else { return }
+  let path = "/proc/1/ns/mnt"
+  let namespace = Descriptor(
+    owning: try check("open", path, open(path, O_RDONLY | O_CLOEXEC)))
+  try NamespaceKinds.mount.enter(namespace, shown: path)
+}
+
 /// Says so when what is done here is not done for the rest of the system.
-func warnOfForeignNamespace(_ verb: String, _ consequence: String) {
-  guard isForeignNamespace() == true else { return }
+private func warnOfForeignNamespace(_ verb: String, _ consequence: String) {
   Program.complain(
     "cryptohome: \(verb): warning: this is not the mount namespace of pid 1, so \(consequence)")
 }

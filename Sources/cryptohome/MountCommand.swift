@@ -43,6 +43,8 @@ struct MountCommand: ChangingCommand {
   @Flag(help: "Print the result as JSON.")
   var json = false
 
+  @OptionGroup var namespace: NamespaceOption
+
   func validate() throws {
     if size != nil && vault != .ephemeral {
       throw ValidationError("--size is for --vault ephemeral")
@@ -52,11 +54,11 @@ struct MountCommand: ChangingCommand {
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
-    warnOfForeignNamespace("mount", "the system does not see what is mounted here")
+    let isSystem = try namespace.enter("mount", "the system does not see what is mounted here")
     let request = LoginRequest(
       username: try Username(user), vault: vault, owner: owner?.owner, size: size?.bytes,
       label: label)
-    let report = try login(request)
+    let report = try login(request, isSystem ? .byHand : nil)
     if json {
       try printJSON(MountOutput(report))
     } else {
@@ -71,9 +73,9 @@ struct MountCommand: ChangingCommand {
     if !report.problems.isEmpty { throw Ending(.partial) }
   }
 
-  private func login(_ request: LoginRequest) throws -> LoginReport {
+  private func login(_ request: LoginRequest, _ tenure: Tenure?) throws -> LoginReport {
     do {
-      return try Login.run(request, .system) {
+      return try Login.run(request, .system, tenure: tenure) {
         try passwords.password("Password for the vault of \(user): ")
       }
     } catch let error as WrongPassword {

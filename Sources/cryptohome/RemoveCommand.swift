@@ -24,6 +24,7 @@ struct RemoveCommand: ChangingCommand {
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
+    settleSessions()
     let hash = try cryptohome.user(user)
     guard try yes || isConfirmed() else {
       throw Failure("\(user): nothing was removed")

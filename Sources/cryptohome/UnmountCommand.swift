@@ -37,6 +37,8 @@ struct UnmountCommand: ChangingCommand {
   @Flag(help: "Print the result as JSON.")
   var json = false
 
+  @OptionGroup var namespace: NamespaceOption
+
   func validate() throws {
     guard (user != nil) != all else {
       throw ValidationError("Name one user, or give --all")
@@ -46,7 +48,7 @@ struct UnmountCommand: ChangingCommand {
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
-    warnOfForeignNamespace(
+    try namespace.enter(
       "unmount", "the system's own mounts of the user are detached and not unmounted")
     var reports: [LogoutReport] = []
     var outputs: [UnmountOutput] = []

@@ -1,0 +1,138 @@
+import DaemonStore
+import Glibc
+import Kernel
+
+/// Until when a login holds.
+public enum Tenure: Sendable {
+  /// Until somebody unmounts the user.
+  case byHand
+  /// Until all of the user's sessions have ended.
+  case sessions
+}
+
+/// A session is held by its leader, a process: what ends with that needs no count, and a session that
+/// nobody has closed ends with its leader too.
+public enum Sessions {
+  /// Opens a session: mounts the user, unless that was done before, until the last session ends.
+  ///
+  /// A leader is a session's also when the vault stays locked: another session may open it, and its
+  /// end must not take the mounts from this one.
+  ///
+  /// - Returns: nil for a user without a vault.
+  public static func open(
+    _ username: Username, _ leader: SessionLeader, _ layout: Layout, password: () throws -> Secret
+  ) throws -> LoginReport? {
+    settleAll(layout)
+    guard let user = try hash(of: username, layout),
+      try VaultKind.existing(of: user, layout) != nil
+    else { return nil }
+    // First: nobody who logs out from here on locks the vault.
+    try locked(user, layout) { try SessionRecords(of: user, layout).add(leader) }
+    let request = LoginRequest(username: username)
+    let report = try Login.run(request, layout, tenure: .sessions, password: password)
+    // Killed meanwhile, it ends nothing any more.
+    if !leader.isAlive { try settle(user, layout) }
+    return report
+  }
+
+  /// Ends a session.
+  ///
+  /// - Returns: what was unmounted with it; nil when it was not the last one.
+  @discardableResult
+  public static func close(
+    _ username: Username, _ leader: SessionLeader, _ layout: Layout
+  ) throws -> LogoutReport? {
+    settleAll(layout)
+    guard let user = try hash(of: username, layout) else { return nil }
+    return try settle(user, layout, ending: leader)
+  }
+
+  /// The users of whom a session, or a logout that is not finished, is known.
+  public static func users(_ layout: Layout) throws -> [ObfuscatedUsername] {
+    try SessionRecords.users(layout)
+  }
+
+  /// Ends the sessions whose leaders are gone, and with the last one unmounts the user. A logout that
+  /// others have kept from its end is tried again.
+  ///
+  /// - Parameter deadline: when to give up waiting for another login or logout of the user.
+  /// - Returns: nil when there was nothing to unmount.
+  @discardableResult
+  public static func settle(
+    _ user: ObfuscatedUsername, _ layout: Layout, ending leader: SessionLeader? = nil,
+    until deadline: ContinuousClock.Instant? = nil
+  ) throws -> LogoutReport? {
+    guard try SessionRecords(ofExisting: user, layout) != nil else { return nil }
+    return try locked(user, layout, until: deadline) {
+      guard let records = try SessionRecords(ofExisting: user, layout) else { return nil }
+      if let leader { try records.remove(leader) }
+      guard try !records.hasSession(), try records.isMarked() else {
+        try records.tidy()
+        return nil
+      }
+      return try Logout.run(underLockOf: user, layout, lazily: false)
+    }
+  }
+
+  /// The same for everybody, where it needs no waiting. What fails here fails again for who asks for
+  /// that user, and is reported then.
+  public static func settleAll(_ layout: Layout) {
+    for user in (try? users(layout)) ?? [] {
+      _ = try? settle(user, layout, until: .now)
+    }
+  }
+
+  /// Mounts a user by `body`, and records until when. Under the user's lock.
+  static func mount<Value>(
+    _ user: ObfuscatedUsername, until tenure: Tenure?, _ layout: Layout, _ body: () throws -> Value
+  ) throws -> Value {
+    switch tenure {
+    case nil: return try body()
+    case .sessions:
+      // Before the first mount: a crash in between leaves what the end of the sessions takes away.
+      if try !UserStatus.of(user, layout).isMounted { try SessionRecords(of: user, layout).mark() }
+      return try body()
+    case .byHand:
+      let value = try body()
+      // Only now: what fails takes nothing from the sessions.
+      if let records = try SessionRecords(ofExisting: user, layout) {
+        try records.unmark()
+        try records.tidy()
+      }
+      return value
+    }
+  }
+
+  /// Records what an unmount has left: that goes as soon as it can, and no session is open.
+  static func note(_ report: LogoutReport, _ layout: Layout) throws {
+    if report.isComplete {
+      guard let records = try SessionRecords(ofExisting: report.user, layout) else { return }
+      try records.unmark()
+      try records.tidy()
+    } else {
+      try SessionRecords(of: report.user, layout).mark()
+    }
+  }
+
+  /// The user, if there is a vault that takes a password; nil for any other.
+  public static func userWithPassword(
+    _ username: Username, _ layout: Layout
+  ) throws -> ObfuscatedUsername? {
+    guard let user = try hash(of: username, layout) else { return nil }
+    return try VaultKind.existing(of: user, layout) == .fscrypt ? user : nil
+  }
+
+  /// nil on a system that has no salt, and so no user with a vault.
+  private static func hash(
+    of username: Username, _ layout: Layout
+  ) throws -> ObfuscatedUsername? {
+    switch username {
+    case .hash(let user): return user
+    case .name(let name):
+      guard try Salt.existing(layout) != nil || !UserDirectory.all(layout).isEmpty else {
+        return nil
+      }
+      return try ObfuscatedUsername(of: name, salt: .readOrMake(layout))
+    }
+  }
+}

@@ -1,0 +1,32 @@
+import Glibc
+
+/// What `/proc/PID/stat` says of a process, which everybody may read: proc_pid_stat(5).
+public struct ProcessStat: Equatable, Sendable {
+  /// As in `PF_…` of the kernel.
+  public let flags: UInt64
+  /// In clock ticks since the machine started: with its number it tells a process from all others.
+  public let startTime: UInt64
+  /// Whether nothing of it is left but its status. While one of its threads goes on, it is there.
+  public let hasEnded: Bool
+
+  /// nil when there is no such process.
+  public init?(of process: pid_t) {
+    guard let text = try? kernelFile("/proc/\(process)/stat") else { return nil }
+    self.init(parsing: text)
+  }
+
+  /// nil for what is no such text.
+  public init?(parsing text: [UInt8]) {
+    // The name may hold anything, also a parenthesis.
+    guard let end = text.lastIndex(of: UInt8(ascii: ")")) else { return nil }
+    // state ppid pgrp session tty_nr tpgid flags, … num_threads itrealvalue starttime
+    let fields = text[(end + 1)...].split(separator: UInt8(ascii: " "))
+      .map { String(decoding: $0, as: UTF8.self) }
+    guard fields.count > 19, let flags = UInt64(fields[6]), let threads = UInt64(fields[17]),
+      let startTime = UInt64(fields[19])
+    else { return nil }
+    self.flags = flags
+    self.startTime = startTime
+    hasEnded = ["Z", "X", "x"].contains(fields[0]) && threads <= 1
+  }
+}

@@ -1,0 +1,203 @@
+import ArgumentParser
+import Cryptohome
+import DaemonStore
+import Glibc
+import Kernel
+import Program
+
+/// What `pam_daemonstore.so` and cryptohomed call. What goes wrong is said to the user who logs in.
+struct PamCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "pam",
+    abstract: "Sessions: for pam_daemonstore.so and cryptohomed.",
+    discussion: """
+      A session is held by its leader, a process; what was mounted for sessions goes with the last \
+      of them. What a person mounts stays until a person unmounts it. All of it is done in the mount \
+      namespace of process 1.
+      """,
+    subcommands: [
+      PamOpenCommand.self, PamCloseCommand.self, PamChangeCommand.self, PamSettleCommand.self,
+    ])
+
+  /// What all of them begin with.
+  fileprivate static func begin() throws {
+    try Program.requireRoot()
+    try enterInitNamespace()
+    try Program.leaveWorkingDirectory()
+  }
+
+  /// Each in one line, for the user.
+  fileprivate static func tell(_ report: LogoutReport?, of user: String = "your") throws {
+    guard let report, !report.isComplete else { return }
+    for line in report.complaints {
+      Program.complain("\(user) daemon-store vault is not locked yet: \(line)")
+    }
+    throw Ending(.partial)
+  }
+}
+
+/// The leader of a session, open on a descriptor: so it is not taken for another of its number.
+struct LeaderOption: ParsableArguments {
+  @Option(
+    help: ArgumentHelp("The descriptor of the session's leader (pidfd_open(2)).", valueName: "n"))
+  var leaderFd: CInt
+
+  func leader() throws -> SessionLeader {
+    try SessionLeader(open: Descriptor(owning: leaderFd))
+  }
+}
+
+struct PamOpenCommand: ChangingCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "open",
+    abstract: "Begin a session, and mount the user; nothing for a user without a vault.",
+    discussion: """
+      Reads the password from standard input, if there is one.
+
+      Exit status: 0 mounted, or nothing to do; 1 the vault stays locked, 2 usage, 3 mounted, but \
+      not in the stores that are named.
+      """)
+
+  @OptionGroup var leader: LeaderOption
+
+  @Argument(help: "The user's name.")
+  var user: String
+
+  func run() throws {
+    let report: LoginReport?
+    do {
+      try PamCommand.begin()
+      report = try Sessions.open(.name(user), leader.leader(), .system) {
+        try protectSecrets()
+        return try Secret(passwordFrom: STDIN_FILENO)
+      }
+    } catch is NoPassword {
+      Program.complain(
+        "your daemon-store vault stays locked: this login took no password; log in with the "
+          + "password to open it")
+      throw Ending(.failed)
+    } catch is WrongPassword {
+      Program.complain(
+        "your daemon-store vault stays locked: its password is not that of the login; as root, "
+          + "make it so with cryptohome passwd \(user)")
+      throw Ending(.failed)
+    } catch {
+      Program.complain("your daemon-store vault stays locked: \(error)")
+      throw Ending(.failed)
+    }
+    guard let report, !report.problems.isEmpty else { return }
+    for problem in report.problems { Program.complain("your daemon-store vault: \(problem)") }
+    throw Ending(.partial)
+  }
+}
+
+struct PamCloseCommand: ChangingCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "close",
+    abstract: "End a session, and with the last one unmount the user.",
+    discussion: """
+      Exit status: 0 done, 1 nothing was done, 2 usage, 3 unmounted but for what is named.
+      """)
+
+  @OptionGroup var leader: LeaderOption
+
+  @Argument(help: "The user's name.")
+  var user: String
+
+  func run() throws {
+    let report: LogoutReport?
+    do {
+      try PamCommand.begin()
+      report = try Sessions.close(.name(user), leader.leader(), .system)
+    } catch {
+      Program.complain("your daemon-store vault is not locked yet: \(error)")
+      throw Ending(.failed)
+    }
+    try PamCommand.tell(report)
+  }
+}
+
+struct PamChangeCommand: ChangingCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "change",
+    abstract: "Give a user's vault the new password of the login; nothing for one that has none.",
+    discussion: """
+      Reads the old password and then the new one from standard input, each on a line of its own.
+
+      Exit status: 0 changed, or nothing to do; 1 the vault keeps its password, 2 usage.
+      """)
+
+  @Argument(help: "The user's name.")
+  var user: String
+
+  func run() throws {
+    do {
+      try PamCommand.begin()
+      Sessions.settleAll(.system)
+      guard let hash = try Sessions.userWithPassword(.name(user), .system) else { return }
+      try protectSecrets()
+      try change(hash)
+    } catch let error {
+      let reason =
+        switch error {
+        case is NoPassword: "the old one was not asked for"
+        case is WrongPassword: "it is not the old one of the login"
+        default: "\(error)"
+        }
+      Program.complain(
+        "your daemon-store vault keeps its password: \(reason); as root, change it with cryptohome "
+          + "passwd \(user)")
+      throw Ending(.failed)
+    }
+  }
+
+  private func change(_ hash: ObfuscatedUsername) throws {
+    let old = try Secret(passwordFrom: STDIN_FILENO)
+    let new = try Secret(passwordFrom: STDIN_FILENO)
+    do {
+      try VaultKeys.change(of: hash, .system, from: old, to: new)
+    } catch let error as WrongPassword {
+      // Somebody may have done that before the login's was changed.
+      let isDone = (try? VaultKeys.change(of: hash, .system, from: new, to: new)) != nil
+      guard isDone else { throw error }
+    }
+  }
+}
+
+struct PamSettleCommand: ChangingCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "settle",
+    abstract: "End the sessions whose leaders are gone, and finish logouts that are not finished.",
+    discussion: """
+      Exit status: 0 all is done, 1 nothing was done, 2 usage, 3 something of what is named is in \
+      use still.
+      """)
+
+  @Argument(help: "The 40-digit hash of one user; everybody when left out.")
+  var user: String?
+
+  @Flag(name: .customLong("init-namespace"), help: .hidden)
+  var entersInitNamespace = false  // as all of these verbs do
+
+  func run() throws {
+    try PamCommand.begin()
+    var isSettled = true
+    for user in try users() {
+      do {
+        try PamCommand.tell(Sessions.settle(user, .system), of: "\(user)'s")
+      } catch {
+        if !(error is Ending) { Program.complain("cryptohome: pam settle: \(user): \(error)") }
+        isSettled = false
+      }
+    }
+    if !isSettled { throw Ending(.partial) }
+  }
+
+  private func users() throws -> [ObfuscatedUsername] {
+    guard let user else { return try Sessions.users(.system) }
+    guard let hash = ObfuscatedUsername(user) else {
+      throw ValidationError("\(user) is no 40-digit hash")
+    }
+    return [hash]
+  }
+}

@@ -1,0 +1,149 @@
+import CLinux
+import Glibc
+import Kernel
+import TestSupport
+import Testing
+
+/// A machine with a process 1 and a `/proc` of its own, in which users log in through the real
+/// libpam, by pamtester. Every program that the test starts from here on is in its pid namespace.
+struct PamMachine {
+  static let password = "correct horse"
+  private static let hash =
+    "$6$rounds=1000$K7woSafW.oZ6HgVL$SbKpayEpIiIPxjsJHWthvV1J63fbELUqqwaoDWlbnFGV3YzzXFaJFo1"
+    + "OUq7wyB1oQcQo7Tg7gISm7G5tBUood/"
+
+  let host: Host
+  /// Process 1, as this test sees it.
+  let first: pid_t
+
+  init(_ host: Host) throws {
+    self.host = host
+    try makeDirectory("/etc/pam.d")
+    for service in ["login", "sudo"] { try Self.write(service: service) }
+    let shadow = Host.accounts.keys.sorted().map { "\($0):\(Self.hash):19000:0:99999:7:::\n" }
+    try writeFile("/etc/shadow", shadow.joined(), mode: 0o600)
+    try check("unshare", nil, linux_unshare(CLONE_NEWPID))
+    first = try host.helpers.fork {
+      signal(SIGCHLD, SIG_IGN)  // orphans leave nothing
+      try check("unshare", nil, linux_unshare(CLONE_NEWNS))
+      try mountFilesystem("none", "/", nil, MS_REC | MS_PRIVATE)
+      try mountFilesystem("proc", "/proc", "proc")
+    }
+  }
+
+  /// What Debian's service of that name has, without what asks other daemons.
+  static func write(service: String, with arguments: String = "") throws {
+    let module =
+      "/mnt/programs/pam_daemonstore.so cryptohome=/mnt/programs/cryptohome \(arguments)"
+    try writeFile(
+      "/etc/pam.d/\(service)",
+      """
+      auth [success=1 default=ignore] pam_unix.so
+      auth requisite pam_deny.so
+      auth required pam_permit.so
+      auth optional \(module)
+      account required pam_unix.so
+      session required pam_unix.so
+      session optional \(module)
+      password [success=1 default=ignore] pam_unix.so sha512 rounds=1000
+      password requisite pam_deny.so
+      password required pam_permit.so
+      password optional \(module)
+
+      """)
+  }
+
+  /// The command line that is run in the mount namespace of process 1, or in a copy of it.
+  func words(_ arguments: [String], isForeign: Bool = false) -> [String] {
+    ["--mount=/proc/\(first)/ns/mnt", "--"]
+      + (isForeign ? ["unshare", "--mount", "--propagation", "private", "--"] : []) + arguments
+  }
+
+  func run(_ arguments: String..., isForeign: Bool = false, stdin: String = "") throws -> Outcome {
+    try TestSupport.run("nsenter", words(arguments, isForeign: isForeign), stdin: stdin)
+      .named(arguments.joined(separator: " "))
+  }
+
+  @discardableResult
+  func succeed(
+    _ arguments: String..., sourceLocation: SourceLocation = #_sourceLocation
+  ) throws -> Outcome {
+    let outcome = try TestSupport.run("nsenter", words(["/mnt/programs/cryptohome"] + arguments))
+    #expect(
+      outcome.status == 0 && outcome.errors.isEmpty, "\(outcome)", sourceLocation: sourceLocation)
+    return outcome
+  }
+
+  /// A login that has opened its session, and waits: it closes it when it is told to end.
+  func login(
+    _ user: String, password: String = PamMachine.password, service: String = "login",
+    isForeign: Bool = false
+  ) throws -> Login {
+    let login = try Login(
+      "nsenter",
+      words(
+        // The second time it asks for the password is where it waits.
+        ["pamtester", service, user, "authenticate", "open_session", "authenticate"]
+          + ["close_session"], isForeign: isForeign))
+    try login.dialogue.wait(for: "Password: ")
+    try login.dialogue.tell(password)
+    try login.dialogue.wait(for: "Password: ")
+    return login
+  }
+
+  struct Login {
+    let dialogue: Dialogue
+    init(_ program: String, _ arguments: [String]) throws {
+      dialogue = try Dialogue(program, arguments)
+    }
+
+    var text: String { dialogue.text }
+
+    /// What its leader is called under `/run/cryptohome/sessions`: from the kernel.
+    func leaderName() throws -> String { try PamMachine.leaderName(of: dialogue.process) }
+
+    func logout(sourceLocation: SourceLocation = #_sourceLocation) throws {
+      try dialogue.tell(PamMachine.password)
+      let status = try dialogue.end()
+      #expect(
+        status == 0 && text.contains("session has successfully been closed"), "\(text)",
+        sourceLocation: sourceLocation)
+    }
+
+    func kill() { dialogue.kill() }
+  }
+
+  /// The number that a process has in its own pid namespace, and when it began.
+  static func leaderName(of process: pid_t) throws -> String {
+    let status = try readFile("/proc/\(process)/status").split(separator: "\n")
+    guard let line = status.first(where: { $0.hasPrefix("NSpid:") }),
+      let number = line.split(separator: "\t").last,
+      let fields = try readFile("/proc/\(process)/stat").split(separator: ")").last?
+        .split(separator: " "), fields.count > 19
+    else { throw Problem("cannot read the status of \(process)") }
+    return "\(number).\(fields[19])"
+  }
+
+  /// The names of what is recorded of a user's sessions.
+  func records(of hash: String) -> [String] {
+    (try? names(in: "/run/cryptohome/sessions/\(hash)")) ?? []
+  }
+
+  /// What of a user's the system has mounted.
+  func mounts(of hash: String) throws -> [MountLine] {
+    try mountTable(of: first).naming(hash)
+  }
+}
+
+/// Runs `body` on such a machine, with a store and a plain vault of alice's. Call it in an exit test.
+func inPamMachine(_ body: (PamMachine) throws -> Void) {
+  inHost(.shared) { host in
+    let machine = try PamMachine(host)
+    try host.template("alpha", owner: 5, group: 60, mode: 0o2770)
+    let startup = try machine.run("/mnt/programs/daemon-store", "startup")
+    #expect(startup.status == 0, "\(startup)")
+    try machine.succeed("mount", "alice", "--vault", "plain")
+    try machine.succeed("unmount", "alice")
+    try body(machine)
+  }
+}
