@@ -54,6 +54,8 @@ struct PamMachine {
   }
 
   /// The command line that is run in the mount namespace of process 1, or in a copy of it.
+  ///
+  /// - Parameter isForeign: a copy, private to whoever runs it.
   func words(_ arguments: [String], isForeign: Bool = false) -> [String] {
     ["--mount=/proc/\(first)/ns/mnt", "--"]
       + (isForeign ? ["unshare", "--mount", "--propagation", "private", "--"] : []) + arguments
@@ -139,11 +141,31 @@ struct PamMachine {
 func inPamMachine(_ body: (PamMachine) throws -> Void) {
   inHost(.shared) { host in
     let machine = try PamMachine(host)
-    try host.template("alpha", owner: 5, group: 60, mode: 0o2770)
-    let startup = try machine.run("/mnt/programs/daemon-store", "startup")
-    #expect(startup.status == 0, "\(startup)")
+    try machine.boot()
     try machine.succeed("mount", "alice", "--vault", "plain")
     try machine.succeed("unmount", "alice")
     try body(machine)
+  }
+}
+
+/// The same with encrypted vaults of alice's and bob's, whose passwords are those of the logins.
+func inEncryptedPamMachine(_ body: (PamMachine) throws -> Void) {
+  inEncryptedHost { host in
+    let machine = try PamMachine(host)
+    try machine.boot()
+    for user in ["alice", "bob"] {
+      let outcome = try machine.run(
+        "/mnt/programs/cryptohome", "create", user, stdin: PamMachine.password)
+      #expect(outcome.status == 0, "\(outcome)")
+    }
+    try body(machine)
+  }
+}
+
+extension PamMachine {
+  fileprivate func boot() throws {
+    try host.template("alpha", owner: 5, group: 60, mode: 0o2770)
+    let startup = try run("/mnt/programs/daemon-store", "startup")
+    #expect(startup.status == 0, "\(startup)")
   }
 }
