@@ -6,13 +6,13 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 # What Debian 12 must have beside a Swift 6.3 toolchain: to build, and to test and measure.
 BUILD_PACKAGES := binutils gcc libc6-dev libcap-dev libmount-dev libpam0g-dev \
-	libstdc++-12-dev
-TEST_PACKAGES := dbus-bin dbus-daemon e2fsprogs libseccomp-dev mount pamtester procps \
-	python3 python3-cryptography strace uidmap util-linux
+	libstdc++-12-dev libsystemd-dev
+TEST_PACKAGES := dbus-bin dbus-daemon e2fsprogs libglib2.0-bin libseccomp-dev mount \
+	pamtester procps python3 python3-cryptography strace systemd uidmap util-linux
 
 RELEASE := -c release --static-swift-stdlib --disable-local-rpath \
 	--explicit-target-dependency-import-check error
-PROGRAMS := daemon-store cryptohome minijail0 seccomp-policy
+PROGRAMS := daemon-store cryptohome cryptohomed minijail0 seccomp-policy
 BIN := $(CURDIR)/.build/release
 # What is preloaded into programs: C, and nothing of Swift's build in it.
 PRELOAD := $(BIN)/libminijailpreload.so

@@ -23,6 +23,7 @@ let package = Package(
   products: [
     .executable(name: "daemon-store", targets: ["daemon-store"]),
     .executable(name: "cryptohome", targets: ["cryptohome"]),
+    .executable(name: "cryptohomed", targets: ["cryptohomed"]),
     .executable(name: "minijail0", targets: ["minijail0"]),
     .executable(name: "seccomp-policy", targets: ["seccomp-policy"]),
     .library(name: "Jail", targets: ["Jail"]),
@@ -36,12 +37,15 @@ let package = Package(
     .target(name: "CLinux", exclude: ["link"]),
     .systemLibrary(name: "CLibmount", providers: [.apt(["libmount-dev"])]),
     .systemLibrary(name: "CLibcap", providers: [.apt(["libcap-dev"])]),
+    .systemLibrary(name: "CSystemd", providers: [.apt(["libsystemd-dev"])]),
 
     // Safe Swift over the system.
     .target(name: "Kernel", dependencies: ["CLinux"], swiftSettings: strict),
     .target(
       name: "MountTable", dependencies: ["CLibmount", "CLinux", "Kernel"], swiftSettings: strict),
     .target(name: "Accounts", dependencies: ["CLinux", "Kernel"], swiftSettings: strict),
+
+    .target(name: "Bus", dependencies: ["CSystemd", "Kernel"], swiftSettings: strict),
 
     // Pure: policy text to syntax tree to program.
     .target(name: "Seccomp", exclude: ["Tables/generate.py"], swiftSettings: strict),
@@ -69,6 +73,13 @@ let package = Package(
     .executableTarget(
       name: "cryptohome",
       dependencies: ["Accounts", "Cryptohome", "DaemonStore", "Kernel", "Program", argumentParser],
+      swiftSettings: strict, linkerSettings: release),
+    .executableTarget(
+      name: "cryptohomed",
+      dependencies: [
+        "Accounts", "Bus", "Cryptohome", "DaemonStore", "Kernel", "MountTable", "Program",
+        argumentParser,
+      ],
       swiftSettings: strict, linkerSettings: release),
     .executableTarget(
       name: "minijail0", dependencies: ["CLinux", "Jail"], swiftSettings: strict,

@@ -1,0 +1,173 @@
+import CSystemd
+import Glibc
+import Kernel
+
+/// A connection to the system bus: sd-bus(3).
+public struct Connection: ~Copyable {
+  let pointer: OpaquePointer
+
+  /// Connects, to the address in `DBUS_SYSTEM_BUS_ADDRESS` or `/run/dbus/system_bus_socket`.
+  public init() throws(SystemError) {
+    var pointer: OpaquePointer?
+    try accept("connecting to the system bus", sd_bus_open_system(&pointer))
+    guard let pointer else { throw SystemError(operation: "sd_bus_open", path: nil, code: ENOMEM) }
+    self.pointer = pointer
+  }
+
+  /// Sends what is queued, and disconnects.
+  deinit { sd_bus_flush_close_unref(pointer) }
+
+  /// Dispatches in `loop`, and stops it with status 1 when the bus goes away.
+  public func attach(to loop: borrowing EventLoop) throws(SystemError) {
+    try accept("sd_bus_attach_event", sd_bus_attach_event(pointer, loop.pointer, 0))
+    try accept("sd_bus_set_exit_on_disconnect", sd_bus_set_exit_on_disconnect(pointer, 1))
+  }
+
+  /// Shows an interface at an object's path, for as long as the connection lasts.
+  public func publish(_ interface: Interface, at path: String) throws(SystemError) {
+    let published = PublishedInterface(interface)
+    let retained = Unmanaged.passRetained(published)
+    var slot: OpaquePointer?
+    let result = sd_bus_add_object_vtable(
+      pointer, &slot, path, interface.name, published.rows, retained.toOpaque())
+    guard result >= 0 else {
+      retained.release()
+      throw SystemError(operation: "sd_bus_add_object_vtable", path: path, code: -result)
+    }
+    float(slot) { userdata in
+      userdata.map { Unmanaged<PublishedInterface>.fromOpaque($0).release() }
+    }
+  }
+
+  /// Takes a well-known name.
+  ///
+  /// - Throws: `EEXIST` when another service has it, `EACCES` when the bus's policy is against it.
+  public func take(name: String) throws(SystemError) {
+    do {
+      try accept("taking the name \(name)", sd_bus_request_name(pointer, name, 0))
+    } catch  where error.code == EALREADY {
+      return  // it is ours
+    }
+  }
+
+  /// Sends a signal to whoever listens.
+  public func emit(
+    _ member: String, of interface: String, at path: String,
+    _ fill: (borrowing Message) throws(SystemError) -> Void
+  ) throws(SystemError) {
+    var pointer: OpaquePointer?
+    try accept(
+      "sd_bus_message_new_signal",
+      sd_bus_message_new_signal(self.pointer, &pointer, path, interface, member))
+    guard let pointer else { return }
+    let message = Message(owning: pointer)
+    try fill(message)
+    try accept("sd_bus_send", sd_bus_send(self.pointer, message.pointer, nil))
+  }
+
+  /// Sends `PropertiesChanged` with the values that these properties have now.
+  public func tellChange(
+    of properties: [String], in interface: String, at path: String
+  ) throws(SystemError) {
+    var names = properties.map { strdup($0) } + [nil]
+    defer {
+      for name in names { free(name) }
+    }
+    try accept(
+      "sd_bus_emit_properties_changed",
+      sd_bus_emit_properties_changed_strv(pointer, path, interface, &names))
+  }
+
+  /// A method of another service, which is not started for it if it does not run.
+  private func newCall(
+    _ method: RemoteMethod, _ fill: (borrowing Message) throws(SystemError) -> Void
+  ) throws(SystemError) -> Message {
+    var pointer: OpaquePointer?
+    try accept(
+      "sd_bus_message_new_method_call",
+      sd_bus_message_new_method_call(
+        self.pointer, &pointer, method.destination, method.path, method.interface, method.member))
+    guard let pointer else {
+      throw SystemError(operation: "sd_bus_message_new_method_call", path: nil, code: ENOMEM)
+    }
+    let message = Message(owning: pointer)
+    try accept("sd_bus_message_set_auto_start", sd_bus_message_set_auto_start(pointer, 0))
+    try fill(message)
+    return message
+  }
+
+  /// Calls and waits for the answer, nobody else being served meanwhile.
+  public func call(
+    _ method: RemoteMethod, patience: Duration,
+    _ fill: (borrowing Message) throws(SystemError) -> Void
+  ) throws -> Message {
+    let message = try newCall(method, fill)
+    var raw = sd_bus_error()
+    defer { sd_bus_error_free(&raw) }
+    var reply: OpaquePointer?
+    let result = sd_bus_call(pointer, message.pointer, patience.microseconds, &raw, &reply)
+    guard result >= 0, let reply else {
+      throw raw.name == nil
+        ? SystemError(operation: "sd_bus_call", path: nil, code: -result) : BusError(raw)
+    }
+    return Message(owning: reply)
+  }
+
+  /// Calls, and has `body` called with the answer, which may be an error.
+  public func call(
+    _ method: RemoteMethod, _ fill: (borrowing Message) throws(SystemError) -> Void,
+    then body: @escaping (borrowing Message) -> Void
+  ) throws(SystemError) {
+    let message = try newCall(method, fill)
+    let retained = Unmanaged.passRetained(Waiting(body))
+    var slot: OpaquePointer?
+    let result = sd_bus_call_async(
+      pointer, &slot, message.pointer,
+      { reply, userdata, _ in
+        guard let reply, let userdata else { return -EINVAL }
+        let waiting = Unmanaged<Waiting>.fromOpaque(userdata).takeUnretainedValue()
+        withExtendedLifetime(waiting) { waiting.body(Message(sharing: reply)) }
+        return 0
+      }, retained.toOpaque(), 0)
+    guard result >= 0 else {
+      retained.release()
+      throw SystemError(operation: "sd_bus_call_async", path: nil, code: -result)
+    }
+    float(slot) { userdata in userdata.map { Unmanaged<Waiting>.fromOpaque($0).release() } }
+  }
+
+  /// Leaves a slot to the connection, with what is to be done when it goes.
+  private func float(
+    _ slot: OpaquePointer?, _ destroy: @convention(c) (UnsafeMutableRawPointer?) -> Void
+  ) {
+    sd_bus_slot_set_destroy_callback(slot, destroy)
+    sd_bus_slot_set_floating(slot, 1)
+    sd_bus_slot_unref(slot)
+  }
+}
+
+/// Who waits for an answer.
+private final class Waiting {
+  let body: (borrowing Message) -> Void
+  init(_ body: @escaping (borrowing Message) -> Void) { self.body = body }
+}
+
+/// A method of another service.
+public struct RemoteMethod: Sendable {
+  let destination: String
+  let path: String
+  let interface: String
+  let member: String
+
+  public init(_ destination: String, _ path: String, _ interface: String, _ member: String) {
+    self.destination = destination
+    self.path = path
+    self.interface = interface
+    self.member = member
+  }
+
+  /// A method of the bus itself.
+  public static func ofBus(_ member: String) -> Self {
+    RemoteMethod("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", member)
+  }
+}

@@ -1,0 +1,29 @@
+import ArgumentParser
+import Kernel
+import Program
+
+/// `cryptohomed`: logins on the system bus.
+struct CryptohomedProgram: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "cryptohomed",
+    abstract: "Tell the system bus who is mounted where, and mount and unmount for its callers.",
+    discussion: """
+      Started by the bus or by systemd. It holds no key and no mount: stopping or killing it \
+      changes nothing for anybody who is logged in. See cryptohomed(8).
+      """,
+    version: version)
+
+  @Option(
+    help: ArgumentHelp(
+      "How long a logout waits for those who delay it (2s, 500ms).", valueName: "time"))
+  var delay: DurationArgument?
+
+  func run() throws {
+    try Program.requireRoot()
+    try Program.leaveWorkingDirectory()
+    let service = try Service(delay: delay?.duration ?? .seconds(2))
+    try service.run()
+  }
+}
+
+Program.run(CryptohomedProgram.self)
