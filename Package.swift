@@ -13,6 +13,12 @@ let release: [LinkerSetting] = [
     ], .when(configuration: .release))
 ]
 
+/// For the program that stays: its relocations, packed, are pages that it does not keep.
+let resident: [LinkerSetting] = [
+  .unsafeFlags(
+    ["-Xlinker", "-z", "-Xlinker", "pack-relative-relocs"], .when(configuration: .release))
+]
+
 let argumentParser = Target.Dependency.product(
   name: "ArgumentParser", package: "swift-argument-parser")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
@@ -80,7 +86,7 @@ let package = Package(
         "Accounts", "Bus", "Cryptohome", "DaemonStore", "Kernel", "MountTable", "Program",
         argumentParser,
       ],
-      swiftSettings: strict, linkerSettings: release),
+      swiftSettings: strict, linkerSettings: release + resident),
     .executableTarget(
       name: "minijail0", dependencies: ["CLinux", "Jail"], swiftSettings: strict,
       linkerSettings: release),
