@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -27,6 +28,10 @@
 #include <sys/wait.h>
 #include <syslog.h>
 #include <unistd.h>
+
+#ifndef STATX_MNT_ID_UNIQUE
+#define STATX_MNT_ID_UNIQUE 0x4000U  // Linux 6.8; an older kernel gives STATX_MNT_ID
+#endif
 
 #ifndef SCM_PIDFD
 #define SCM_PIDFD 4  // Linux 6.5; Debian 12's headers are older
@@ -46,6 +51,15 @@ int linux_statx(int directory, const char *path, int flags, struct statx *out) {
                         STATX_BASIC_STATS | STATX_MNT_ID, out);
 }
 
+int linux_mount_at(const char *path, uint64_t *id) {
+    struct statx status;
+    int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC;
+    unsigned mask = STATX_MNT_ID | STATX_MNT_ID_UNIQUE;
+    if (syscall(SYS_statx, AT_FDCWD, path, flags, mask, &status) != 0) return -1;
+    *id = status.stx_mnt_id;
+    return (status.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
 int linux_rename_new(int from_directory, const char *from, int to_directory, const char *to) {
     return renameat2(from_directory, from, to_directory, to, RENAME_NOREPLACE);
 }
@@ -60,6 +74,8 @@ int linux_pivot_root(const char *new_root, const char *put_old) {
 int linux_close_range(unsigned first, unsigned last, int flags) {
     return (int)syscall(SYS_close_range, first, last, flags);
 }
+
+int linux_memory_file(const char *name) { return memfd_create(name, MFD_CLOEXEC); }
 
 int linux_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
 
@@ -100,11 +116,16 @@ int linux_mknod(int directory, const char *name, mode_t mode, unsigned major, un
     return mknodat(directory, name, mode, makedev(major, minor));
 }
 
+static struct rlimit descriptor_limit;
+
 void linux_raise_descriptor_limit(void) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-    limit.rlim_cur = limit.rlim_max;
+    if (getrlimit(RLIMIT_NOFILE, &descriptor_limit) != 0) return;
+    struct rlimit limit = {descriptor_limit.rlim_max, descriptor_limit.rlim_max};
     setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+void linux_restore_descriptor_limit(void) {
+    if (descriptor_limit.rlim_max != 0) setrlimit(RLIMIT_NOFILE, &descriptor_limit);
 }
 
 int linux_loopback_up(void) {

@@ -5,6 +5,9 @@ import Glibc
 /// that it starts inherit that.
 public func raiseDescriptorLimit() { linux_raise_descriptor_limit() }
 
+/// Sets the limit back to what it was, for a program that takes the place of this one.
+public func restoreDescriptorLimit() { linux_restore_descriptor_limit() }
+
 /// An open file descriptor with one owner.
 public struct Descriptor: ~Copyable, Sendable {
   /// Lent for one call: whoever borrows it neither stores nor closes it.

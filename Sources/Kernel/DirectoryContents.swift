@@ -42,6 +42,46 @@ extension Directory {
     return names
   }
 
+  /// Calls `body` with each file in this directory, at all depths but not in other mounts, and with
+  /// its path from here. Neither descriptors nor the stack grow with the depth.
+  ///
+  /// - Returns: whether nothing was left out, as what lies too deep for a path is.
+  public func forEachFile(_ body: (_ path: String, _ file: FileStatus) -> Void) -> Bool {
+    var isComplete = true
+    var pending: [[CChar]] = [[46, 0]]
+    while let path = pending.popLast() {
+      do throws(SystemError) {
+        let directory = try rawDirectory(below: path)
+        for name in try directory.rawNames() {
+          let status: FileStatus
+          do {
+            status = try FileStatus(
+              at: directory.descriptor.number, name.bytes, flags: 0, shown: nil)
+          } catch  where error.code == ENOENT {
+            continue
+          }
+          guard !status.isMountRoot else { continue }
+          let inner =
+            path.count == 2 && path[0] == 46
+            ? name : RawName(bytes: path.dropLast() + [47] + name.bytes)
+          body(inner.text, status)
+          if status.isDirectory { pending.append(inner.bytes) }
+        }
+      } catch {
+        if error.code != ENOENT { isComplete = false }
+      }
+    }
+    return isComplete
+  }
+
+  private func rawDirectory(below path: [CChar]) throws(SystemError) -> Directory {
+    var how = open_how()
+    how.flags = UInt64(Self.flags | O_CLOEXEC)
+    how.resolve = UInt64(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV)
+    let file = try check("open", self.path, linux_openat2(descriptor.number, path, &how))
+    return Directory(Descriptor(owning: file), path: self.path)
+  }
+
   /// Removes `name` and what is in it, as long as that is nothing but directories; the first file
   /// stops it (`ENOTEMPTY`).
   public func removeEmptyTree(_ name: String) throws(SystemError) {

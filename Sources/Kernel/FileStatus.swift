@@ -31,7 +31,8 @@ public struct FileStatus: Equatable, Sendable {
   public let isEncrypted: Bool
 
   init(
-    at directory: CInt, _ path: String, flags: CInt, followingLinks: Bool = false, shown: String?
+    at directory: CInt, _ path: UnsafePointer<CChar>, flags: CInt, followingLinks: Bool = false,
+    shown: String?
   ) throws(SystemError) {
     var raw = CLinux.statx()
     let flags = flags | (followingLinks ? 0 : AT_SYMLINK_NOFOLLOW)
@@ -46,6 +47,17 @@ public struct FileStatus: Equatable, Sendable {
     mountID = raw.stx_mnt_id
     isMountRoot = raw.stx_attributes & UInt64(STATX_ATTR_MOUNT_ROOT) != 0
     isEncrypted = raw.stx_attributes & UInt64(STATX_ATTR_ENCRYPTED) != 0
+  }
+
+  /// The id of what is mounted on `path`, itself if it is a symbolic link; nil when nothing is, or
+  /// there is no such path. Since Linux 6.8 no later mount has the same id.
+  public static func mountID(at path: String) throws(SystemError) -> UInt64? {
+    var id: UInt64 = 0
+    do {
+      return try check("statx", path, linux_mount_at(path, &id)) == 1 ? id : nil
+    } catch  where error.code == ENOENT {
+      return nil
+    }
   }
 
   public var isDirectory: Bool { mode & S_IFMT == S_IFDIR }

@@ -60,6 +60,15 @@ public struct SignalMask {
     return old
   }
 
+  /// Blocks these signals, and gives a descriptor that they can be read from.
+  public static func block(_ signals: [CInt]) throws(SystemError) -> SignalDescriptor {
+    var set = sigset_t()
+    sigemptyset(&set)
+    for signal in signals { sigaddset(&set, signal) }
+    try check("sigprocmask", nil, sigprocmask(SIG_BLOCK, &set, nil))
+    return SignalDescriptor(Descriptor(owning: try check("signalfd", nil, linux_signalfd(&set))))
+  }
+
   /// A descriptor that every blocked signal can be read from: signalfd(2).
   public static func descriptor() throws(SystemError) -> SignalDescriptor {
     var all = sigset_t()
@@ -102,9 +111,36 @@ extension Descriptor {
 
 /// Waits until one of the descriptors is readable or has lost its other end; says which are.
 public func waitUntilReadable(_ descriptors: [CInt]) throws(SystemError) -> [Bool] {
-  var entries = descriptors.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
-  try check("poll", nil, poll(&entries, nfds_t(entries.count), -1))
-  return entries.map { $0.revents != 0 }
+  try wait(for: descriptors.map { ($0, CInt(POLLIN)) })
+}
+
+/// Waits until something of what was asked for, or an error, is at one of the descriptors; says at
+/// which. At none when `deadline` comes first: poll(2).
+public func wait(
+  for events: [(descriptor: CInt, events: CInt)], until deadline: ContinuousClock.Instant? = nil
+) throws(SystemError) -> [Bool] {
+  var entries = events.map { pollfd(fd: $0, events: Int16($1), revents: 0) }
+  while true {
+    let left = deadline.map { max(.zero, ContinuousClock.now.duration(to: $0)) }
+    if poll(&entries, nfds_t(entries.count), left?.milliseconds ?? -1) < 0 {
+      guard errno == EINTR else {
+        throw SystemError(operation: "poll", path: nil, code: errno)
+      }
+    } else if entries.contains(where: { $0.revents != 0 }) {
+      return entries.map { $0.revents != 0 }
+    } else if let left, left == .zero {
+      return entries.map { _ in false }
+    }
+  }
+}
+
+extension Duration {
+  /// For poll(2), at most a day, and rounded up: a wait that is too short would be one more round.
+  fileprivate var milliseconds: CInt {
+    let (seconds, attoseconds) = components
+    return CInt(min(seconds, 86_400)) * 1_000
+      + CInt((attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000)
+  }
 }
 
 /// prlimit(2): the soft and the hard limit of one kind (`RLIMIT_…`); `UInt64.max` for none.

@@ -29,6 +29,9 @@ int linux_openat2(int directory, const char *_Nonnull path, const struct open_ho
 /// statx(2) with the basic fields and STATX_MNT_ID (Linux 5.8). Never waits for a network file
 /// system: AT_STATX_DONT_SYNC is implied.
 int linux_statx(int directory, const char *_Nonnull path, int flags, struct statx *_Nonnull out);
+/// statx(2): 1 when something is mounted on the path, and `id` is its id; 0 when nothing is. Where the
+/// kernel has STATX_MNT_ID_UNIQUE (Linux 6.8) no other mount ever gets that id.
+int linux_mount_at(const char *_Nonnull path, uint64_t *_Nonnull id);
 /// renameat2(2) with RENAME_NOREPLACE.
 int linux_rename_new(int from_directory, const char *_Nonnull from, int to_directory,
                      const char *_Nonnull to);
@@ -36,6 +39,8 @@ int linux_unshare(int flags);
 int linux_setns(int descriptor, int kind);
 int linux_pivot_root(const char *_Nonnull new_root, const char *_Nonnull put_old);
 int linux_close_range(unsigned first, unsigned last, int flags);
+/// memfd_create(2), close-on-exec.
+int linux_memory_file(const char *_Nonnull name);
 int linux_pipe(int ends[_Nonnull 2]);  // both ends close-on-exec
 /// The fork of clone(2), into the new namespaces of `flags`: 0 in the child. One thread only.
 pid_t linux_fork(uint64_t flags);
@@ -56,6 +61,8 @@ int linux_mknod(int directory, const char *_Nonnull name, mode_t mode, unsigned 
                 unsigned minor);
 /// setrlimit(2), RLIMIT_NOFILE: the soft limit becomes the hard one, if it may.
 void linux_raise_descriptor_limit(void);
+/// Sets it back to what it was.
+void linux_restore_descriptor_limit(void);
 /// SIOCSIFFLAGS on `lo`: up and running.
 int linux_loopback_up(void);
 /// TIOCSCTTY: makes the terminal the controlling one, if nobody has it.
