@@ -58,6 +58,7 @@ extension Directory {
   ) -> Removal? {
     let path = path(of: name)
     var outcome: Removal.Outcome?
+    var patience = 4
     do {
       while let status = try status(of: name), status.isMountRoot {
         guard isOurs(status) else {
@@ -66,6 +67,10 @@ extension Directory {
         do {
           try unmount(name)
           outcome = .removed
+        } catch  where error.code == EBUSY && patience > 0 {
+          // Whoever looks at a mount keeps it busy meanwhile, and who watches looks just now.
+          patience -= 1
+          pause(.milliseconds(1))
         } catch  where lazily && error.code == EBUSY {
           try unmount(name, lazily: true)
           outcome = .detached
