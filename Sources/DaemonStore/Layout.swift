@@ -64,7 +64,8 @@ extension Directory {
   private func trustedChild(_ name: String) throws -> Directory {
     if let status = try status(of: name), !status.isDirectory {
       throw Refusal(
-        path: self.path(of: name), reason: "is \(status.kind), not a directory")
+        path: self.path(of: name), reason: "is \(status.kind), not a directory",
+        mend: "rm \(shellWord(self.path(of: name)))")
     }
     let child = try directory(name)
     try child.requireTrust()
@@ -74,13 +75,15 @@ extension Directory {
   private func requireTrust() throws {
     let status = try status()
     guard status.owner == 0 else {
-      throw Refusal(path: path, reason: "belongs to user \(status.owner), not to root; chown it")
+      throw Refusal(
+        path: path, reason: "belongs to user \(status.owner), not to root; chown it",
+        mend: "chown root \(shellWord(path))")
     }
     guard status.permissions & 0o022 == 0 else {
       throw Refusal(
         path: path,
         reason: "can be written by others than root (mode \(octal(status.permissions))); "
-          + "chmod go-w it")
+          + "chmod go-w it", mend: "chmod go-w \(shellWord(path))")
     }
   }
 }

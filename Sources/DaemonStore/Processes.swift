@@ -18,6 +18,29 @@ public struct ProcessName: Hashable, Sendable, CustomStringConvertible {
   }
 }
 
+extension ProcessName {
+  /// The unit of systemd that it is part of, by its control group; nil for none.
+  public var unit: String? { (try? kernelFile("/proc/\(pid)/cgroup")).flatMap(Self.unit(in:)) }
+
+  /// The unit in the text of `/proc/PID/cgroup`: in the one hierarchy of version 2 or in the one that
+  /// systemd has of version 1, the first group that is no slice. cgroups(7), systemd.slice(5).
+  static func unit(in text: [UInt8]) -> String? {
+    for line in String(decoding: text, as: UTF8.self).split(separator: "\n") {
+      let fields = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
+      guard fields.count == 3, fields[1] == "name=systemd" || fields[0] == "0" && fields[1] == ""
+      else { continue }
+      let group = fields[2].split(separator: "/").first { !$0.hasSuffix(".slice") }
+      // A name that the kernel would take for a file of its own has an underscore before it.
+      let unit = group.map { $0.hasPrefix("_") ? $0.dropFirst() : $0 }
+      guard let unit, [".service", ".scope"].contains(where: { unit.hasSuffix($0) }) else {
+        continue
+      }
+      return oneLine(String(unit))
+    }
+    return nil
+  }
+}
+
 /// The processes of this `/proc`.
 enum Processes {
   /// All of them, in ascending order.

@@ -5,10 +5,13 @@ public struct Refusal: Error, Equatable, CustomStringConvertible, Sendable {
   public let path: String
   /// Goes on after the path, and ends with the way out: `is a file, not a directory; remove it`.
   public let reason: String
+  /// The command that is the way out, where there is one.
+  public let mend: String?
 
-  public init(path: String, reason: String) {
+  public init(path: String, reason: String, mend: String? = nil) {
     self.path = path
     self.reason = reason
+    self.mend = mend
   }
 
   public var description: String { "\(path): \(reason)" }

@@ -55,8 +55,8 @@ public enum Startup {
           }
           continue
         }
-        let steps = try plan(tree, layout, front, backstage: front, templates, only: only, uses)
-        report.entries += steps.map { entry($0.store, tree, layout, $0.step) }
+        let plan = try plan(tree, layout, front, backstage: front, templates, only: only, uses)
+        report.entries += plan.stores.map { entry($0.store, tree, layout, $0.step) }
       }
     } else {
       if templates.valid.isEmpty, try existing(.data, layout) == nil { return report }
@@ -68,8 +68,8 @@ public enum Startup {
           tree, layout, trees[tree].front, backstage: trees[tree].backstage.root, templates,
           only: only, uses)
       }
-      for (tree, steps) in zip(StoreTree.allCases, plans) {
-        carryOut(steps, in: trees[tree], layout, templates, into: &report)
+      for (tree, plan) in zip(StoreTree.allCases, plans) {
+        carryOut(plan.stores, in: trees[tree], layout, templates, into: &report)
       }
       lock.release()
     }
@@ -94,28 +94,28 @@ public enum Startup {
       failure: failure)
   }
 
-  /// The steps of one tree, in the order of the names: those with a template, and those that are
-  /// there without.
-  private static func plan(
+  /// What is found in one tree, and what is to be done.
+  static func plan(
     _ tree: StoreTree, _ layout: Layout, _ front: borrowing Directory,
     backstage: borrowing Directory, _ templates: Templates, only: Set<StoreName>?,
     _ uses: StoreUses
-  ) throws -> [(store: StoreName, step: StoreStep)] {
+  ) throws -> TreePlan {
     let mounts = try TreeMounts(
       .current(), directory: front.path, groundID: try front.status().mountID)
     let groups = Dictionary(
       uniqueKeysWithValues: templates.valid.map { ($0.name, $0.group) })
     let there = Set(try backstage.names().compactMap { StoreName($0) })
     let wanted = (only ?? there.union(groups.keys)).filter { !templates.leaves($0) }
-    return try wanted.sorted().map { store in
+    let stores = try wanted.sorted().map { store in
       let place = StorePlace(
         path: layout.path(of: store, in: tree), entry: try entry(at: store, in: backstage),
         mounts: mounts.at(store), below: mounts.below(store))
       let step = try StorePlan.step(for: place, group: groups[store], ground: mounts.ground) {
         try uses.use(of: store, among: wanted.filter { groups[$0] == nil })
       }
-      return (store, step)
+      return PlannedStore(store: store, place: place, step: step)
     }
+    return TreePlan(ground: mounts.ground, stores: stores)
   }
 
   /// The stores of the templates that are not as they should be, in one tree or the other.
@@ -124,10 +124,10 @@ public enum Startup {
   ) throws -> Set<StoreName> {
     var stores: Set<StoreName> = []
     for tree in StoreTree.allCases {
-      let steps = try plan(
+      let plan = try plan(
         tree, layout, trees[tree].front, backstage: trees[tree].backstage.root, templates,
         only: Set(templates.valid.map(\.name)), StoreUses(layout))
-      for (store, step) in steps where step != .keep { stores.insert(store) }
+      for planned in plan.stores where planned.step != .keep { stores.insert(planned.store) }
     }
     return stores
   }
@@ -140,12 +140,12 @@ public enum Startup {
   }
 
   private static func carryOut(
-    _ steps: [(store: StoreName, step: StoreStep)], in open: OpenTree, _ layout: Layout,
+    _ planned: [PlannedStore], in open: OpenTree, _ layout: Layout,
     _ templates: Templates, into report: inout StartupReport
   ) {
     let groups = Dictionary(
       uniqueKeysWithValues: templates.valid.map { ($0.name, $0.group) })
-    for (store, step) in steps {
+    for (store, step) in planned.map({ ($0.store, $0.step) }) {
       var failure: String?
       do {
         try take(step, store, group: groups[store], in: open)

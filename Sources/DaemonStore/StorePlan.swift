@@ -31,6 +31,20 @@ struct StoreGround: Equatable {
   }
 }
 
+/// One tree of stores: the mount that its directory is on, and its stores in the order of their
+/// names, those with a template and those that are there without.
+struct TreePlan {
+  let ground: StoreGround
+  let stores: [PlannedStore]
+}
+
+/// What is found at the place of a store, and what is to be done.
+struct PlannedStore {
+  let store: StoreName
+  let place: StorePlace
+  let step: StoreStep
+}
+
 /// What is done to one store in one tree.
 public enum StoreStep: Equatable, Sendable {
   /// Everything is as it should be.

@@ -78,8 +78,8 @@ public struct Templates: Equatable, Sendable {
     _ entry: String, in directory: borrowing Directory
   ) throws(SystemError) -> Result<Template, Refusal> {
     let path = directory.path(of: entry)
-    func reject(_ reason: String) -> Result<Template, Refusal> {
-      .failure(Refusal(path: path, reason: reason))
+    func reject(_ reason: String, mend: String? = nil) -> Result<Template, Refusal> {
+      .failure(Refusal(path: path, reason: reason, mend: mend.map { "\($0) \(shellWord(path))" }))
     }
     guard let name = StoreName(entry) else {
       return reject(
@@ -88,10 +88,13 @@ public struct Templates: Equatable, Sendable {
     guard let status = try directory.status(of: entry) else {
       return reject("went away while it was read; run this again")
     }
-    guard status.isDirectory else { return reject("is \(status.kind), not a directory") }
+    guard status.isDirectory else {
+      return reject("is \(status.kind), not a directory", mend: "rm")
+    }
     guard status.permissions & 0o002 == 0 else {
       return reject(
-        "can be written by everybody (mode \(octal(status.permissions))); chmod o-w it")
+        "can be written by everybody (mode \(octal(status.permissions))); chmod o-w it",
+        mend: "chmod o-w")
     }
     return .success(
       Template(

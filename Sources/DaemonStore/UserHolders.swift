@@ -7,7 +7,7 @@ extension UserSubtree {
   /// Everybody who uses the user's data now: processes, by the files themselves, and loop devices.
   public func holders() throws -> [Holder] {
     var search = HolderSearch(
-      for: contains, isNamed: { names(self.user, in: $0) },
+      for: contains, isNamed: isNamed,
       suspicion: HolderSearch.Suspicion(
         isSuspect: isSuspect, isUsers: isUsers, isDetached: isDetachedNow))
     return try search.processes() + loopDevices()
@@ -21,7 +21,7 @@ extension UserSubtree {
 
   /// The loop devices that are backed by a file of the user's. The kernel knows the file; the path
   /// that it shows is the one of whoever set the device up, and may lead elsewhere by now.
-  private func loopDevices() -> [Holder] {
+  func loopDevices() -> [Holder] {
     guard let blocks = try? Directory(opening: "/sys/block").names(),
       let root = try? Directory(opening: "/")
     else { return [] }
@@ -38,7 +38,7 @@ extension UserSubtree {
       let path = String(decoding: text.dropLast(), as: UTF8.self)
       let relative = String(path.drop { $0 == "/" })
       guard
-        isWholeDevice(backing) || names(user, in: path)
+        isWholeDevice(backing) || isNamed(in: path)
           || root.status(behind: relative).map({ contains($0, relative, in: root) }) == true
       else { continue }
       holders.append(Holder(keeper: nil, hold: .loopDevice("/dev/\(name)")))

@@ -15,6 +15,8 @@ public final class UserSubtree {
   private var namespaceIDs: Set<UInt64> = []
   /// Whom the files of the user's home belong to.
   private let owner: uid_t?
+  /// What the path of a file of it names, wherever it is seen.
+  private let names: [String]
   /// The file systems of all mounts that any namespace shows, by the ids of the mounts: read when
   /// they are first asked for, which is after the unmount.
   private var devices: [UInt64: UInt64]?
@@ -38,7 +40,31 @@ public final class UserSubtree {
     }
     self.user = user
     self.parts = parts
+    names = [user.description]
     owner = ((try? Directory(opening: "\(path)/user").status()) ?? nil)?.owner
+  }
+
+  /// The folders in one store alone. Each is held open as long as this is: for a search.
+  init(of user: ObfuscatedUsername, in store: StoreName, _ layout: Layout) throws {
+    let table = try MountTable.current()
+    var parts: [VaultPart] = []
+    for tree in StoreTree.allCases {
+      let path = layout.path(of: user, in: store, tree)
+      // Of a user who is logged out what lies on the disk, if it can be read there.
+      let vault = "\(layout.shadow)/\(user)/mount/root/\(tree == .data ? "" : ".cache/")\(store)"
+      let place = try FileStatus.mountID(at: path) == nil ? vault : path
+      guard let folder = try? Directory(opening: place) else { continue }
+      parts.append(try VaultPart(vault: folder, of: user, in: layout, table: table))
+    }
+    self.user = user
+    self.parts = parts
+    names = [user.description, store.description]
+    owner = nil
+  }
+
+  /// One of these is in the mount table of every namespace that shows part of it.
+  var needles: [String] {
+    parts.isEmpty ? [] : parts.map { $0.needle(of: user) } + [" - overlay "]
   }
 
   /// Every mount namespace that has a mount of it, this one first if it has.
@@ -46,10 +72,16 @@ public final class UserSubtree {
   /// - Parameter isWanted: which of the mounts count.
   func views(_ isWanted: (Mount) -> Bool = { _ in true }) throws -> [NamespaceView] {
     guard !parts.isEmpty else { return [] }
+    return views(in: try MountNamespace.all(containing: needles), isWanted)
+  }
+
+  /// Those of `namespaces`, which were looked at for the needles.
+  func views(
+    in namespaces: [MountNamespace], _ isWanted: (Mount) -> Bool = { _ in true }
+  ) -> [NamespaceView] {
     var views: [NamespaceView] = []
-    let needles = parts.map { $0.needle(of: user) } + [" - overlay "]
     var ownOverlays: Set<UInt64> = []
-    for namespace in try MountNamespace.all(containing: needles) {
+    for namespace in namespaces {
       guard let table = namespace.table else {
         views.append(NamespaceView(closed: namespace.keeper))
         continue
@@ -83,9 +115,15 @@ public final class UserSubtree {
       .map { root.dropFirst($0.root.count) }
   }
 
+  /// Whether a path names the user, and the store if it is of one alone.
+  func isNamed(in path: String) -> Bool {
+    let components = path.utf8.split(separator: UInt8(ascii: "/"))
+    return names.allSatisfy { name in components.contains { $0.elementsEqual(name.utf8) } }
+  }
+
   /// Whether a path in the namespace of `table` leads to part of it.
   private func isPart(_ path: String, in table: MountTable) -> Bool {
-    if names(user, in: path) { return true }
+    if isNamed(in: path) { return true }
     let around = table.mounts.filter { isPath(path, atOrBelow: $0.target) }
     guard let longest = around.map(\.target.utf8.count).max(),
       let mount = around.last(where: { $0.target.utf8.count == longest })
@@ -107,7 +145,7 @@ public final class UserSubtree {
       // nowhere any more, the names that the vault has for its files.
       if mountIDs.contains(file.mountID) { return true }
       let shown = try? linkTarget(of: process.path(of: link))
-      if names(user, in: shown ?? "") { return true }
+      if isNamed(in: shown ?? "") { return true }
       if isDetached(file), part.lists(file) { return true }
     }
     return false

@@ -1,0 +1,88 @@
+/// The text as one word of a command for sh(1).
+func shellWord(_ text: String) -> String {
+  let plain = text.utf8.allSatisfy { byte in
+    (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte | 0x20)
+      || (UInt8(ascii: "-")...UInt8(ascii: "9")).contains(byte) || byte == UInt8(ascii: "_")
+  }
+  if plain && !text.isEmpty { return text }
+  let quoted = text.split(separator: "'", omittingEmptySubsequences: false)
+  return "'" + quoted.joined(separator: "'\\''") + "'"
+}
+
+/// Something on this machine that is not as it should be: what a doctor says of it.
+public struct Finding: Equatable, Sendable {
+  /// In the order of their weight, the most serious first.
+  public enum Kind: String, CaseIterable, Sendable {
+    /// Somebody else than root decides which stores there are, or who owns them.
+    case insecureTemplate = "insecure-template"
+    /// A mount namespace shows data of a user who is logged out.
+    case pinnedData = "pinned-data"
+    /// Part of a user is mounted, and not the home.
+    case mountsWithoutLogin = "mounts-without-login"
+
+    case storeMissing = "store-missing"
+    case storeStacked = "store-stacked"
+    /// Something else is at its place.
+    case storeReplaced = "store-replaced"
+    case storeNotShared = "store-not-shared"
+    case storeForeignGroup = "store-foreign-group"
+    case storeDrifted = "store-drifted"
+
+    case daemonPrivateCopy = "daemon-private-copy"
+    case daemonBareDirectory = "daemon-bare-directory"
+    case daemonFormerStore = "daemon-former-store"
+    case daemonStrayGroup = "daemon-stray-group"
+    /// A login has not arrived: a bind that was not recursive.
+    case daemonMissesUser = "daemon-misses-user"
+
+    case userIncomplete = "user-incomplete"
+    case ownerDrift = "owner-drift"
+    case storeWithoutTemplate = "store-without-template"
+    /// Something that could not be looked at.
+    case unseen
+
+    public var severity: Severity {
+      switch self {
+      case .insecureTemplate, .pinnedData, .mountsWithoutLogin: .critical
+      case .userIncomplete, .ownerDrift, .storeWithoutTemplate, .unseen: .warning
+      default: .error
+      }
+    }
+  }
+
+  public enum Severity: String, Sendable {
+    /// Data may be seen, or taken, by whom it is not for.
+    case critical
+    /// Something does not work.
+    case error
+    case warning
+  }
+
+  public let kind: Kind
+  /// What it is about: a path, a process, a user.
+  public let subject: String
+  /// What is wrong, after the subject: `is not shared`.
+  public let problem: String
+  /// What was seen, a line each.
+  public let evidence: [String]
+  /// The command that mends it.
+  public let mend: String
+
+  public init(
+    _ kind: Kind, _ subject: String, _ problem: String, evidence: [String], mend: String
+  ) {
+    self.kind = kind
+    self.subject = subject
+    self.problem = problem
+    self.evidence = evidence
+    self.mend = mend
+  }
+
+  /// The most serious first, and otherwise in the order that they were found in.
+  public static func sorted(_ findings: [Finding]) -> [Finding] {
+    let order = Dictionary(uniqueKeysWithValues: Kind.allCases.enumerated().map { ($1, $0) })
+    return findings.enumerated().sorted {
+      (order[$0.element.kind] ?? 0, $0.offset) < (order[$1.element.kind] ?? 0, $1.offset)
+    }.map(\.element)
+  }
+}

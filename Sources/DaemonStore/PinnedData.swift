@@ -1,0 +1,36 @@
+import Kernel
+import MountTable
+
+extension Layout {
+  /// The mount namespaces that show data of these users, who are logged out: somebody has kept a copy
+  /// of a mount, and nobody may be in there any more.
+  public func pinnedData(of users: [ObfuscatedUsername]) throws -> [Finding] {
+    let subtrees = try users.map { try UserSubtree(of: $0, in: self) }.filter {
+      !$0.needles.isEmpty
+    }
+    guard !subtrees.isEmpty else { return [] }
+    let namespaces = try MountNamespace.all(containing: Set(subtrees.flatMap(\.needles)).sorted())
+    return subtrees.flatMap { subtree in
+      subtree.views(in: namespaces).compactMap { view -> Finding? in
+        let paths = (view.shown.map(\.mount) + view.overlays).map(\.target)
+        guard !view.isOwn, !paths.isEmpty else { return nil }
+        return Finding(
+          .pinnedData, "the mount namespace of \(view.keeper)",
+          "shows data of user \(subtree.user), who is logged out",
+          evidence: paths.map { "mounted at \($0)" }, mend: view.keeper.mend)
+      }
+    }
+  }
+}
+
+extension MountNamespace.Keeper {
+  /// What ends the namespace.
+  fileprivate var mend: String {
+    switch self {
+    case .process(let process):
+      process.unit.map { "systemctl stop \($0)" } ?? "kill \(process.pid)"
+    case .file(let path, nil): "umount \(shellWord(path))"
+    case .file(let path, let keeper?): "umount \(shellWord(path)), in the namespace of \(keeper)"
+    }
+  }
+}

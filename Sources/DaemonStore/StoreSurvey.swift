@@ -1,0 +1,231 @@
+import CLinux
+import Glibc
+import Kernel
+import MountTable
+
+/// What is seen of the stores of this machine at one moment: from the templates, and from the mount
+/// tables of all namespaces.
+public struct StoreSurvey: Sendable {
+  public let templates: Templates
+  /// In the order of the names, each store in both trees.
+  public let stores: [SurveyedStore]
+  /// Those that cannot be looked into, and may have any store.
+  public let closed: [MountNamespace.Keeper]
+
+  /// - Parameter isThorough: whether namespaces count that have the directories around a store and
+  ///   not the store. It takes longer: more mount tables are parsed.
+  public init(of layout: Layout, isThorough: Bool = false) throws {
+    let templates = try Templates.read(layout)
+    let uses = StoreUses(layout)
+    var plans: [(tree: StoreTree, plan: TreePlan)] = []
+    for tree in StoreTree.allCases {
+      guard let front = try Startup.existing(tree, layout) else { continue }
+      let plan = try Startup.plan(
+        tree, layout, front, backstage: front, templates, only: nil, uses)
+      plans.append((tree, plan))
+    }
+    let grounds = plans.map(\.plan.ground.mount.device).map {
+      " \(linux_major($0)):\(linux_minor($0)) "
+    }
+    let namespaces = try MountNamespace.all(
+      containing: ["/daemon-store"] + (isThorough ? grounds : []))
+    let sight = try Sight(namespaces, isThorough: isThorough)
+    var stores: [SurveyedStore] = []
+    for template in templates.valid {
+      for tree in StoreTree.allCases where !plans.contains(where: { $0.tree == tree }) {
+        stores.append(SurveyedStore(missing: template, tree, layout))
+      }
+    }
+    for (tree, plan) in plans {
+      let ground = SeenGround(plan.ground, layout.directory(of: tree), sight)
+      for planned in plan.stores {
+        let template = templates.valid.first { $0.name == planned.store }
+        stores.append(SurveyedStore(planned, tree, template, ground, sight))
+      }
+    }
+    self.templates = templates
+    self.stores = stores.sorted {
+      ($0.name, $0.tree == .data ? 0 : 1) < ($1.name, $1.tree == .data ? 0 : 1)
+    }
+    closed = namespaces.filter { $0.table == nil }.map { $0.keeper }
+  }
+}
+
+/// A store in one tree.
+public struct SurveyedStore: Sendable {
+  public let name: StoreName
+  public let tree: StoreTree
+  /// `/run/daemon-store/D`.
+  public let path: String
+  /// nil for a store that has none any more.
+  public let template: Template?
+  /// What a startup would do.
+  public let step: StoreStep
+  let place: StorePlace
+  /// What the directory of the store belongs to; nil where there is none.
+  public let directory: FileStatus?
+  /// nil where it is not mounted, or not shared.
+  public let peerGroup: Int?
+  /// Whether it is in the peer group of the mount around it.
+  let isInForeignGroup: Bool
+  /// Those who are mounted in it here.
+  public let users: [ObfuscatedUsername]
+  /// How other mount namespaces have it, each once.
+  public let views: [StoreView]
+
+  public var isMounted: Bool { !place.mounts.isEmpty }
+
+  /// Whether it is as it should be.
+  public var isHealthy: Bool { step == .keep }
+
+  init(missing template: Template, _ tree: StoreTree, _ layout: Layout) {
+    name = template.name
+    self.tree = tree
+    path = layout.path(of: template.name, in: tree)
+    self.template = template
+    step = .create
+    place = StorePlace(path: path, entry: .absent, mounts: [], below: [])
+    directory = nil
+    peerGroup = nil
+    isInForeignGroup = false
+    users = []
+    views = []
+  }
+
+  fileprivate init(
+    _ planned: PlannedStore, _ tree: StoreTree, _ template: Template?, _ ground: SeenGround,
+    _ sight: Sight
+  ) {
+    name = planned.store
+    self.tree = tree
+    path = planned.place.path
+    self.template = template
+    step = planned.step
+    place = planned.place
+    if case .directory(let status) = place.entry { directory = status } else { directory = nil }
+    peerGroup = place.mounts.last?.peerGroup
+    isInForeignGroup = peerGroup != nil && peerGroup == ground.ground.mount.peerGroup
+    let folders = sight.folders(in: place)
+    users = folders.keys.sorted()
+    views = ground.views(of: name, at: place, sight, owner: template?.owner, folders: folders)
+  }
+}
+
+/// All mount tables, made ready to be asked for many stores.
+private struct Sight {
+  let own: MountTable
+  let others: [(namespace: MountNamespace, mounts: NamespaceMounts)]
+  /// Our own mounts by what they are mounted in.
+  private let children: [Int: [Mount]]
+  /// The group that each group receives from.
+  let masters: [Int: Int]
+  let isThorough: Bool
+  /// Of each namespace the users who run something in it, each with one process.
+  private let owners: [UInt64: [uid_t: pid_t]]
+
+  init(_ namespaces: [MountNamespace], isThorough: Bool) throws {
+    own = try MountTable.current()
+    children = Dictionary(grouping: own.mounts, by: \.parent)
+    others = namespaces.compactMap { namespace in
+      guard !namespace.isOwn, let table = namespace.table, !table.mounts.isEmpty else { return nil }
+      return (namespace, NamespaceMounts(table))
+    }
+    let pairs = namespaces.compactMap(\.table).flatMap(\.mounts).compactMap { mount in
+      mount.peerGroup.flatMap { group in mount.master.map { (group, $0) } }
+    }
+    masters = Dictionary(pairs) { first, _ in first }
+    self.isThorough = isThorough
+    owners = isThorough ? try Processes.owners() : [:]
+  }
+
+  /// The users' folders that are mounted at the place of a store.
+  func folders(in place: StorePlace) -> [ObfuscatedUsername: Mount] {
+    guard let store = place.mounts.last else { return [:] }
+    let prefix = place.path + "/"
+    let folders = (children[store.id] ?? []).compactMap { mount -> (ObfuscatedUsername, Mount)? in
+      guard mount.target.utf8.starts(with: prefix.utf8),
+        let user = ObfuscatedUsername(String(mount.target.dropFirst(prefix.count)))
+      else { return nil }
+      return (user, mount)
+    }
+    return Dictionary(folders) { _, last in last }
+  }
+
+  func daemon(of owner: uid_t?, in namespace: MountNamespace) -> ProcessName? {
+    guard let owner, owner != 0, let id = namespace.id else { return nil }
+    return owners[id]?[owner].map { ProcessName($0) }
+  }
+}
+
+/// The mount that a tree of stores is on, and how others have it.
+private struct SeenGround {
+  let ground: StoreGround
+  /// Of each other namespace: the path of the tree's directory in it, if it shows that, and whether
+  /// it got there by a bind.
+  let directories: [(path: String, isOwnBind: Bool)?]
+
+  init(_ ground: StoreGround, _ directory: String, _ sight: Sight) {
+    self.ground = ground
+    let device = ground.mount.device
+    let root = ground.root(of: directory)
+    let parent = sight.own.mounts.first { $0.id == ground.mount.parent }
+    let place = parent.map {
+      (root: StoreGround(mount: $0).root(of: ground.mount.target), device: $0.device)
+    }
+    directories = sight.others.map { other in
+      guard sight.isThorough, let around = other.mounts.around(root, on: device) else { return nil }
+      // Where nothing is around the mount, a copy of it has nothing around it.
+      let isInherited =
+        place.map { other.mounts.isInherited(around.mount, at: $0.root, on: $0.device) }
+        ?? (around.mount.target == ground.mount.target)
+      return (around.path, !isInherited)
+    }
+  }
+
+  func views(
+    of store: StoreName, at place: StorePlace, _ sight: Sight, owner: uid_t?,
+    folders: [ObfuscatedUsername: Mount]
+  ) -> [StoreView] {
+    let device = ground.mount.device
+    let root = ground.root(of: place.path)
+    return zip(sight.others, directories).compactMap { other, directory in
+      // What was bound for its own sake counts more, and then what is on top.
+      let candidates = other.mounts.mounts(of: root, on: device).map {
+        (mount: $0, isOwnBind: !other.mounts.isInherited($0, at: root, on: device))
+      }
+      let daemon = sight.daemon(of: owner, in: other.namespace)
+      if let chosen = candidates.last(where: \.isOwnBind) ?? candidates.last {
+        return StoreView(
+          keeper: other.namespace.keeper,
+          role: StoreRole(
+            of: chosen.mount, group: place.mounts.last?.peerGroup, masters: sight.masters),
+          isOwnBind: chosen.isOwnBind, path: chosen.mount.target,
+          users: other.mounts.shown(folders, in: chosen.mount), daemon: daemon)
+      }
+      // A store that is mounted later may arrive by way of the mount around it.
+      guard !place.mounts.isEmpty else { return nil }
+      return directory.map {
+        StoreView(
+          keeper: other.namespace.keeper, role: .bareDirectory, isOwnBind: $0.isOwnBind,
+          path: "\($0.path)/\(store)",
+          users: [], daemon: daemon)
+      }
+    }
+  }
+}
+
+extension Processes {
+  /// Of each mount namespace the users who run something in it, each with one process.
+  static func owners() throws(SystemError) -> [UInt64: [uid_t: pid_t]] {
+    var owners: [UInt64: [uid_t: pid_t]] = [:]
+    for process in try all() {
+      guard let directory = try? Directory(opening: "/proc/\(process)"),
+        let status = try? directory.status(),
+        let link = try? linkTarget(of: directory.path(of: "ns/mnt")),
+        let id = NamespaceLink.id(in: link), owners[id]?[status.owner] == nil
+      else { continue }
+      owners[id, default: [:]][status.owner] = process
+    }
+    return owners
+  }
+}
