@@ -74,7 +74,9 @@ let package = Package(
     .target(name: "Program", dependencies: ["Kernel", argumentParser], swiftSettings: strict),
     .executableTarget(
       name: "daemon-store",
-      dependencies: ["Cryptohome", "DaemonStore", "Kernel", "Program", argumentParser],
+      dependencies: [
+        "Accounts", "CLinux", "Cryptohome", "DaemonStore", "Kernel", "Program", argumentParser,
+      ],
       swiftSettings: strict, linkerSettings: release),
     .executableTarget(
       name: "cryptohome",

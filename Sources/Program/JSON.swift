@@ -2,7 +2,16 @@ import FoundationEssentials
 
 /// Prints `value` as JSON: sorted keys, two spaces, one value.
 public func printJSON(_ value: some Encodable) throws {
+  try printJSON(value, [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes])
+}
+
+/// Prints `value` as JSON on one line, for who reads a stream of them.
+public func printJSONLine(_ value: some Encodable) throws {
+  try printJSON(value, [.sortedKeys, .withoutEscapingSlashes])
+}
+
+private func printJSON(_ value: some Encodable, _ form: JSONEncoder.OutputFormatting) throws {
   let encoder = JSONEncoder()
-  encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
+  encoder.outputFormatting = form
   print(String(decoding: try encoder.encode(value), as: UTF8.self))
 }

@@ -35,7 +35,7 @@ public enum Program {
   public static func run<Root: ParsableCommand>(_ root: Root.Type) -> Never {
     let program = root.configuration.commandName ?? "program"
     // The work is done whether or not somebody still reads what is said about it.
-    signal(SIGPIPE, SIG_IGN)
+    pipeHandler = signal(SIGPIPE, SIG_IGN)
     raiseDescriptorLimit()
     for (index, argument) in CommandLine.rawArguments.enumerated()
     where String(validatingCString: argument) == nil {
@@ -109,9 +109,30 @@ public enum Program {
 
   /// What the first attempt to print met that failed. One thread, as everywhere below a command.
   nonisolated(unsafe) private static var outputError: CInt?
+  /// How this process took SIGPIPE when it was started.
+  nonisolated(unsafe) private static var pipeHandler: sighandler_t?
 
-  private static func flush() {
+  /// Lets go of what was printed; false when it does not arrive.
+  @discardableResult
+  public static func flush() -> Bool {
     if fflush(nil) != 0, outputError == nil { outputError = errno }
+    return outputError == nil
+  }
+
+  /// Becomes another program, which is found in PATH and finds everything as this one did.
+  ///
+  /// - Parameter variables: added to its environment.
+  public static func become(
+    _ command: [String], setting variables: [String: String]
+  ) throws(SystemError) -> Never {
+    flush()
+    for (name, value) in variables { try check("setenv", name, setenv(name, value, 1)) }
+    restoreDescriptorLimit()
+    signal(SIGPIPE, pipeHandler)
+    let program = command.first ?? ""
+    var words = command.map { strdup($0) } + [nil]
+    execvp(program, &words)
+    throw SystemError(operation: "exec", path: program, code: errno)
   }
 
   /// One line of a result, on standard output.

@@ -8,7 +8,10 @@ struct DaemonStoreProgram: ParsableCommand {
     commandName: "daemon-store",
     abstract: "Per-user folders that reach daemons in their own mount namespace.",
     version: version,
-    subcommands: [StartupCommand.self, ShutdownCommand.self])
+    subcommands: [
+      StartupCommand.self, ShutdownCommand.self, StatusCommand.self, TreeCommand.self,
+      WaitCommand.self, WatchCommand.self, WhoCommand.self, DoctorCommand.self,
+    ])
 }
 
 Program.run(DaemonStoreProgram.self)

@@ -1,0 +1,55 @@
+import ArgumentParser
+import DaemonStore
+import Program
+
+struct WaitCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "wait",
+    abstract: "Wait until a user's folder is mounted in a store, here or in this jail.",
+    discussion: """
+      Prints the folder's path and ends, at once if it is mounted already. The kernel wakes it; any \
+      user may run it, in any mount namespace that has /proc and the store.
+
+      Exit status: 0 it is so, 1 the time is over or it can never be so, 2 usage. With --exec, that \
+      of the command.
+      """)
+
+  @Argument(help: "The store.")
+  var store: StoreName
+
+  @Argument(help: "The user's 40-digit hash; or the name, where the salt can be read.")
+  var user: String
+
+  @Flag(help: "Wait until it is not mounted.")
+  var gone = false
+
+  @Flag(help: "The folder in /run/daemon-store-cache.")
+  var cache = false
+
+  @Option(help: ArgumentHelp("Give up after so long (5s, 500ms, 2m).", valueName: "time"))
+  var timeout: DurationArgument?
+
+  @Option(
+    name: .customLong("exec"), parsing: .remaining,
+    help: ArgumentHelp(
+      "Then become this command, with all arguments that follow; DAEMON_STORE_PATH is the path of "
+        + "the folder.", valueName: "command"))
+  var command: [String] = []
+
+  func run() throws {
+    // A command is to find the working directory that it was started in.
+    if command.isEmpty { try Program.leaveWorkingDirectory() }
+    let user = try daemon_store.user(user)
+    let tree: StoreTree = cache ? .cache : .data
+    let path = Layout.system.path(of: user, in: store, tree)
+    let isSo = try FolderEvents.wait(
+      for: user, in: store, tree, gone: gone, timeout: timeout?.duration, .system)
+    guard isSo else {
+      throw Failure("\(path): \(gone ? "still mounted" : "not mounted") when the time was over")
+    }
+    if !command.isEmpty {
+      try Program.become(command, setting: ["DAEMON_STORE_PATH": path])
+    }
+    if !gone { Program.say(path) }
+  }
+}
