@@ -5,35 +5,7 @@
 # It stops with status 1 as soon as anything is not as it says.
 set -eu
 
-if [ "${1-}" != inside ]; then
-  exec unshare --mount --pid --fork --kill-child --mount-proc --propagation private \
-    sh "$0" inside
-fi
-
-# ---- A machine of our own ----------------------------------------------------------------------
-
-mount -t tmpfs -o mode=755 demo /mnt
-mkdir /mnt/etc /mnt/etc/daemon-store
-cp -a /etc/nsswitch.conf /etc/ld.so.cache /etc/alternatives /mnt/etc/
-cat >/mnt/etc/passwd <<EOF
-root:x:0:0:root:/root:/bin/sh
-notesd:x:901:901:a daemon:/:/bin/false
-photosd:x:902:902:a daemon:/:/bin/false
-alice:x:1001:1001:Alice:/home/alice:/bin/sh
-bob:x:1002:1002:Bob:/home/bob:/bin/sh
-EOF
-cat >/mnt/etc/group <<EOF
-root:x:0:
-notesd:x:901:
-photosd:x:902:
-alice:x:1001:
-bob:x:1002:
-EOF
-mount --bind /mnt/etc /etc
-umount /mnt
-for directory in run home var; do mount -t tmpfs -o mode=755 demo "/$directory"; done
-mkdir -p /var/lib /run/demo
-mount --make-rshared / # as on a systemd host
+. "$(dirname "$0")/machine.sh"
 
 # ---- How it is told ----------------------------------------------------------------------------
 
