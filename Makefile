@@ -1,6 +1,12 @@
 # Every verb that a person needs; `make help` lists them.
 PREFIX ?= /usr
 DESTDIR ?=
+# Where distributions differ.
+UNIT_DIRECTORY ?= $(PREFIX)/lib/systemd/system
+ZSH_DIRECTORY ?= $(PREFIX)/share/zsh/site-functions
+INSTALL_PROGRAM ?= install -s
+# The service managers beside systemd that get a script: sysvinit, openrc, upstart.
+INIT ?=
 SWIFT ?= swift
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
@@ -24,14 +30,20 @@ PAM_LINE = $(if $(filter /usr,$(PREFIX)),,$(PAM_DIRECTORY)/)pam_daemonstore.so$(
 CFLAGS ?= -O2 -g
 TESTS := .build/debug/daemon-storePackageTests.xctest
 
+COMPLETIONS := $(foreach program,$(PROGRAMS),$(foreach shell,bash zsh fish,$(BIN)/completions/$(program).$(shell)))
+VERSION := $(shell sed -n 's/^public let version = "\(.*\)"/\1/p' Sources/Kernel/Version.swift)
+
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test bench fuzz lint format install clean
+.PHONY: help deps build-deps completions build demo test bench fuzz lint format install deb dist clean
 
 help: ## Lists the verbs.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
 
+deps: PACKAGES := $(BUILD_PACKAGES) $(TEST_PACKAGES)
 deps: ## Installs what is needed from Debian, through sudo unless root.
-	@missing=; for package in $(BUILD_PACKAGES) $(TEST_PACKAGES); do \
+build-deps: PACKAGES := $(BUILD_PACKAGES)
+deps build-deps:
+	@missing=; for package in $(PACKAGES); do \
 	  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' \
 	    || missing="$$missing $$package"; \
 	done; \
@@ -41,23 +53,18 @@ deps: ## Installs what is needed from Debian, through sudo unless root.
 	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
 
-build: deps ## Makes the release.
+build: build-deps ## Makes the release.
 	$(SWIFT) build $(RELEASE)
-	@$(MAKE) --no-print-directory $(PRELOAD) $(PAM_MODULE)
 
 $(PRELOAD): Sources/minijailpreload/minijailpreload.c
-	$(CC) -std=c11 -Wall -Wextra -Werror $(CFLAGS) -fPIC -fvisibility=hidden -shared \
+	$(CC) -std=c11 -Wall -Wextra -Werror $(CPPFLAGS) $(CFLAGS) -fPIC -fvisibility=hidden -shared \
 	  -Wl,-z,now -Wl,-z,relro $(LDFLAGS) -o $@ $<
 
-$(PAM_MODULE): Sources/pam_daemonstore/pam_daemonstore.c
-	$(CC) -std=c11 -Wall -Wextra -Werror -D_FORTIFY_SOURCE=2 -fstack-protector-strong \
-	  -fstack-clash-protection $(CFLAGS) -fPIC -fvisibility=hidden -shared -Wl,-z,now -Wl,-z,relro \
-	  -Wl,-z,noexecstack -Wl,-z,defs $(LDFLAGS) -o $@ $< -lpam
 
 demo: build ## Shows the main job, in namespaces of its own: the host is not touched.
 	@$(SUDO) env PATH="$(BIN):$$PATH" sh docs/demo.sh
 
-test: build ## Runs every test, those that need root too.
+test: deps build ## Runs every test, those that need root too.
 	$(SWIFT) build --build-tests
 	$(SUDO) env $(if $(CI),CI="$(CI)" NO_COLOR=1) DAEMON_STORE_BUILD="$(BIN)" $(TESTS) --testing-library swift-testing
 
@@ -82,24 +89,58 @@ format: ## Brings the code into form.
 
 install: ## Copies what was built to $(DESTDIR)$(PREFIX).
 	@test -x "$(BIN)/daemon-store" || { echo "install: nothing is built; run make build first" >&2; exit 1; }
-	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/systemd/system"
-	install -d "$(DESTDIR)$(PREFIX)/lib/daemon-store"
-	install -s -m 0644 "$(PRELOAD)" "$(DESTDIR)$(PREFIX)/lib/daemon-store/"
-	install -d "$(DESTDIR)$(PREFIX)/share/man/man1" "$(DESTDIR)$(PREFIX)/share/man/man5"
-	install -m 0644 docs/man/*.1 "$(DESTDIR)$(PREFIX)/share/man/man1/"
-	install -m 0644 docs/man/*.5 "$(DESTDIR)$(PREFIX)/share/man/man5/"
-	ln -sf daemon-store/libminijailpreload.so "$(DESTDIR)$(PREFIX)/lib/libminijailpreload.so"
-	install -d "$(DESTDIR)$(PAM_DIRECTORY)" "$(DESTDIR)$(PREFIX)/share/pam-configs"
-	install -s -m 0644 "$(PAM_MODULE)" "$(DESTDIR)$(PAM_DIRECTORY)/"
-	sed 's#pam_daemonstore.so#$(PAM_LINE)#' init/pam/daemonstore \
-	  >"$(DESTDIR)$(PREFIX)/share/pam-configs/daemonstore"
-	chmod 0644 "$(DESTDIR)$(PREFIX)/share/pam-configs/daemonstore"
 	for program in $(PROGRAMS); do \
-	  install -s -m 0755 "$(BIN)/$$program" "$(DESTDIR)$(PREFIX)/bin/" || exit 1; \
+	  $(INSTALL_PROGRAM) -m 0755 "$(BIN)/$$program" "$(DESTDIR)$(PREFIX)/bin/" || exit 1; \
 	done
-	install -m 0644 init/systemd/daemon-store-startup.service "$(DESTDIR)$(PREFIX)/lib/systemd/system/"
-	sed -i 's#^ExecStart=/usr/bin/\([^ ]*\)#ExecStart="$(PREFIX)/bin/\1"#' \
-	  "$(DESTDIR)$(PREFIX)/lib/systemd/system/daemon-store-startup.service"
+	$(INSTALL_PROGRAM) -m 0644 "$(PRELOAD)" "$(DESTDIR)$(PREFIX)/lib/daemon-store/"
+	ln -sf daemon-store/libminijailpreload.so "$(DESTDIR)$(PREFIX)/lib/libminijailpreload.so"
+	install -d "$(DESTDIR)$(PREFIX)/lib/sysusers.d" "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d" "$(DESTDIR)/etc/daemon-store"
+	install -m 0644 init/sysusers.d/*.conf "$(DESTDIR)$(PREFIX)/lib/sysusers.d/"
+	install -m 0644 init/tmpfiles.d/*.conf "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/"
+	for unit in $$(ls init/systemd | grep -v ^example); do \
+	  sed 's#^ExecStart=/usr/bin/\([^ ]*\)#ExecStart="$(PREFIX)/bin/\1"#' init/systemd/$$unit \
+	    >"$(DESTDIR)$(UNIT_DIRECTORY)/$$unit" || exit 1; \
+	done
+	for page in docs/man/*.[1-9]; do \
+	  install -D -m 0644 $$page "$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}" || exit 1; \
+	done
+	for program in $(PROGRAMS); do \
+	  install -D -m 0644 $(BIN)/completions/$$program.bash "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$program" && \
+	  install -D -m 0644 $(BIN)/completions/$$program.zsh "$(DESTDIR)$(ZSH_DIRECTORY)/_$$program" && \
+	  install -D -m 0644 $(BIN)/completions/$$program.fish "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$program.fish" || exit 1; \
+	done
+	install -d "$(DESTDIR)$(PREFIX)/share/doc/daemon-store/examples"
+	cp -R init/upstart init/openrc init/sysvinit "$(DESTDIR)$(PREFIX)/share/doc/daemon-store/examples/"
+	install -D -m 0644 init/systemd/example-* -t "$(DESTDIR)$(PREFIX)/share/doc/daemon-store/examples/systemd"
+	$(foreach manager,$(INIT),$(install_$(manager)))
+
+define install_sysvinit
+install -D -m 0755 init/sysvinit/daemon-store-startup -t "$(DESTDIR)/etc/init.d"
+
+endef
+define install_openrc
+install -D -m 0755 init/openrc/daemon-store-startup -t "$(DESTDIR)/etc/init.d"
+
+endef
+define install_upstart
+install -D -m 0644 init/upstart/daemon-store-startup.conf -t "$(DESTDIR)/etc/init"
+
+endef
+
+# Where packages are put.
+DEB := .build/deb
+
+deb: build ## Makes the Debian packages, in .build/deb.
+	@mkdir -p $(DEB)
+	DEB_DIRECTORY=$(DEB) dpkg-buildpackage -b -us -uc -nc \
+	  --buildinfo-file=$(DEB)/daemon-store.buildinfo \
+	  --changes-file=$(DEB)/daemon-store.changes --changes-option=-u$(DEB) \
+	  --buildinfo-option=-u$(DEB)
+
+dist: ## Makes the source tarball of what is committed, in .build.
+	@mkdir -p .build
+	git archive --prefix=daemon-store-$(VERSION)/ -o .build/daemon-store-$(VERSION).tar.gz HEAD
+	@echo .build/daemon-store-$(VERSION).tar.gz
 
 clean: ## Removes what was built.
 	rm -rf .build
