@@ -55,11 +55,26 @@ deps build-deps:
 
 build: build-deps ## Makes the release.
 	$(SWIFT) build $(RELEASE)
+	@$(MAKE) --no-print-directory $(PRELOAD) $(PAM_MODULE) $(COMPLETIONS)
 
 $(PRELOAD): Sources/minijailpreload/minijailpreload.c
 	$(CC) -std=c11 -Wall -Wextra -Werror $(CPPFLAGS) $(CFLAGS) -fPIC -fvisibility=hidden -shared \
 	  -Wl,-z,now -Wl,-z,relro $(LDFLAGS) -o $@ $<
 
+$(PAM_MODULE): Sources/pam_daemonstore/pam_daemonstore.c
+	$(CC) -std=c11 -Wall -Wextra -Werror -D_FORTIFY_SOURCE=2 -fstack-protector-strong \
+	  -fstack-clash-protection $(CPPFLAGS) $(CFLAGS) -fPIC -fvisibility=hidden -shared -Wl,-z,now \
+	  -Wl,-z,relro -Wl,-z,noexecstack -Wl,-z,defs $(LDFLAGS) -o $@ $< -lpam
+
+$(BIN)/completions/minijail0.%: completions/minijail0.awk $(BIN)/minijail0
+	@mkdir -p $(@D)
+	$(BIN)/minijail0 --help | awk -v shell=$* -f completions/minijail0.awk >$@
+
+$(BIN)/completions/%.bash $(BIN)/completions/%.zsh $(BIN)/completions/%.fish: $(BIN)/%
+	@mkdir -p $(@D)
+	for shell in bash zsh fish; do \
+	  $< --generate-completion-script $$shell | sed '1{/^#!/d}' >$(@D)/$*.$$shell || exit 1; \
+	done
 
 demo: build ## Shows the main job, in namespaces of its own: the host is not touched.
 	@$(SUDO) env PATH="$(BIN):$$PATH" sh docs/demo.sh
@@ -89,10 +104,16 @@ format: ## Brings the code into form.
 
 install: ## Copies what was built to $(DESTDIR)$(PREFIX).
 	@test -x "$(BIN)/daemon-store" || { echo "install: nothing is built; run make build first" >&2; exit 1; }
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/daemon-store" "$(DESTDIR)$(UNIT_DIRECTORY)"
 	for program in $(PROGRAMS); do \
 	  $(INSTALL_PROGRAM) -m 0755 "$(BIN)/$$program" "$(DESTDIR)$(PREFIX)/bin/" || exit 1; \
 	done
 	$(INSTALL_PROGRAM) -m 0644 "$(PRELOAD)" "$(DESTDIR)$(PREFIX)/lib/daemon-store/"
+	install -d "$(DESTDIR)$(PAM_DIRECTORY)" "$(DESTDIR)$(PREFIX)/share/pam-configs"
+	$(INSTALL_PROGRAM) -m 0644 "$(PAM_MODULE)" "$(DESTDIR)$(PAM_DIRECTORY)/"
+	sed 's#pam_daemonstore.so#$(PAM_LINE)#' init/pam/daemonstore \
+	  >"$(DESTDIR)$(PREFIX)/share/pam-configs/daemonstore"
+	chmod 0644 "$(DESTDIR)$(PREFIX)/share/pam-configs/daemonstore"
 	ln -sf daemon-store/libminijailpreload.so "$(DESTDIR)$(PREFIX)/lib/libminijailpreload.so"
 	install -d "$(DESTDIR)$(PREFIX)/lib/sysusers.d" "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d" "$(DESTDIR)/etc/daemon-store"
 	install -m 0644 init/sysusers.d/*.conf "$(DESTDIR)$(PREFIX)/lib/sysusers.d/"
