@@ -100,6 +100,45 @@ import Testing
     }
   }
 
+  /// While the child works with the password, nobody can look into it who has just what it has
+  /// itself, but for the capability to look into everybody.
+  @Test func whoKnowsThePasswordCannotBeTraced() async {
+    await #expect(processExitsWith: .success) {
+      inEncryptedPamMachine { machine in
+        let cap = ["setpriv", "--bounding-set", "-sys_ptrace"]
+        let words = machine.words(
+          cap + ["pamtester", "login", "alice", "authenticate", "open_session", "authenticate"])
+        var login = try Dialogue("nsenter", words)
+        try login.tell(PamMachine.password)
+        var child: pid_t = 0
+        // It may be done before we look.
+        for _ in 1...20 {
+          let isSeen = try eventually {
+            child = try children(of: login.process).first ?? 0
+            return try isAtWork(child) || machine.records(of: Host.alice).contains("unmount")
+          }
+          #expect(isSeen)
+          if child > 0, kill(child, SIGSTOP) == 0, try isAtWork(child) { break }
+          login.kill()
+          try machine.succeed("pam", "settle")
+          login = try Dialogue("nsenter", words)
+          try login.tell(PamMachine.password)
+        }
+        for (process, isOpen) in [(login.process, true), (child, false)] {
+          // As ptrace(2) does, readlink(2) asks whether one may.
+          let look = try TestSupport.run(
+            "setpriv", Array(cap.dropFirst()) + ["readlink", "-v", "/proc/\(process)/exe"])
+          #expect((look.status == 0) == isOpen, "\(look)")
+          #expect(isOpen || look.errors.contains("Permission denied"), "\(look)")
+        }
+        try check("kill", "\(child)", kill(child, SIGCONT))
+        try login.tell(PamMachine.password)
+        let status = try login.end()
+        #expect(status == 0 && !login.text.contains("daemon-store"), "\(login.text)")
+      }
+    }
+  }
+
   @Test func manyAtOnceLeaveNoKey() async {
     await #expect(processExitsWith: .success) {
       inEncryptedPamMachine { machine in
@@ -123,6 +162,12 @@ import Testing
       }
     }
   }
+}
+
+/// Whether a process keeps its memory out of swap, as from the moment that it asks for a password.
+private func isAtWork(_ process: pid_t) throws -> Bool {
+  guard process > 0, let status = try? readFile("/proc/\(process)/status") else { return false }
+  return status.contains("VmLck:") && !status.contains("VmLck:\t       0 kB")
 }
 
 /// passwd(1): a program that is set-uid root, for a user.
@@ -181,6 +226,23 @@ import Testing
           #expect(outcome.status != 0, "\(outcome)")
           #expect(!outcome.errors.contains("daemon-store"), "\(outcome)")
         }
+        #expect(try readFile(path) == before)
+        try Self.opens(machine, PamMachine.password)
+      }
+    }
+  }
+
+  /// pam_unix says yes to the new password, and then cannot write it.
+  @Test func passwordThatIsNotWrittenChangesNothing() async {
+    await #expect(processExitsWith: .success) {
+      inEncryptedPamMachine { machine in
+        let path = "/home/.shadow/\(Host.alice)/vault.json"
+        let before = try readFile(path)
+        try machine.host.helpers.inside(machine.first) {
+          try bindMount("/etc/shadow", "/etc/shadow")
+        }
+        let outcome = try Self.change(machine, [PamMachine.password, Self.new, Self.new])
+        #expect(outcome.status != 0, "\(outcome)")
         #expect(try readFile(path) == before)
         try Self.opens(machine, PamMachine.password)
       }
