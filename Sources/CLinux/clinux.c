@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -220,6 +221,34 @@ int linux_peek_descriptors(int socket, int *out, int capacity) {
         }
     }
     return count;
+}
+
+// The headers of Debian 12 are older than these two, whose numbers are the same everywhere.
+enum { NUMBER_STATMOUNT = 457, NUMBER_LISTMOUNT = 458 };
+
+/// struct mnt_id_req as of Linux 6.11.
+struct mount_request {
+    uint32_t size, spare;
+    uint64_t mount, parameter, space;
+};
+
+const uint64_t linux_mount_root = UINT64_MAX;
+
+int linux_mount_namespace_id(int file, uint64_t *id) { return ioctl(file, _IOR(0xb7, 5, uint64_t), id); }
+
+long linux_listmount(uint64_t space, uint64_t parent, uint64_t last, uint64_t *ids, size_t capacity) {
+    struct mount_request request = {
+        .size = sizeof request, .mount = parent, .parameter = last, .space = space};
+    return syscall(NUMBER_LISTMOUNT, &request, ids, capacity, 0);
+}
+
+int linux_statmount(uint64_t space, uint64_t mount, void *buffer, size_t size) {
+    _Static_assert(offsetof(struct linux_mount_status, id_old) == 56, "struct statmount");
+    _Static_assert(offsetof(struct linux_mount_status, point) == 108, "struct statmount");
+    // SB_BASIC, MNT_BASIC, PROPAGATE_FROM, MNT_ROOT, MNT_POINT, FS_TYPE and MNT_OPTS.
+    struct mount_request request = {
+        .size = sizeof request, .mount = mount, .parameter = 0xbf, .space = space};
+    return (int)syscall(NUMBER_STATMOUNT, &request, buffer, size, 0);
 }
 
 int linux_loop_backing(int device, uint64_t *dev, uint64_t *inode) {

@@ -18,9 +18,10 @@ struct NamespaceSurvey: ~Copyable {
     let parent: Int
     let path: String
     /// Why it could not be looked into; 0 when it was.
-    let code: CInt
-    /// Its mountinfo, as seen from its root; empty when no needle is in it.
-    let text: [UInt8]
+    fileprivate(set) var code: CInt
+    /// Its mountinfo, as seen from its root, and lines of the same form for what is hidden from
+    /// there; empty when no needle is in it.
+    fileprivate(set) var text: [UInt8]
 
     /// Whether it went away before it was visited.
     var isGone: Bool { code == ENOENT || code == ESRCH }
@@ -45,6 +46,8 @@ struct NamespaceSurvey: ~Copyable {
   private var spare: [UInt64: (file: CInt, parent: Int, path: String)] = [:]
   /// Those that something else is mounted over: they may be in reach elsewhere.
   private var covered: [(id: UInt64, visit: Visit)] = []
+  /// The visit whose hidden mounts are not looked for yet: the kernel tells them to who is elsewhere.
+  private var unfinished: (visit: Int, listing: MountListing?)?
 
   /// - Parameter links: the first is the namespace of this process.
   static func run(_ links: [NamespaceLink], needles: [String]) throws(SystemError) -> [Visit] {
@@ -54,14 +57,17 @@ struct NamespaceSurvey: ~Copyable {
       if survey.visits[survey.visits.count - 1].code == 0 { survey.missed.remove(link.id) }
       survey.lookIntoPending()
     }
-    while let (id, file) = survey.spare.popFirst() {
-      if survey.missed.remove(id) != nil { survey.pending.append(file) } else { close(file.file) }
+    repeat {
+      while let (id, file) = survey.spare.popFirst() {
+        if survey.missed.remove(id) != nil { survey.pending.append(file) } else { close(file.file) }
+        survey.lookIntoPending()
+      }
+      survey.comeBack()
       survey.lookIntoPending()
-    }
+    } while !survey.spare.isEmpty || survey.hasLeft
     for (id, visit) in survey.covered where survey.seen.insert(id).inserted {
       survey.visits.append(visit)
     }
-    if survey.hasLeft { survey.comeBack() }
     return survey.visits
   }
 
@@ -79,7 +85,8 @@ struct NamespaceSurvey: ~Copyable {
 
   /// Nothing may be done in a namespace where this process does not belong, not even by a caller
   /// who takes an error for an answer: so this ends the process, if it must.
-  private func comeBack() {
+  private mutating func comeBack() {
+    guard hasLeft else { return finish() }
     do {
       try NamespaceKinds.mount.enter(home, shown: "our own namespace")
       try changeDirectory(to: root, shown: "/")
@@ -89,6 +96,22 @@ struct NamespaceSurvey: ~Copyable {
       _ = write(STDERR_FILENO, line, line.utf8.count)
       exit(3)  // part of the work may be done
     }
+    hasLeft = false
+    finish()
+  }
+
+  /// Adds what is hidden in the namespace that this process has just left.
+  private mutating func finish() {
+    guard let (visit, listing) = unfinished else { return }
+    unfinished = nil
+    do throws(SystemError) {
+      let hidden = try listing?.lines(missingIn: visits[visit].text) ?? []
+      visits[visit].text += hidden
+      queueNamespaces(mountedIn: hidden, visit)
+    } catch {
+      visits[visit].code = error.code
+    }
+    if !visits[visit].text.contains(anyOf: needles) { visits[visit].text = [] }
   }
 
   private mutating func lookIntoPending() {
@@ -103,11 +126,14 @@ struct NamespaceSurvey: ~Copyable {
   ) {
     var text: [UInt8] = []
     var code: CInt = 0
+    var listing: MountListing?
     do throws(SystemError) {
       if let file {
         let namespace = Descriptor(owning: try file.get())
         try NamespaceKinds.mount.enter(namespace, shown: path)
         hasLeft = true
+        finish()
+        listing = MountListing(of: namespace)
       }
       text =
         try Descriptor(owning: open("self/mountinfo").get())
@@ -116,10 +142,11 @@ struct NamespaceSurvey: ~Copyable {
       code = error.code
     }
     queueNamespaces(mountedIn: text, visits.count)
-    visits.append(
-      Visit(
-        link: link, parent: parent, path: path, code: code,
-        text: text.contains(anyOf: needles) ? text : []))
+    visits.append(Visit(link: link, parent: parent, path: path, code: code, text: text))
+    if code == 0 {
+      unfinished = (visits.count - 1, listing)
+      if file == nil { finish() }
+    }
   }
 
   private mutating func queueNamespaces(mountedIn text: [UInt8], _ parent: Int) {

@@ -67,6 +67,32 @@ void linux_restore_descriptor_limit(void);
 int linux_loopback_up(void);
 /// TIOCSCTTY: makes the terminal the controlling one, if nobody has it.
 int linux_take_terminal(int descriptor);
+/// struct statmount of <linux/mount.h>, up to what is asked for here; the strings begin at byte 512,
+/// and the members that name one count from there.
+struct linux_mount_status {
+    uint32_t size, options;
+    uint64_t mask;
+    uint32_t major, minor;
+    uint64_t magic;
+    uint32_t flags, type;
+    uint64_t id, parent;
+    uint32_t id_old, parent_old;  // as in mountinfo
+    uint64_t attributes, propagation, peer_group, master, propagated_from;
+    uint32_t root, point;
+};
+enum { LINUX_MOUNT_STRINGS = 512 };
+/// NS_GET_MNTNS_ID, Linux 6.11: what listmount(2) and statmount(2) call the mount namespace of a
+/// namespace file.
+int linux_mount_namespace_id(int file, uint64_t *_Nonnull id);
+/// listmount(2): the unique ids of what is mounted below `parent`, at all depths, those after `last`
+/// alone. Returns their number.
+long linux_listmount(uint64_t space, uint64_t parent, uint64_t last, uint64_t *_Nonnull ids,
+                     size_t capacity);
+/// LSMT_ROOT: of another namespace than ours, the first mount on the root of it.
+extern const uint64_t linux_mount_root;
+/// statmount(2): what mountinfo has, but the mount's own options and its source. EOVERFLOW: `size` is
+/// too small.
+int linux_statmount(uint64_t space, uint64_t mount, void *_Nonnull buffer, size_t size);
 /// name_to_handle_at(2) of what a magic link leads to, then open_by_handle_at(2) beneath `mount`:
 /// an O_PATH descriptor of the same inode, as that mount sees it.
 int linux_reopen_through(int directory, const char *_Nonnull link, int mount);
