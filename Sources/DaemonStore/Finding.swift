@@ -17,6 +17,8 @@ public struct Finding: Equatable, Sendable {
     case insecureTemplate = "insecure-template"
     /// A mount namespace shows data of a user who is logged out.
     case pinnedData = "pinned-data"
+    /// The key of a user who is logged out is in the kernel still.
+    case staleKey = "stale-key"
     /// Part of a user is mounted, and not the home.
     case mountsWithoutLogin = "mounts-without-login"
 
@@ -35,6 +37,9 @@ public struct Finding: Equatable, Sendable {
     /// A login has not arrived: a bind that was not recursive.
     case daemonMissesUser = "daemon-misses-user"
 
+    /// A user's vault that is damaged, or of a kind that is not known.
+    case badVault = "bad-vault"
+
     case userIncomplete = "user-incomplete"
     case ownerDrift = "owner-drift"
     case storeWithoutTemplate = "store-without-template"
@@ -43,7 +48,7 @@ public struct Finding: Equatable, Sendable {
 
     public var severity: Severity {
       switch self {
-      case .insecureTemplate, .pinnedData, .mountsWithoutLogin: .critical
+      case .insecureTemplate, .pinnedData, .staleKey, .mountsWithoutLogin: .critical
       case .userIncomplete, .ownerDrift, .storeWithoutTemplate, .unseen: .warning
       default: .error
       }

@@ -12,7 +12,7 @@ extension StoreSurvey {
         evidence: templates.isUnknown
           ? ["whoever can change it decides which stores there are, so none is made"]
           : ["no store is made of it"],
-        mend: refusal.mend ?? "mv \(shellWord(refusal.path)) /root/")
+        mend: refusal.mend ?? "rm -r \(shellWord(refusal.path))")
     } + stores.flatMap(\.findings) + daemonFindings
       + closed.map {
         Finding(

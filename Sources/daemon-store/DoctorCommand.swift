@@ -44,11 +44,7 @@ struct DoctorCommand: ParsableCommand {
 
   private static func findings(_ layout: Layout) throws -> [Finding] {
     let survey = try StoreSurvey(of: layout, isThorough: true)
-    let users = try UserStatus.all(layout)
-    let loggedOut = users.filter { !$0.isMounted }.map(\.user)
-    return Finding.sorted(
-      survey.findings + survey.ownerDrift() + (try layout.pinnedData(of: loggedOut))
-        + users.compactMap(\.finding))
+    return Finding.sorted(survey.findings + survey.ownerDrift() + (try UserFindings.all(layout)))
   }
 }
 
