@@ -8,10 +8,10 @@ import Testing
 @Suite struct UpstartJobTests {
   /// What one stanza may say, of those that our jobs use.
   private static let stanzas: Set<String> = [
-    "description", "start", "stop", "task", "respawn", "normal", "exec",
+    "description", "start", "stop", "task", "respawn", "normal", "exec", "expect", "env",
   ]
 
-  @Test(arguments: ["daemon-store-startup", "example-store-daemon"])
+  @Test(arguments: ["daemon-store-startup", "example-store-daemon", "permission_broker", "mtpd"])
   func everyLineIsAStanza(job: String) throws {
     let lines = try UpstartJob.lines(job)
     for line in lines {
@@ -93,8 +93,8 @@ private func joinedLines(_ path: String) throws -> [String] {
   return lines.filter { !$0.isEmpty && !$0.hasPrefix("#") }
 }
 
-private enum UpstartJob {
-  static func lines(_ job: String) throws -> [String] {
+enum UpstartJob {
+  fileprivate static func lines(_ job: String) throws -> [String] {
     try joinedLines(initFile("upstart/\(job).conf"))
   }
 
@@ -103,6 +103,13 @@ private enum UpstartJob {
       throw Problem("\(job) has no exec line")
     }
     return line
+  }
+
+  /// What sh runs for it: its variables, and the command.
+  static func script(_ job: String) throws -> String {
+    let variables = try lines(job).filter { $0.hasPrefix("env ") }
+    return try (variables.map { "export " + $0.dropFirst(4) } + [command(job).dropFirst(5)])
+      .joined(separator: "\n")
   }
 }
 
