@@ -34,7 +34,7 @@ COMPLETIONS := $(foreach program,$(PROGRAMS),$(foreach shell,bash zsh fish,$(BIN
 VERSION := $(shell sed -n 's/^public let version = "\(.*\)"/\1/p' Sources/Kernel/Version.swift)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build-deps completions build demo test bench fuzz lint format install deb dist clean
+.PHONY: help deps build-deps build demo test bench fuzz lint format install deb dist clean
 
 help: ## Lists the verbs.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -62,9 +62,9 @@ $(PRELOAD): Sources/minijailpreload/minijailpreload.c
 	  -Wl,-z,now -Wl,-z,relro $(LDFLAGS) -o $@ $<
 
 $(PAM_MODULE): Sources/pam_daemonstore/pam_daemonstore.c
-	$(CC) -std=c11 -Wall -Wextra -Werror -D_FORTIFY_SOURCE=2 -fstack-protector-strong \
-	  -fstack-clash-protection $(CPPFLAGS) $(CFLAGS) -fPIC -fvisibility=hidden -shared -Wl,-z,now \
-	  -Wl,-z,relro -Wl,-z,noexecstack -Wl,-z,defs $(LDFLAGS) -o $@ $< -lpam
+	$(CC) -std=c11 -Wall -Wextra -Werror -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong \
+	  -fstack-clash-protection $(CPPFLAGS) $(CFLAGS) -fPIC -fvisibility=hidden -shared \
+	  -Wl,-z,now -Wl,-z,relro -Wl,-z,noexecstack -Wl,-z,defs $(LDFLAGS) -o $@ $< -lpam
 
 $(BIN)/completions/minijail0.%: completions/minijail0.awk $(BIN)/minijail0
 	@mkdir -p $(@D)
@@ -102,37 +102,41 @@ lint: ## Checks the form of the code.
 format: ## Brings the code into form.
 	$(SWIFT) format -i -r Package.swift Sources Tests Benchmarks Fuzz
 
+# Where a file of the project names the directory of the programs.
+PLACED = umask 022; sed 's\#^\(Exec[A-Za-z]*=\)/usr/bin/\([^ ]*\)\#\1"$(PREFIX)/bin/\2"\#'
+D = $(DESTDIR)$(PREFIX)
+
 install: ## Copies what was built to $(DESTDIR)$(PREFIX).
 	@test -x "$(BIN)/daemon-store" || { echo "install: nothing is built; run make build first" >&2; exit 1; }
-	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/daemon-store" "$(DESTDIR)$(UNIT_DIRECTORY)"
+	install -d "$(D)/bin" "$(D)/lib/daemon-store" "$(DESTDIR)$(PAM_DIRECTORY)" "$(DESTDIR)$(UNIT_DIRECTORY)" \
+	  "$(D)/share/dbus-1/system-services" "$(D)/share/pam-configs" "$(DESTDIR)/etc/daemon-store"
 	for program in $(PROGRAMS); do \
-	  $(INSTALL_PROGRAM) -m 0755 "$(BIN)/$$program" "$(DESTDIR)$(PREFIX)/bin/" || exit 1; \
+	  $(INSTALL_PROGRAM) -m 0755 "$(BIN)/$$program" "$(D)/bin/" || exit 1; \
 	done
-	$(INSTALL_PROGRAM) -m 0644 "$(PRELOAD)" "$(DESTDIR)$(PREFIX)/lib/daemon-store/"
-	install -d "$(DESTDIR)$(PAM_DIRECTORY)" "$(DESTDIR)$(PREFIX)/share/pam-configs"
+	$(INSTALL_PROGRAM) -m 0644 "$(PRELOAD)" "$(D)/lib/daemon-store/"
+	ln -sf daemon-store/libminijailpreload.so "$(D)/lib/libminijailpreload.so"
 	$(INSTALL_PROGRAM) -m 0644 "$(PAM_MODULE)" "$(DESTDIR)$(PAM_DIRECTORY)/"
-	sed 's#pam_daemonstore.so#$(PAM_LINE)#' init/pam/daemonstore \
-	  >"$(DESTDIR)$(PREFIX)/share/pam-configs/daemonstore"
-	chmod 0644 "$(DESTDIR)$(PREFIX)/share/pam-configs/daemonstore"
-	ln -sf daemon-store/libminijailpreload.so "$(DESTDIR)$(PREFIX)/lib/libminijailpreload.so"
-	install -d "$(DESTDIR)$(PREFIX)/lib/sysusers.d" "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d" "$(DESTDIR)/etc/daemon-store"
-	install -m 0644 init/sysusers.d/*.conf "$(DESTDIR)$(PREFIX)/lib/sysusers.d/"
-	install -m 0644 init/tmpfiles.d/*.conf "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/"
-	for unit in $$(ls init/systemd | grep -v ^example); do \
-	  sed 's#^ExecStart=/usr/bin/\([^ ]*\)#ExecStart="$(PREFIX)/bin/\1"#' init/systemd/$$unit \
-	    >"$(DESTDIR)$(UNIT_DIRECTORY)/$$unit" || exit 1; \
+	umask 022; sed 's#pam_daemonstore.so#$(PAM_LINE)#' init/pam/daemonstore >"$(D)/share/pam-configs/daemonstore"
+	install -m 0644 -D init/sysusers.d/*.conf -t "$(D)/lib/sysusers.d"
+	install -m 0644 -D init/tmpfiles.d/*.conf -t "$(D)/lib/tmpfiles.d"
+	install -m 0644 -D init/dbus/*.conf -t "$(D)/share/dbus-1/system.d"
+	for file in init/dbus/*.service; do \
+	  $(PLACED) $$file >"$(D)/share/dbus-1/system-services/$${file##*/}" || exit 1; \
+	done
+	for file in $(filter-out init/systemd/example-%,$(wildcard init/systemd/*)); do \
+	  $(PLACED) $$file >"$(DESTDIR)$(UNIT_DIRECTORY)/$${file##*/}" || exit 1; \
 	done
 	for page in docs/man/*.[1-9]; do \
-	  install -D -m 0644 $$page "$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}" || exit 1; \
+	  install -m 0644 -D $$page -t "$(D)/share/man/man$${page##*.}" || exit 1; \
 	done
 	for program in $(PROGRAMS); do \
-	  install -D -m 0644 $(BIN)/completions/$$program.bash "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$program" && \
-	  install -D -m 0644 $(BIN)/completions/$$program.zsh "$(DESTDIR)$(ZSH_DIRECTORY)/_$$program" && \
-	  install -D -m 0644 $(BIN)/completions/$$program.fish "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$program.fish" || exit 1; \
+	  install -m 0644 -D $(BIN)/completions/$$program.bash "$(D)/share/bash-completion/completions/$$program" && \
+	  install -m 0644 -D $(BIN)/completions/$$program.zsh "$(DESTDIR)$(ZSH_DIRECTORY)/_$$program" && \
+	  install -m 0644 -D $(BIN)/completions/$$program.fish -t "$(D)/share/fish/vendor_completions.d" || exit 1; \
 	done
-	install -d "$(DESTDIR)$(PREFIX)/share/doc/daemon-store/examples"
-	cp -R init/upstart init/openrc init/sysvinit "$(DESTDIR)$(PREFIX)/share/doc/daemon-store/examples/"
-	install -D -m 0644 init/systemd/example-* -t "$(DESTDIR)$(PREFIX)/share/doc/daemon-store/examples/systemd"
+	install -d "$(D)/share/doc/daemon-store/examples/systemd"
+	umask 022; cp -R init/openrc init/sysvinit init/upstart "$(D)/share/doc/daemon-store/examples/"
+	install -m 0644 init/systemd/example-* "$(D)/share/doc/daemon-store/examples/systemd/"
 	$(foreach manager,$(INIT),$(install_$(manager)))
 
 define install_sysvinit
@@ -148,12 +152,14 @@ install -D -m 0644 init/upstart/daemon-store-startup.conf -t "$(DESTDIR)/etc/ini
 
 endef
 
-# Where packages are put.
+# Where packages are put. Those with the symbols for debuggers take minutes: make deb DEB_BUILD_OPTIONS=
 DEB := .build/deb
+DEB_BUILD_OPTIONS ?= noautodbgsym
 
 deb: build ## Makes the Debian packages, in .build/deb.
 	@mkdir -p $(DEB)
-	DEB_DIRECTORY=$(DEB) dpkg-buildpackage -b -us -uc -nc \
+	rm -f $(DEB)/*
+	DEB_BUILD_OPTIONS="$(DEB_BUILD_OPTIONS)" DEB_DIRECTORY=$(DEB) dpkg-buildpackage -b -us -uc -nc \
 	  --buildinfo-file=$(DEB)/daemon-store.buildinfo \
 	  --changes-file=$(DEB)/daemon-store.changes --changes-option=-u$(DEB) \
 	  --buildinfo-option=-u$(DEB)

@@ -1,0 +1,177 @@
+import TestSupport
+import Testing
+
+/// `--help`, the manual pages and what the programs take name the same options.
+@Suite struct ManualPageTests {
+  /// The programs that have verbs, each with the section of its page.
+  static let programs = [("cryptohome", 8), ("seccomp-policy", 1)]
+
+  @Test(arguments: programs)
+  func theSynopsisHasTheOptionsOfEachVerb(program: String, section: Int) throws {
+    let page = try ManualPage(program, section)
+    for help in try VerbHelp.all(of: program) {
+      // By one name of each.
+      var shown = page.synopsis[help.verb] ?? []
+      for option in help.options {
+        #expect(!shown.isDisjoint(with: option.names), "\(program) \(help.verb): \(option.names)")
+        shown.subtract(option.names)
+      }
+      #expect(shown.isEmpty, "\(program) \(help.verb): not in --help")
+    }
+  }
+
+  @Test(arguments: programs)
+  func thePageExplainsEveryVerbAndOption(program: String, section: Int) throws {
+    let page = try ManualPage(program, section)
+    let help = try VerbHelp.all(of: program)
+    #expect(page.verbs == Set(help.map(\.verb)))
+    let common: Set<String> = ["-h", "--help", "--version"]
+    #expect(page.explained.subtracting(common) == Set(help.flatMap(\.options).flatMap(\.names)))
+  }
+
+  /// An option that is known leaves only the made-up one behind it to complain of, or its value.
+  @Test(arguments: programs)
+  func theProgramTakesEveryOption(program: String, section: Int) throws {
+    for help in try VerbHelp.all(of: program) {
+      for option in help.options {
+        for name in option.names {
+          let outcome = try TestSupport.run(
+            "\(try builtPrograms())/\(program)",
+            help.required + [name] + option.values + ["--made-up"])
+          #expect(
+            outcome.status == 2
+              && (outcome.errors.contains("Unknown option '--made-up'")
+                || outcome.errors.contains("invalid for '\(name)")),
+            "\(outcome)")
+        }
+      }
+    }
+  }
+
+  @Test func minijailTakesEveryOption() throws {
+    let program = "\(try builtPrograms())/minijail0"
+    let options = OptionHelp.all(in: try TestSupport.run(program, ["--help"]).lines)
+    #expect(options.count > 60)
+    for option in options {
+      for name in option.names {
+        let outcome = try TestSupport.run(program, [name] + option.values + ["--made-up"])
+        let isUnknown = outcome.complaints.contains {
+          $0.hasSuffix("unrecognized option '\(name)'") || $0.contains("invalid option")
+        }
+        #expect(!isUnknown, "\(outcome)")
+      }
+    }
+  }
+
+  @Test func mandocHasNothingToSay() throws {
+    let pages = try TestSupport.run("/bin/sh", ["-c", "ls \"$0\"/*.[1-9]", manualDirectory]).lines
+    #expect(pages.count >= 5)
+    let outcome = try TestSupport.run("/usr/bin/mandoc", ["-T", "lint", "-W", "warning"] + pages)
+    #expect(outcome.status == 0 && outcome.output.isEmpty, "\(outcome)")
+  }
+}
+
+private let manualDirectory =
+  "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/") + "/docs/man"
+
+/// An option, as a line of a help begins: `  -o, --output <file>  Where it goes.`
+private struct OptionHelp {
+  let names: [String]
+  /// A value, if it takes one.
+  let values: [String]
+
+  static func all(in lines: [String]) -> [OptionHelp] {
+    lines.filter { $0.hasPrefix("  -") }.map { line in
+      let words = line.dropFirst(2).split(separator: " ", omittingEmptySubsequences: false)
+      let names = words.prefix { $0.hasPrefix("-") }
+      let next = words.dropFirst(names.count).first ?? ""
+      return OptionHelp(
+        names: names.map { String($0.prefix { !"[,=".contains($0) }) },
+        values: next.isEmpty ? [] : ["1"])
+    }
+  }
+}
+
+/// What `PROGRAM VERB --help` says.
+private struct VerbHelp {
+  let verb: String
+  let options: [OptionHelp]
+  /// The verb with what it cannot be without.
+  let required: [String]
+
+  /// That of each verb, and of each verb of a verb.
+  static func all(of program: String, below path: [String] = []) throws -> [VerbHelp] {
+    let outcome = try TestSupport.run("\(try builtPrograms())/\(program)", path + ["--help"])
+    guard outcome.status == 0 else { throw Problem("\(outcome)") }
+    let lines = outcome.output.split(separator: "\n", omittingEmptySubsequences: false)
+      .map(String.init)
+    let verbs = section("SUBCOMMANDS:", of: lines).filter {
+      $0.hasPrefix("  ") && !$0.hasPrefix("   ")
+    }.compactMap { $0.split(separator: " ").first.map(String.init) }
+    guard verbs.isEmpty else {
+      return try verbs.flatMap { try all(of: program, below: path + [$0]) }
+    }
+    return [
+      VerbHelp(
+        verb: path.joined(separator: " "),
+        options: OptionHelp.all(in: section("OPTIONS:", of: lines)).filter {
+          !["--version", "--help"].contains($0.names.last)
+        },
+        required: path + required(in: section("USAGE:", of: lines).joined(separator: " ")))
+    ]
+  }
+
+  /// The lines from the one with this title to the next empty one.
+  private static func section(_ title: String, of lines: [String]) -> [String] {
+    guard let start = lines.firstIndex(where: { $0.hasPrefix(title) }) else { return [] }
+    return Array(lines[start...].prefix { !$0.isEmpty })
+  }
+
+  /// What a usage line has outside of brackets, after the program and its verb; each value is 1.
+  private static func required(in usage: String) -> [String] {
+    var depth = 0
+    let words = usage.filter { letter in
+      if letter == "[" { depth += 1 }
+      defer { if letter == "]" { depth -= 1 } }
+      return depth == 0
+    }
+    return words.split(separator: " ").filter { $0.hasPrefix("<") || $0.hasPrefix("-") }
+      .map { $0.hasPrefix("<") ? "1" : String($0) }
+  }
+}
+
+/// What a page in mdoc(7) names.
+private struct ManualPage {
+  /// The options of each verb, by the verb.
+  var synopsis: [String: Set<String>] = [:]
+  /// Those that have an item.
+  var explained: Set<String> = []
+  /// The verbs that have an item.
+  var verbs: Set<String> = []
+
+  init(_ program: String, _ number: Int) throws {
+    var section = ""
+    var verb = ""
+    for line in try readFile("\(manualDirectory)/\(program).\(number)").split(separator: "\n") {
+      let words = line.split(separator: " ").map(String.init)
+      if words.first == ".Sh" { section = words.dropFirst().joined(separator: " ") }
+      if section == "SYNOPSIS" {
+        switch words.first {
+        case ".Nm": verb = ""
+        case ".Cm": verb = words.dropFirst().joined(separator: " ")
+        default: break
+        }
+        if verb != "" { synopsis[verb, default: []].formUnion(Self.flags(words)) }
+      } else if words.first == ".It" {
+        explained.formUnion(Self.flags(words))
+        if words.dropFirst().first == "Cm" {
+          verbs.insert(words.dropFirst(2).prefix { $0 != "Ar" }.joined(separator: " "))
+        }
+      }
+    }
+  }
+
+  private static func flags(_ words: [String]) -> [String] {
+    zip(words, words.dropFirst()).filter { $0.0 == "Fl" || $0.0 == ".Fl" }.map { "-\($0.1)" }
+  }
+}
