@@ -27,6 +27,8 @@ PAM_MODULE := $(BIN)/pam_daemonstore.so
 PAM_DIRECTORY ?= $(PREFIX)/lib/$(shell $(CC) -dumpmachine)/security
 # How a PAM profile names it: elsewhere than in /usr, with its path and that of its program.
 PAM_LINE = $(if $(filter /usr,$(PREFIX)),,$(PAM_DIRECTORY)/)pam_daemonstore.so$(if $(filter /usr,$(PREFIX)),, cryptohome=$(PREFIX)/bin/cryptohome)
+# For daemon authors: the same C as the Swift library DaemonStoreClient has, without Swift.
+CLIENT := $(BIN)/libdaemonstore.so.1 $(BIN)/libdaemonstore.a
 CFLAGS ?= -O2 -g
 TESTS := .build/debug/daemon-storePackageTests.xctest
 
@@ -34,10 +36,10 @@ COMPLETIONS := $(foreach program,$(PROGRAMS),$(foreach shell,bash zsh fish,$(BIN
 VERSION := $(shell sed -n 's/^public let version = "\(.*\)"/\1/p' Sources/Kernel/Version.swift)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build-deps build demo test bench fuzz lint format install deb dist clean
+.PHONY: help deps build-deps build demo test bench fuzz lint format install install-client deb dist clean
 
 help: ## Lists the verbs.
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 deps: PACKAGES := $(BUILD_PACKAGES) $(TEST_PACKAGES)
 deps: ## Installs what is needed from Debian, through sudo unless root.
@@ -55,7 +57,7 @@ deps build-deps:
 
 build: build-deps ## Makes the release.
 	$(SWIFT) build $(RELEASE)
-	@$(MAKE) --no-print-directory $(PRELOAD) $(PAM_MODULE) $(COMPLETIONS)
+	@$(MAKE) --no-print-directory $(PRELOAD) $(PAM_MODULE) $(CLIENT) $(COMPLETIONS)
 
 $(PRELOAD): Sources/minijailpreload/minijailpreload.c
 	$(CC) -std=c11 -Wall -Wextra -Werror $(CPPFLAGS) $(CFLAGS) -fPIC -fvisibility=hidden -shared \
@@ -75,6 +77,20 @@ $(BIN)/completions/%.bash $(BIN)/completions/%.zsh $(BIN)/completions/%.fish: $(
 	for shell in bash zsh fish; do \
 	  $< --generate-completion-script $$shell | sed '1{/^#!/d}' >$(@D)/$*.$$shell || exit 1; \
 	done
+
+$(BIN)/libdaemonstore.o: Sources/libdaemonstore/daemonstore.c Sources/libdaemonstore/sha1.h \
+    Sources/libdaemonstore/include/daemonstore.h
+	$(CC) -std=c11 -Wall -Wextra -Wconversion -Werror $(CFLAGS) -fPIC -ISources/libdaemonstore/include \
+	  -c -o $@ $<
+
+$(BIN)/libdaemonstore.so.1: $(BIN)/libdaemonstore.o Sources/libdaemonstore/libdaemonstore.map
+	$(CC) -shared -Wl,-soname,$(@F) -Wl,--version-script=Sources/libdaemonstore/libdaemonstore.map \
+	  -Wl,-z,now -Wl,-z,relro -Wl,-z,defs $(LDFLAGS) -o $@ $<
+	ln -sf $(@F) $(BIN)/libdaemonstore.so
+
+$(BIN)/libdaemonstore.a: $(BIN)/libdaemonstore.o
+	rm -f $@
+	$(AR) rcs $@ $<
 
 demo: build ## Shows the main job, in namespaces of its own: the host is not touched.
 	@$(SUDO) env PATH="$(BIN):$$PATH" sh docs/demo.sh
@@ -106,7 +122,7 @@ format: ## Brings the code into form.
 PLACED = umask 022; sed 's\#^\(Exec[A-Za-z]*=\)/usr/bin/\([^ ]*\)\#\1"$(PREFIX)/bin/\2"\#'
 D = $(DESTDIR)$(PREFIX)
 
-install: ## Copies what was built to $(DESTDIR)$(PREFIX).
+install: install-client ## Copies what was built to $(DESTDIR)$(PREFIX).
 	@test -x "$(BIN)/daemon-store" || { echo "install: nothing is built; run make build first" >&2; exit 1; }
 	install -d "$(D)/bin" "$(D)/lib/daemon-store" "$(DESTDIR)$(PAM_DIRECTORY)" "$(DESTDIR)$(UNIT_DIRECTORY)" \
 	  "$(D)/share/dbus-1/system-services" "$(D)/share/pam-configs" "$(DESTDIR)/etc/daemon-store"
@@ -168,6 +184,16 @@ dist: ## Makes the source tarball of what is committed, in .build.
 	@mkdir -p .build
 	git archive --prefix=daemon-store-$(VERSION)/ -o .build/daemon-store-$(VERSION).tar.gz HEAD
 	@echo .build/daemon-store-$(VERSION).tar.gz
+
+install-client: ## Copies the library for daemon authors alone.
+	@test -e "$(BIN)/libdaemonstore.a" || { echo "install: nothing is built; run make build first" >&2; exit 1; }
+	install -d "$(DESTDIR)$(PREFIX)/include" "$(DESTDIR)$(PREFIX)/lib/pkgconfig"
+	install -m 0644 Sources/libdaemonstore/include/daemonstore.h "$(DESTDIR)$(PREFIX)/include/"
+	install -s -m 0644 "$(BIN)/libdaemonstore.so.1" "$(DESTDIR)$(PREFIX)/lib/"
+	ln -sf libdaemonstore.so.1 "$(DESTDIR)$(PREFIX)/lib/libdaemonstore.so"
+	install -m 0644 "$(BIN)/libdaemonstore.a" "$(DESTDIR)$(PREFIX)/lib/"
+	sed -e 's#@PREFIX@#$(PREFIX)#' -e "s#@VERSION@#$$(sed -n 's/.*version = "\(.*\)"/\1/p' Sources/Kernel/Version.swift)#" \
+	  Sources/libdaemonstore/libdaemonstore.pc.in >"$(DESTDIR)$(PREFIX)/lib/pkgconfig/libdaemonstore.pc"
 
 clean: ## Removes what was built.
 	rm -rf .build

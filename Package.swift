@@ -33,6 +33,7 @@ let package = Package(
     .executable(name: "minijail0", targets: ["minijail0"]),
     .executable(name: "seccomp-policy", targets: ["seccomp-policy"]),
     .library(name: "Jail", targets: ["Jail"]),
+    .library(name: "DaemonStoreClient", targets: ["DaemonStoreClient"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -69,6 +70,11 @@ let package = Package(
     .target(
       name: "Jail", dependencies: ["Accounts", "CLibcap", "CLinux", "Kernel", "Seccomp"],
       swiftSettings: strict, linkerSettings: [.linkedLibrary(":libcap.a")]),
+    // For daemon authors: C, which the Makefile also makes a library of, and the same in Swift.
+    .target(
+      name: "CDaemonStore", path: "Sources/libdaemonstore",
+      exclude: ["libdaemonstore.map", "libdaemonstore.pc.in"]),
+    .target(name: "DaemonStoreClient", dependencies: ["CDaemonStore"], swiftSettings: strict),
 
     // Programs: parse arguments, call, print.
     .target(name: "Program", dependencies: ["Kernel", argumentParser], swiftSettings: strict),
@@ -97,7 +103,6 @@ let package = Package(
       name: "seccomp-policy",
       dependencies: ["CLinux", "Kernel", "Program", "Seccomp", argumentParser],
       swiftSettings: strict, linkerSettings: release),
-
     // Not a product: what the compiler's programs cost, beside the reference's layout.
     .executableTarget(
       name: "seccomp-benchmark", dependencies: ["Seccomp"], path: "Benchmarks/seccomp",
@@ -123,6 +128,10 @@ let package = Package(
       swiftSettings: strict),
     .testTarget(
       name: "JailTests", dependencies: ["Accounts", "CLinux", "Jail", "Kernel", "TestSupport"],
+      swiftSettings: strict),
+    .testTarget(
+      name: "DaemonStoreClientTests",
+      dependencies: ["CDaemonStore", "CLinux", "DaemonStoreClient", "Kernel", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
       name: "CommandLineTests", dependencies: ["CLinux", "Kernel", "TestSupport"],

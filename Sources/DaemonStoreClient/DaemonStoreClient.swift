@@ -1,0 +1,155 @@
+import CDaemonStore
+import Glibc
+
+/// What could not be found out, and of which path, store or user.
+public struct StoreClientError: Error, Equatable, Sendable, CustomStringConvertible {
+  /// An `errno`, with the meanings that daemonstore.h gives.
+  public let code: CInt
+  public let subject: String
+
+  public init(code: CInt, subject: String) {
+    self.code = code
+    self.subject = subject
+  }
+
+  public var description: String {
+    "\(subject): \(String(cString: daemonstore_strerror(code)))"
+  }
+}
+
+/// Where the folders of users are.
+public struct StoreDirectory: Equatable, Sendable {
+  /// `/run/daemon-store/D`.
+  public let path: String
+
+  /// - Parameter cache: whether the store's twin is meant, for what may be lost.
+  public init(_ store: String, cache: Bool = false) throws(StoreClientError) {
+    path = try makePath(store, user: nil, cache: cache)
+  }
+
+  /// A store that is shown elsewhere, as in some containers.
+  public init(path: String) { self.path = path }
+}
+
+/// The folder of one user in a store. A value of this type says nothing about whether it is mounted.
+public struct UserFolder: Equatable, Sendable {
+  /// `/run/daemon-store/D/H`.
+  public let path: String
+
+  /// - Parameter user: the 40-digit hash, or a name, which needs the system's salt.
+  public init(
+    of user: String, in store: String, cache: Bool = false
+  ) throws(StoreClientError) {
+    path = try makePath(store, user: user, cache: cache)
+  }
+
+  /// A folder that is shown elsewhere, as in some containers.
+  public init(path: String) { self.path = path }
+
+  /// Whether the user's folder is there now: one statx(2).
+  public func isMounted() throws(StoreClientError) -> Bool {
+    try ask(path) { daemonstore_is_mounted($0) } == 1
+  }
+
+  /// Waits until it is mounted; false when `timeout` has passed. nil waits for ever. The error is
+  /// `EINTR` when a signal was caught, and `ENOTSUP` without a `/proc` of this process's.
+  public func wait(for timeout: Duration? = nil) throws(StoreClientError) -> Bool {
+    try ask(path) { daemonstore_wait($0, milliseconds(timeout)) } == 1
+  }
+
+  /// The same until it is gone.
+  public func waitUntilGone(for timeout: Duration? = nil) throws(StoreClientError) -> Bool {
+    try ask(path) { daemonstore_wait_gone($0, milliseconds(timeout)) } == 1
+  }
+}
+
+/// Who comes and goes in one store, in the mount namespace of the thread that made this. For one
+/// thread at a time.
+public struct StoreWatch: ~Copyable {
+  public enum Event: Equatable, Sendable {
+    /// With the user's hash.
+    case arrived(String)
+    case left(String)
+  }
+
+  private let watch: OpaquePointer
+  private let path: String
+
+  public init(_ store: StoreDirectory) throws(StoreClientError) {
+    guard !store.path.utf8.contains(0), let watch = daemonstore_watch_new(store.path) else {
+      throw StoreClientError(
+        code: store.path.utf8.contains(0) ? EINVAL : errno, subject: store.path)
+    }
+    self.watch = watch
+    path = store.path
+  }
+
+  deinit { daemonstore_watch_free(watch) }
+
+  /// For poll(2) and epoll(7): readable when there may be events. It says so once for each change,
+  /// so when it is, take events until there are none. It is closed with this value.
+  public var descriptor: CInt { daemonstore_watch_fd(watch) }
+
+  /// Takes the next event; nil when there is none for now. The first are the arrivals of those who
+  /// are there already.
+  public mutating func next() throws(StoreClientError) -> Event? {
+    var event = daemonstore_event()
+    switch daemonstore_watch_next(watch, &event) {
+    case 0: return nil
+    case 1:
+      let user = withUnsafeBytes(of: event.user) { bytes in
+        String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+      }
+      return event.arrived == 1 ? .arrived(user) : .left(user)
+    default: throw StoreClientError(code: errno, subject: path)
+    }
+  }
+
+  /// Waits for the next event, and takes it; nil when `timeout` has passed.
+  public mutating func next(
+    waiting timeout: Duration?
+  ) throws(StoreClientError) -> Event? {
+    let end = timeout.map { ContinuousClock.now + $0 }
+    while true {
+      if let event = try next() { return event }
+      let left = end.map { ContinuousClock.now.duration(to: $0) }
+      if let left, left <= .zero { return nil }
+      var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+      guard poll(&entry, 1, milliseconds(left)) >= 0 else {
+        throw StoreClientError(code: errno, subject: path)
+      }
+    }
+  }
+}
+
+private func makePath(
+  _ store: String, user: String?, cache: Bool
+) throws(StoreClientError) -> String {
+  let subject = user.map { "\(store) of \($0)" } ?? store
+  guard !subject.utf8.contains(0) else { throw StoreClientError(code: EINVAL, subject: subject) }
+  var path = [CChar](repeating: 0, count: Int(DAEMONSTORE_PATH_SIZE))
+  let tree = cache ? DAEMONSTORE_CACHE : DAEMONSTORE_DATA
+  guard daemonstore_path(tree, store, user, &path, path.count) == 0 else {
+    throw StoreClientError(code: errno, subject: subject)
+  }
+  return String(decoding: path.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+}
+
+/// Asks C something about a path; a zero byte would end it early there.
+private func ask(
+  _ path: String, _ call: (UnsafePointer<CChar>) -> CInt
+) throws(StoreClientError) -> CInt {
+  guard !path.utf8.contains(0) else { throw StoreClientError(code: EINVAL, subject: path) }
+  let (answer, code) = path.withCString { (call($0), errno) }
+  guard answer >= 0 else { throw StoreClientError(code: code, subject: path) }
+  return answer
+}
+
+/// As poll(2) takes it, rounded up: -1 for ever, and at most 24 days.
+private func milliseconds(_ timeout: Duration?) -> CInt {
+  guard let timeout else { return -1 }
+  guard timeout > .zero else { return 0 }
+  let (seconds, attoseconds) = timeout.components
+  guard seconds < 2_000_000 else { return .max }
+  return CInt(seconds * 1000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000)
+}
