@@ -42,15 +42,36 @@ public enum Group {
 }
 
 extension Account {
-  /// The name of the user, or its number where it has none: for messages.
-  public static func name(of user: uid_t) -> String {
-    let found = try? lookUp(
+  /// The name of the user of that number; nil when there is none.
+  public static func named(_ user: uid_t) throws(SystemError) -> String? {
+    try lookUp(
       "getpwuid", "\(user)",
       grows: { (entry: UnsafeMutablePointer<passwd>, space, size, result) in
         getpwuid_r(user, entry, space, size, result)
       }
     ) { String(cString: $0.pw_name) }
-    return (found ?? nil) ?? "\(user)"
+  }
+
+  /// The name of the user, or its number where it has none: for messages.
+  public static func name(of user: uid_t) -> String {
+    ((try? named(user)) ?? nil) ?? "\(user)"
+  }
+}
+
+extension Group {
+  /// The name of the group of that number; nil when there is none.
+  public static func named(_ number: gid_t) throws(SystemError) -> String? {
+    try lookUp(
+      "getgrgid", "\(number)",
+      grows: { (entry: UnsafeMutablePointer<group>, space, size, result) in
+        getgrgid_r(number, entry, space, size, result)
+      }
+    ) { String(cString: $0.gr_name) }
+  }
+
+  /// The name of the group, or its number where it has none: for messages.
+  public static func name(of group: gid_t) -> String {
+    ((try? named(group)) ?? nil) ?? "\(group)"
   }
 }
 

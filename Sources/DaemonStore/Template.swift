@@ -15,6 +15,12 @@ public struct Template: Equatable, Sendable {
     self.group = group
     self.permissions = permissions
   }
+
+  /// Why a template must not have this mode; nil when it may.
+  static func rejection(of permissions: mode_t) -> String? {
+    permissions & 0o002 == 0
+      ? nil : "can be written by everybody (mode \(octal(permissions))); chmod o-w it"
+  }
 }
 
 /// The templates of a system, read in one go.
@@ -58,7 +64,7 @@ public struct Templates: Equatable, Sendable {
     var valid: [Template] = []
     var rejected: [Refusal] = []
     var rejectedNames: Set<StoreName> = []
-    for entry in try directory.names() {
+    for entry in try directory.names() where entry != unfinished {
       switch try judge(entry, in: directory) {
       case .success(let template): valid.append(template)
       case .failure(let rejection):
@@ -91,10 +97,8 @@ public struct Templates: Equatable, Sendable {
     guard status.isDirectory else {
       return reject("is \(status.kind), not a directory", mend: "rm")
     }
-    guard status.permissions & 0o002 == 0 else {
-      return reject(
-        "can be written by everybody (mode \(octal(status.permissions))); chmod o-w it",
-        mend: "chmod o-w")
+    if let reason = Template.rejection(of: status.permissions) {
+      return reject(reason, mend: "chmod o-w")
     }
     return .success(
       Template(

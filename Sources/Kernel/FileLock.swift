@@ -37,6 +37,13 @@ public struct FileLock: ~Copyable {
     }
   }
 
+  /// Waits for the lock on a directory itself, which needs no file in it.
+  public init(_ directory: borrowing Directory) throws(SystemError) {
+    let file = try directory.file(".", flags: O_RDONLY | O_DIRECTORY)
+    try check("flock", directory.path, flock(file.number, LOCK_EX))
+    descriptor = file
+  }
+
   /// Whether the file still has its name: whoever held it before may have removed it.
   private static func isCurrent(
     _ file: borrowing Descriptor, _ name: String, in directory: borrowing Directory
