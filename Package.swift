@@ -134,7 +134,8 @@ let package = Package(
       dependencies: ["CDaemonStore", "CLinux", "DaemonStoreClient", "Kernel", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
-      name: "CommandLineTests", dependencies: ["CLinux", "Kernel", "TestSupport"],
+      name: "CommandLineTests",
+      dependencies: ["CLinux", "DaemonStoreClient", "Kernel", "TestSupport"],
       swiftSettings: strict),
   ]
 )
