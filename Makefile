@@ -13,12 +13,13 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # What Debian 12 must have beside a Swift 6.3 toolchain: to build, and to test and measure.
 BUILD_PACKAGES := binutils gcc libc6-dev libcap-dev libmount-dev libpam0g-dev \
 	libstdc++-12-dev libsystemd-dev
-TEST_PACKAGES := dbus-bin dbus-daemon e2fsprogs libglib2.0-bin libseccomp-dev mount \
-	pamtester procps python3 python3-cryptography strace systemd uidmap util-linux
+TEST_PACKAGES := bubblewrap crun dbus-bin dbus-daemon e2fsprogs graphviz libglib2.0-bin \
+	libseccomp-dev mandoc mount pamtester passwd pkg-config podman procps python3 \
+	python3-cryptography python3-jsonschema strace systemd uidmap util-linux
 
 RELEASE := -c release --static-swift-stdlib --disable-local-rpath \
 	--explicit-target-dependency-import-check error
-PROGRAMS := daemon-store cryptohome cryptohomed minijail0 seccomp-policy
+PROGRAMS := daemon-store cryptohome cryptohomed minijail0 seccomp-policy sandboxed-services
 BIN := $(CURDIR)/.build/release
 # What is preloaded into programs: C, and nothing of Swift's build in it.
 PRELOAD := $(BIN)/libminijailpreload.so

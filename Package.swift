@@ -32,6 +32,7 @@ let package = Package(
     .executable(name: "cryptohomed", targets: ["cryptohomed"]),
     .executable(name: "minijail0", targets: ["minijail0"]),
     .executable(name: "seccomp-policy", targets: ["seccomp-policy"]),
+    .executable(name: "sandboxed-services", targets: ["sandboxed-services"]),
     .library(name: "Jail", targets: ["Jail"]),
     .library(name: "DaemonStoreClient", targets: ["DaemonStoreClient"]),
   ],
@@ -70,6 +71,10 @@ let package = Package(
     .target(
       name: "Jail", dependencies: ["Accounts", "CLibcap", "CLinux", "Kernel", "Seccomp"],
       swiftSettings: strict, linkerSettings: [.linkedLibrary(":libcap.a")]),
+    .target(
+      name: "ServiceAudit", dependencies: ["Accounts", "CLibcap", "Kernel"],
+      swiftSettings: strict, linkerSettings: [.linkedLibrary(":libcap.a")]),
+
     // For daemon authors: C, which the Makefile also makes a library of, and the same in Swift.
     .target(
       name: "CDaemonStore", path: "Sources/libdaemonstore",
@@ -103,6 +108,11 @@ let package = Package(
       name: "seccomp-policy",
       dependencies: ["CLinux", "Kernel", "Program", "Seccomp", argumentParser],
       swiftSettings: strict, linkerSettings: release),
+    .executableTarget(
+      name: "sandboxed-services",
+      dependencies: ["Kernel", "Program", "ServiceAudit", argumentParser],
+      swiftSettings: strict, linkerSettings: release),
+
     // Not a product: what the compiler's programs cost, beside the reference's layout.
     .executableTarget(
       name: "seccomp-benchmark", dependencies: ["Seccomp"], path: "Benchmarks/seccomp",
@@ -129,6 +139,8 @@ let package = Package(
     .testTarget(
       name: "JailTests", dependencies: ["Accounts", "CLinux", "Jail", "Kernel", "TestSupport"],
       swiftSettings: strict),
+    .testTarget(
+      name: "ServiceAuditTests", dependencies: ["Kernel", "ServiceAudit"], swiftSettings: strict),
     .testTarget(
       name: "DaemonStoreClientTests",
       dependencies: ["CDaemonStore", "CLinux", "DaemonStoreClient", "Kernel", "TestSupport"],

@@ -1,0 +1,129 @@
+import CLibcap
+import Kernel
+
+/// A way in which a service is kept from the rest of the system, as a baseline names it.
+public enum Feature: Hashable, Comparable, Sendable, CustomStringConvertible {
+  /// It has these capabilities at most.
+  case capabilities(CapabilitySet)
+  /// It is in another namespace than process 1: `mnt`, `net`, …
+  case namespace(String)
+  case noNewPrivileges
+  /// Its root directory is another than that of process 1.
+  case root
+  /// Its system calls are filtered.
+  case filter
+
+  /// As in `/proc/PID/ns`.
+  public static let namespaces = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"]
+
+  public var description: String {
+    switch self {
+    case .capabilities(let set):
+      "caps=" + (set.isEmpty ? "none" : set.names.joined(separator: ","))
+    case .namespace(let kind): kind
+    case .noNewPrivileges: "no-new-privs"
+    case .root: "root"
+    case .filter: "seccomp"
+    }
+  }
+
+  /// Reads what ``description`` writes; nil for anything else.
+  public init?(_ text: some StringProtocol) {
+    switch text {
+    case "no-new-privs": self = .noNewPrivileges
+    case "root": self = .root
+    case "seccomp": self = .filter
+    case _ where Self.namespaces.contains(String(text)): self = .namespace(String(text))
+    case _ where text.hasPrefix("caps="):
+      guard let set = CapabilitySet(names: text.dropFirst(5)) else { return nil }
+      self = .capabilities(set)
+    default: return nil
+    }
+  }
+
+  public static func < (left: Self, right: Self) -> Bool {
+    left.description < right.description
+  }
+}
+
+/// One running process of a service, as the kernel shows it.
+public struct Service: Equatable, Sendable {
+  public let pid: Int32
+  /// The file name of its executable, or of the script that an interpreter runs.
+  public let program: String
+  /// The path of its executable, as it is called in its own root directory.
+  public let executable: String
+  public let userName: String
+  public let groupName: String
+  public let status: ProcessStatus
+  /// The systemd unit; nil where there is none.
+  public let unit: String?
+  /// The namespaces that are not process 1's, sorted.
+  public let ownNamespaces: [String]
+  public let hasOtherRoot: Bool
+  /// Whether it has all capabilities that process 1 can give.
+  public let hasAllCapabilities: Bool
+
+  public init(
+    pid: Int32, program: String, executable: String, userName: String, groupName: String,
+    status: ProcessStatus, unit: String?, ownNamespaces: [String], hasOtherRoot: Bool,
+    hasAllCapabilities: Bool
+  ) {
+    self.pid = pid
+    self.program = program
+    self.executable = executable
+    self.userName = userName
+    self.groupName = groupName
+    self.status = status
+    self.unit = unit
+    self.ownNamespaces = ownNamespaces
+    self.hasOtherRoot = hasOtherRoot
+    self.hasAllCapabilities = hasAllCapabilities
+  }
+
+  /// How it is kept from the rest of the system.
+  public var features: Set<Feature> {
+    var features = Set(ownNamespaces.map { Feature.namespace($0) })
+    if !hasAllCapabilities { features.insert(.capabilities(status.permitted)) }
+    if status.noNewPrivileges { features.insert(.noNewPrivileges) }
+    if status.filter != .none { features.insert(.filter) }
+    if hasOtherRoot { features.insert(.root) }
+    return features
+  }
+
+  /// Whether it is at least as confined in this respect.
+  func holds(_ feature: Feature) -> Bool {
+    switch feature {
+    case .capabilities(let most): status.permitted.isSubset(of: most)
+    default: features.contains(feature)
+    }
+  }
+}
+
+extension CapabilitySet {
+  /// As capabilities(7) calls them, without the prefix that all have: `chown`. Others are numbers.
+  public var names: [String] {
+    (0..<64).filter { rawValue & (1 << UInt64($0)) != 0 }.map { number in
+      guard let name = cap_to_name(cap_value_t(number)) else { return "\(number)" }
+      defer { cap_free(name) }
+      let text = String(cString: name)
+      return text.hasPrefix("cap_") ? String(text.dropFirst(4)) : text
+    }
+  }
+
+  /// Reads what ``names`` has, with commas between; `none` is the empty set.
+  init?(names text: some StringProtocol) {
+    self = []
+    guard text != "none" else { return }
+    for name in text.split(separator: ",", omittingEmptySubsequences: false) {
+      var number: cap_value_t = -1
+      if let value = UInt8(name), value < 64 {
+        number = cap_value_t(value)
+      } else if name.utf8.contains(0) || cap_from_name("cap_\(name)", &number) != 0 {
+        return nil
+      }
+      guard (0..<64).contains(number) else { return nil }
+      insert(CapabilitySet(rawValue: 1 << UInt64(number)))
+    }
+  }
+}

@@ -1,0 +1,169 @@
+import Kernel
+import ServiceAudit
+import Testing
+
+@Suite struct ProcessStatusTests {
+  private let text = """
+    Name:\tevil\\nUid:\t0\t0\t0\t0
+    State:\tS (sleeping)
+    Pid:\t12
+    Uid:\t1\t2\t3\t4
+    Gid:\t5\t6\t7\t8
+    CapInh:\t0000000000000000
+    CapPrm:\t0000000000000009
+    CapEff:\t0000000000000001
+    CapBnd:\t000001ffffffffff
+    NoNewPrivs:\t1
+    Seccomp:\t2
+    Seccomp_filters:\t1
+
+    """
+
+  @Test func readsTheEffectiveIdsAndTheRest() throws {
+    let status = try #require(ProcessStatus(text))
+    #expect(status.user == 2 && status.group == 6)
+    #expect(status.permitted.names == ["chown", "fowner"])
+    #expect(status.bounding == .all(last: 40))
+    #expect(status.noNewPrivileges && status.filter == .filter && !status.isZombie)
+    let zombie = try #require(
+      ProcessStatus(text.replacing("S (sleeping)", with: "Z (zombie)")))
+    #expect(zombie.isZombie)
+  }
+
+  @Test(arguments: ["State", "Uid", "Gid", "CapPrm", "CapBnd", "NoNewPrivs", "Seccomp"])
+  func needsEachField(field: String) {
+    let without = text.split(separator: "\n").filter { !$0.hasPrefix("\(field):") }
+    #expect(ProcessStatus(without.joined(separator: "\n")) == nil)
+  }
+
+  @Test func refusesNonsense() {
+    for (old, new) in [
+      ("Uid:\t1\t2", "Uid:\t1\t4294967296"), ("Uid:\t1\t2\t3\t4", "Uid:\t1"),
+      ("CapPrm:\t0000000000000009", "CapPrm:\txyz"), ("Seccomp:\t2", "Seccomp:\t7"),
+      ("Seccomp:\t2", "Seccomp:\t18446744073709551615"), ("State:\tS (sleeping)", "State:"),
+    ] {
+      #expect(ProcessStatus(text.replacing(old, with: new)) == nil, "\(new)")
+    }
+    #expect(ProcessStatus("") == nil)
+  }
+
+  @Test func tellsKernelThreadsAndTerminals() {
+    let daemon = ProcessKind("12 (a) b (c)) S 1 12 12 0 -1 4194560 100 0\n")
+    #expect(daemon?.isKernelThread == false && daemon?.hasTerminal == false)
+    let shell = ProcessKind("12 (sh) S 1 12 12 34816 -1 4194560 100 0\n")
+    #expect(shell?.hasTerminal == true)
+    let thread = ProcessKind("2 (kthreadd) S 0 0 0 0 -1 2129984 0 0\n")
+    #expect(thread?.isKernelThread == true)
+    for text in ["", "12 (a", "12 (a) S 1 12", "12 (a) S 1 12 12 x -1 1 1"] {
+      #expect(ProcessKind(text) == nil, "\(text)")
+    }
+  }
+
+  @Test func readsTheUnit() {
+    for (text, unit) in [
+      ("0::/system.slice/ssh.service\n", ServiceUnit.service("ssh.service")),
+      ("0::/system.slice/system-getty.slice/getty@tty1.service", .service("getty@tty1.service")),
+      ("0::/system.slice/notes.service/sub", .service("notes.service")),
+      ("1:name=systemd:/system.slice/a.service\n0::/\n", .service("a.service")),
+      (
+        "4:memory:/x.slice/b.service\n1:name=systemd:/\n0::/app.slice/c.service",
+        .service("c.service")
+      ),
+      ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/d.service", .other),
+      ("0::/machine.slice/libpod-1.scope", .other), ("0::/init.scope", .other),
+      ("0::/", .none), ("0::/lxc/box", .none), ("4:memory:/x.slice/b.service", .none),
+      ("", .none), ("::::", .none),
+    ] {
+      #expect(ServiceUnit(text) == unit, "\(text)")
+    }
+  }
+}
+
+@Suite struct BaselineTests {
+  private func parse(_ text: String) throws -> Baseline {
+    try Baseline(parsing: text, named: "base")
+  }
+
+  private func service(
+    _ program: String = "notesd", user: UInt32 = 901, capabilities: CapabilitySet = [],
+    namespaces: [String] = ["mnt"], filter: Int = 2, all: Bool = false
+  ) throws -> Service {
+    let status = try #require(
+      ProcessStatus(
+        "State:\tS\nUid:\t0\t\(user)\nGid:\t0\t\(user)\nCapBnd:\tff\nNoNewPrivs:\t1\n"
+          + "CapPrm:\t\(String(capabilities.rawValue, radix: 16))\nSeccomp:\t\(filter)\n"))
+    return Service(
+      pid: 12, program: program, executable: "/usr/bin/\(program)",
+      userName: user == 0 ? "root" : "u\(user)", groupName: "g", status: status, unit: nil,
+      ownNamespaces: namespaces, hasOtherRoot: false, hasAllCapabilities: all)
+  }
+
+  @Test func readsWhatItWrites() throws {
+    let services = [
+      try service(), try service("a b#\\", user: 0, all: true),
+      try service("netd", capabilities: .setGroups, filter: 0),
+    ]
+    let baseline = Baseline(of: services)
+    #expect(
+      baseline.text == """
+        # program user group features: see sandboxed-services(1)
+        a\\040b\\043\\134 root g mnt no-new-privs seccomp
+        netd u901 g caps=setgid mnt no-new-privs
+        notesd u901 g caps=none mnt no-new-privs seccomp
+
+        """)
+    #expect(try parse(baseline.text) == baseline)
+    #expect(baseline.problems(with: services) == [])
+  }
+
+  @Test func comesWithCommentsAndIgnores() throws {
+    let baseline = try parse("# all\n\nignore agent\nnotesd\tu901 g  # no features\r\n")
+    #expect(baseline.ignored == ["agent"] && baseline.lines.count == 1)
+    #expect(try baseline.problems(with: [service("agent", user: 0), service()]) == [])
+  }
+
+  @Test func saysWhatIsWrongWithALine() {
+    for (text, words) in [
+      ("a b\n", "base:1: a service has a program, a user and a group"),
+      ("\na u g seccmop\n", "base:2: seccmop is no feature"),
+      ("a u g caps=\n", "caps= is no feature"), ("a u g caps=nothing", "caps=nothing is no"),
+      ("a u g caps=64", "caps=64"), ("a u g caps=1,,2", "caps=1,,2"),
+      ("a u g\na u g root\n", "base:2: a of u:g has a line already"),
+    ] {
+      #expect {
+        try parse(text)
+      } throws: {
+        "\($0)".contains(words)
+      }
+    }
+  }
+
+  @Test func namesWhatIsNewAndWhatIsLost() throws {
+    let baseline = try parse(
+      "notesd u901 g caps=chown mnt no-new-privs seccomp\nold u1 g\n")
+    #expect(try baseline.problems(with: [service(capabilities: .init(rawValue: 1))]) == [])
+    for (services, problem) in [
+      (
+        [try service(filter: 0)],
+        "notesd (pid 12) has lost seccomp; if that is meant, the line is: "
+          + "notesd u901 g caps=none mnt no-new-privs"
+      ),
+      ([try service(), try service(namespaces: [])], "notesd (pid 12, 12) has lost mnt; "),
+      ([try service(capabilities: .init(rawValue: 3))], "has lost caps=chown; "),
+      (
+        [try service(capabilities: .init(rawValue: 1), all: true)],
+        "the line is: notesd u901 g mnt no-new-privs seccomp"
+      ),
+      (
+        [try service("other")],
+        "other (pid 12) is an unknown service; if that is meant, add: other u901 g caps=none "
+      ),
+      ([try service("other", user: 0)], "other (pid 12) is a new service of root; "),
+      ([try service(user: 0)], "notesd (pid 12) is a new service of root; "),
+      ([try service(user: 7)], "notesd (pid 12) runs as u7:g, and not as u901:g; "),
+    ] {
+      let problems = baseline.problems(with: services)
+      #expect(problems.count == 1 && problems[0].contains(problem), "\(problems)")
+    }
+  }
+}
