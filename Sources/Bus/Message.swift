@@ -158,6 +158,11 @@ extension Message {
     try append("b", &value)
   }
 
+  public func append(_ value: UInt32) throws(SystemError) {
+    var value = value
+    try append("u", &value)
+  }
+
   public func append(_ value: UInt64) throws(SystemError) {
     var value = value
     try append("t", &value)

@@ -65,6 +65,8 @@ struct PamOpenCommand: ChangingCommand {
 
   func run() throws {
     let report: LoginReport?
+    var isSession = true
+    defer { if isSession { startService() } }
     do {
       try PamCommand.begin()
       report = try Sessions.open(.name(user), leader.leader(), .system) {
@@ -85,6 +87,7 @@ struct PamOpenCommand: ChangingCommand {
       Program.complain("your daemon-store vault stays locked: \(error)")
       throw Ending(.failed)
     }
+    isSession = report != nil
     guard let report, !report.problems.isEmpty else { return }
     for problem in report.problems { Program.complain("your daemon-store vault: \(problem)") }
     throw Ending(.partial)

@@ -18,9 +18,13 @@ struct CryptohomedProgram: ParsableCommand {
       "How long a logout waits for those who delay it (2s, 500ms).", valueName: "time"))
   var delay: DurationArgument?
 
+  @Flag(help: .hidden)
+  var wake = false
+
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
+    if wake { return try Wake.run() }
     let service = try Service(delay: delay?.duration ?? .seconds(2))
     try service.run()
   }
