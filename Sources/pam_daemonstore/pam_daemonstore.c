@@ -1,6 +1,6 @@
 // pam_daemonstore.so: a login opens the user's vault, a logout closes it, and a change of password
-// changes the vault's too. The work is done by `cryptohome pam`, started here; this file carries the
-// password there, and what it says back to the user.
+// changes the vault's too. The work is done by `cryptohome pam`, started here; this file carries
+// the password there, and what it says back to the user.
 //
 //   cryptohome=PATH   the program, where it is not in its usual place
 //   all-services      also in those of the list below
@@ -32,8 +32,10 @@
 
 /// Services that act for a user who has not logged in with them: who becomes another user for a
 /// moment, and what runs unattended. What they leave running would hold the vault.
-static const char *const left_out[] = {"atd",  "cron", "crond",  "doas",        "runuser", "runuser-l",
-                                       "su",   "su-l", "sudo",   "sudo-i",      "systemd-user"};
+static const char *const left_out[] = {
+    "atd", "cron", "crond", "doas", "runuser", "runuser-l", "su", "su-l", "sudo", "sudo-i",
+    "systemd-user",
+};
 
 enum {
     LONGEST_PASSWORD = 4096,
@@ -73,7 +75,7 @@ static int read_options(pam_handle_t *pamh, struct options *options, int flags, 
     return 1;
 }
 
-// ---- The password, from auth to the session -----------------------------------------------------
+// ---- The password, from auth to the session ----------------------------------------------------
 
 static void wipe(pam_handle_t *pamh, void *data, int status) {
     (void)pamh, (void)status;
@@ -104,17 +106,19 @@ static const char *password_kept(const pam_handle_t *pamh) {
     return pam_get_data(pamh, kept_password, &password) == PAM_SUCCESS ? password : NULL;
 }
 
-// ---- cryptohome pam -----------------------------------------------------------------------------
+// ---- cryptohome pam ----------------------------------------------------------------------------
 
-/// A pipe with these lines in it, to be read to its end; -1 where that fails. NULL is an empty line.
+/// A pipe with these lines in it, to be read to its end; -1 where that fails. NULL is an empty
+/// line.
 static int pipe_with_lines(const char *const lines[], size_t count) {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) return -1;
     int is_written = fcntl(ends[1], F_SETFL, O_NONBLOCK) == 0;  // never waits for a reader
     for (size_t i = 0; i < count && is_written; i++) {
-        size_t size = lines[i] == NULL ? 0 : strlen(lines[i]);
-        is_written = size <= LONGEST_PASSWORD && memchr(lines[i] ? lines[i] : "", '\n', size) == NULL &&
-                     (size == 0 || write(ends[1], lines[i], size) == (ssize_t)size) &&
+        const char *line = lines[i] == NULL ? "" : lines[i];
+        size_t size = strlen(line);
+        is_written = size <= LONGEST_PASSWORD && strchr(line, '\n') == NULL &&
+                     (size == 0 || write(ends[1], line, size) == (ssize_t)size) &&
                      write(ends[1], "\n", 1) == 1;
     }
     close(ends[1]);
@@ -123,10 +127,10 @@ static int pipe_with_lines(const char *const lines[], size_t count) {
     return -1;
 }
 
-/// In the child: nothing of the application's gets through but what is wanted. System calls only: the
-/// other threads of the application, and their locks, are not here.
-static _Noreturn void become(const char *program, const char *const argv[], int input, int messages,
-                             int leader) {
+/// In the child: nothing of the application's gets through but what is wanted. System calls only:
+/// the other threads of the application, and their locks, are not here.
+static _Noreturn void become(const char *program, const char *const argv[], int input,
+                             int messages, int leader) {
     int descriptors[] = {input, messages, messages, leader};
     unsigned count = leader < 0 ? 3 : 4;
     for (unsigned i = 0; i < count; i++) {  // out of the way first
@@ -170,7 +174,8 @@ static void read_answer(int descriptor, char *answer) {
 /// Tells the user, and the log, line by line.
 static void tell(pam_handle_t *pamh, const struct options *options, int is_error, char *answer) {
     char *rest = NULL;
-    for (char *line = strtok_r(answer, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
+    for (char *line = strtok_r(answer, "\n", &rest); line != NULL;
+         line = strtok_r(NULL, "\n", &rest)) {
         pam_syslog(pamh, is_error ? LOG_NOTICE : LOG_INFO, "%s", line);
         if (options->is_silent) continue;
         if (is_error) {
@@ -181,10 +186,11 @@ static void tell(pam_handle_t *pamh, const struct options *options, int is_error
     }
 }
 
-/// Runs `argv` with what `input` holds on its standard input, and the session's leader on descriptor
-/// 3 unless that is -1. Closes both. 0 when all was done; what was not has been told then.
-static int run(pam_handle_t *pamh, const struct options *options, const char *const argv[], int input,
-               int leader) {
+/// Runs `argv` with what `input` holds on its standard input, and the session's leader on
+/// descriptor 3 unless that is -1. Closes both. 0 when all was done; what was not has been told
+/// then.
+static int run(pam_handle_t *pamh, const struct options *options, const char *const argv[],
+               int input, int leader) {
     int messages[2] = {-1, -1};
     pid_t child = -1;
     if (input >= 0 && pipe2(messages, O_CLOEXEC) == 0) {
@@ -209,8 +215,10 @@ static int run(pam_handle_t *pamh, const struct options *options, const char *co
     if (messages[0] >= 0) close(messages[0]);
     tell(pamh, options, status != 0, answer);
     if (child < 0 || !WIFEXITED(status) || WEXITSTATUS(status) == STATUS_NO_PROGRAM) {
-        char complaint[] = "your daemon-store vault: cryptohome could not be run; see the system's log";
-        pam_syslog(pamh, LOG_ERR, "%s pam %s did not run to its end", options->cryptohome, argv[2]);
+        char complaint[] =
+            "your daemon-store vault: cryptohome could not be run; see the system's log";
+        pam_syslog(pamh, LOG_ERR, "%s pam %s did not run to its end", options->cryptohome,
+                   argv[2]);
         tell(pamh, options, 1, complaint);
     }
     return status;
@@ -223,7 +231,7 @@ static const char *user_of(pam_handle_t *pamh) {
     return user;
 }
 
-// ---- What PAM calls -----------------------------------------------------------------------------
+// ---- What PAM calls ----------------------------------------------------------------------------
 
 int pam_sm_authenticate(pam_handle_t *pamh, int flags, int argc, const char **argv) {
     struct options options;
@@ -249,7 +257,8 @@ int pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const char **ar
     // display manager. Its children have the number, for who closes from one of them.
     pid_t leader = getpid();
     (void)pam_set_data(pamh, kept_leader, (void *)(intptr_t)leader, NULL);
-    const char *const command[] = {"cryptohome", "pam", "open", "--leader-fd", "3", "--", user, NULL};
+    const char *const command[] = {"cryptohome", "pam", "open", "--leader-fd", "3", "--", user,
+                                   NULL};
     const char *const lines[] = {password_kept(pamh)};
     (void)run(pamh, &options, command, pipe_with_lines(lines, lines[0] != NULL),
               (int)syscall(SYS_pidfd_open, leader, 0));
@@ -265,9 +274,11 @@ int pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const char **a
     const void *kept = NULL;
     if (pam_get_data(pamh, kept_leader, &kept) != PAM_SUCCESS) kept = (void *)(intptr_t)getpid();
     int leader = (int)syscall(SYS_pidfd_open, (pid_t)(intptr_t)kept, 0);
-    const char *const close_one[] = {"cryptohome", "pam", "close", "--leader-fd", "3", "--", user, NULL};
-    const char *const close_dead[] = {"cryptohome", "pam", "settle", NULL};  // the leader is gone
-    (void)run(pamh, &options, leader < 0 ? close_dead : close_one, pipe_with_lines(NULL, 0), leader);
+    const char *const command[] = {"cryptohome", "pam", "close", "--leader-fd", "3", "--", user,
+                                   NULL};
+    const char *const without_leader[] = {"cryptohome", "pam", "settle", NULL};
+    (void)run(pamh, &options, leader < 0 ? without_leader : command, pipe_with_lines(NULL, 0),
+              leader);
     return PAM_SUCCESS;
 }
 
@@ -284,7 +295,8 @@ int pam_sm_chauthtok(pam_handle_t *pamh, int flags, int argc, const char **argv)
     const char *const command[] = {"cryptohome", "pam", "change", "--", user, NULL};
     const char *const lines[] = {old != NULL ? old : password_kept(pamh), new};
     // An expired password is changed between auth and the session.
-    if (run(pamh, &options, command, pipe_with_lines(lines, 2), -1) == 0 && password_kept(pamh) != NULL) {
+    if (run(pamh, &options, command, pipe_with_lines(lines, 2), -1) == 0 &&
+        password_kept(pamh) != NULL) {
         keep_password(pamh, new);
     }
     return PAM_IGNORE;
