@@ -75,19 +75,6 @@ extension Group {
   }
 }
 
-extension Group {
-  /// The name of the group, or its number where it has none: for messages.
-  public static func name(of group: gid_t) -> String {
-    let found = try? lookUp(
-      "getgrgid", "\(group)",
-      grows: { (entry: UnsafeMutablePointer<Glibc.group>, space, size, result) in
-        getgrgid_r(group, entry, space, size, result)
-      }
-    ) { String(cString: $0.gr_name) }
-    return (found ?? nil) ?? "\(group)"
-  }
-}
-
 /// One of the reentrant look-ups, with a buffer that grows until the entry fits.
 private func lookUp<Entry: BitwiseCopyable, Value>(
   _ operation: String, _ subject: String,

@@ -101,7 +101,7 @@ import Testing
         let core = limits.first { $0.hasPrefix("Max core file size") }?.split(separator: " ")
         #expect(core?[4...5] == ["0", "0"], "\(limits)")
         let status = try readFile("\(place)/status").split(separator: "\n")
-        // Nothing but what the program itself ignores, SIGPIPE, and libc's own, which nobody can set.
+        // Nothing but SIGPIPE, as the program wants it, and libc's own, which nobody can set.
         let ignored = status.first { $0.hasPrefix("SigIgn:\t") }?.dropFirst(8)
         let signals = ignored.flatMap { UInt64($0, radix: 16) }
         #expect(signals.map { $0 & ~(3 << 31) } == 1 << (SIGPIPE - 1), "\(status)")
