@@ -68,8 +68,9 @@ public enum Startup {
           tree, layout, trees[tree].front, backstage: trees[tree].backstage.root, templates,
           only: only, uses)
       }
+      var kept: Set<StoreName> = []
       for (tree, plan) in zip(StoreTree.allCases, plans) {
-        carryOut(plan.stores, in: trees[tree], layout, templates, into: &report)
+        carryOut(plan.stores, in: trees[tree], layout, templates, &kept, into: &report)
       }
       lock.release()
     }
@@ -141,16 +142,21 @@ public enum Startup {
 
   private static func carryOut(
     _ planned: [PlannedStore], in open: OpenTree, _ layout: Layout,
-    _ templates: Templates, into report: inout StartupReport
+    _ templates: Templates, _ kept: inout Set<StoreName>, into report: inout StartupReport
   ) {
     let groups = Dictionary(
       uniqueKeysWithValues: templates.valid.map { ($0.name, $0.group) })
     for (store, step) in planned.map({ ($0.store, $0.step) }) {
       var failure: String?
       do {
+        guard step != .remove || !kept.contains(store) else {
+          throw Refusal(
+            path: layout.path(of: store, in: open.tree), reason: "stays as long as its twin does")
+        }
         try take(step, store, group: groups[store], in: open)
       } catch {
         failure = "\(error)"
+        kept.insert(store)
       }
       report.entries.append(entry(store, open.tree, layout, step, failure: failure))
     }
@@ -164,12 +170,7 @@ public enum Startup {
     case (.create, let group?):
       try open.backstage.root.makeDirectory(name)
       try own(name, group, in: open)
-      let source = try open.front.directory(name, crossingMounts: false)
-      let mount = try DetachedMount(cloning: source.descriptor, shown: source.path)
-      // The clone is a peer of `/run` where that is shared: out of that group, into a new one.
-      try mount.set(StorePlan.attributes, propagation: .private)
-      try mount.set(propagation: .shared)
-      try mount.attach(on: name, in: open.front)
+      try self.mount(name, in: open)
     case (.repair(let repairs), let group?):
       try own(name, group, in: open)
       let store = try open.front.directory(name)
@@ -181,10 +182,29 @@ public enum Startup {
         try setMountAttributes(store.descriptor, [], propagation: .shared, shown: store.path)
       }
     case (.remove, _):
-      if try open.front.status(of: name)?.isMountRoot == true { try open.front.unmount(name) }
-      try open.backstage.root.removeDirectory(name)
+      let isMounted = try open.front.status(of: name)?.isMountRoot == true
+      if isMounted { try open.front.unmount(name) }
+      do {
+        // Those of logins that were killed: nothing is mounted on them.
+        for user in try open.users(in: store) {
+          try open.backstage.root.removeDirectory("\(name)/\(user)")
+        }
+        try open.backstage.root.removeDirectory(name)
+      } catch {
+        if isMounted { _ = try? self.mount(name, in: open) }  // the first error is what counts
+        throw error
+      }
     case (.keep, _), (.retain, _), (.refuse, _), (.create, nil), (.repair, nil): break
     }
+  }
+
+  private static func mount(_ name: String, in open: OpenTree) throws(SystemError) {
+    let source = try open.front.directory(name, crossingMounts: false)
+    let mount = try DetachedMount(cloning: source.descriptor, shown: source.path)
+    // The clone is a peer of `/run` where that is shared: out of that group, into a new one.
+    try mount.set(StorePlan.attributes, propagation: .private)
+    try mount.set(propagation: .shared)
+    try mount.attach(on: name, in: open.front)
   }
 
   private static func own(

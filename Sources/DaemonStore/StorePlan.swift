@@ -98,7 +98,7 @@ enum StorePlan {
     }
     guard let mount = place.mounts.last else {
       guard case .directory = place.entry else { return group == nil ? .keep : .create }
-      return group == nil ? .remove : .create
+      return group == nil ? try removal(use) : .create
     }
     guard place.mounts.count == 1 else {
       return group == nil
@@ -118,10 +118,13 @@ enum StorePlan {
       if !place.below.isEmpty {
         return .retain("it has no template any more, but users are mounted in it")
       }
-      let use = try use()
-      return use.map { .retain("it has no template any more, but \($0)") } ?? .remove
+      return try removal(use)
     }
     return step(for: place, mount: mount, group: group, ground: ground)
+  }
+
+  private static func removal(_ use: () throws -> String?) rethrows -> StoreStep {
+    try use().map { .retain("it has no template any more, but \($0)") } ?? .remove
   }
 
   /// The step for a store that is one, and has a template.

@@ -31,6 +31,9 @@ final class StoreUses {
       for store in stores where !mounts.below(store).isEmpty {
         uses[store] = "users are mounted in it"
       }
+      for store in stores where uses[store] == nil {
+        if let path = try leftover(in: store, front) { uses[store] = "its directory holds \(path)" }
+      }
       let followers = try Followers.of(
         Dictionary(uniqueKeysWithValues: stores.map { ($0, mounts.at($0)) }),
         ground: mounts.ground.mount)
@@ -49,6 +52,21 @@ final class StoreUses {
       uses[store] = "is held by \(holders.map(\.description).joined(separator: ", "))"
     }
     return uses
+  }
+
+  /// What would keep a store's directory from being removed; the mount points of users, which a
+  /// killed login can leave, do not.
+  private func leftover(
+    in store: StoreName, _ front: borrowing Directory
+  ) throws(SystemError) -> String? {
+    guard try front.status(of: store.description)?.isDirectory == true else { return nil }
+    let directory = try front.directory(store.description)
+    for name in try directory.names() {
+      guard ObfuscatedUsername(name) != nil, try directory.status(of: name)?.isDirectory == true,
+        try directory.directory(name).names().isEmpty
+      else { return directory.path(of: name) }
+    }
+    return nil
   }
 
   private func holders(of stores: [FileIdentity: StoreName]) throws -> [StoreName: [Holder]] {

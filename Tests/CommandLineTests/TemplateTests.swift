@@ -179,6 +179,35 @@ import Testing
     }
   }
 
+  /// A store goes from both trees or from none: what is in the directory of one keeps both.
+  @Test(arguments: Machine.allCases)
+  func aStoreThatHoldsSomethingStays(machine: Machine) async {
+    await #expect(processExitsWith: .success) { [machine] in
+      inHost(machine) { host in
+        try host.boot("alpha")
+        let before = try trees.map { try host.mount(at: "/run/\($0)/alpha") }
+        // Below the stores, which are read-only: as root can, and as a killed login leaves it.
+        try makeDirectory("/mnt/run")
+        try bindMount("/run", "/mnt/run")
+        try writeFile("/mnt/run/daemon-store-cache/alpha/file", "")
+        try makeDirectory("/mnt/run/daemon-store/alpha/\(Host.alice)")
+        try remove("/etc/daemon-store/alpha")
+        for tree in trees {
+          try host.refuse(
+            status: 3, ["/run/\(tree)/alpha: ", "holds /run/daemon-store-cache/alpha/file"],
+            "daemon-store", "startup")
+        }
+        #expect(try trees.map { try host.mount(at: "/run/\($0)/alpha") } == before)
+        try remove("/mnt/run/daemon-store-cache/alpha/file")
+        try host.succeed("daemon-store", "startup")
+        for tree in trees {
+          #expect(try names(in: "/run/\(tree)").isEmpty)
+          #expect(try host.table().at("/run/\(tree)/alpha").isEmpty)
+        }
+      }
+    }
+  }
+
   /// Those that somebody uses stay in both trees, and each names its own users.
   @Test(arguments: Machine.allCases)
   func manyThatAreGoneAreToldApart(machine: Machine) async {
