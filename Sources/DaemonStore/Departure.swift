@@ -62,7 +62,7 @@ public final class Departure {
 
   /// - Parameter present: our own mounts that are there still, by their paths.
   public func rest(besides present: Set<String>) throws -> Rest {
-    let after = try subtree.views(isWanted)
+    let after = NamespaceView.completed(try subtree.views(isWanted), with: before)
     let alive = upon.isEmpty ? [] : Set(try MountTable.current().mounts.map(\.id))
     return Rest(
       holders: NamespaceView.holders(in: after, besides: present),

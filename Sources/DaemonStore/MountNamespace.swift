@@ -30,6 +30,8 @@ public struct MountNamespace: Sendable {
   /// nil when it is there and cannot be looked into. Only a table that contains one of the texts
   /// that were asked for is filled.
   let table: MountTable?
+  /// nil before Linux 6.11.
+  let listing: MountListing?
 
   /// Every mount namespace that is kept alive by a thread in it, an open descriptor, or a mount of
   /// its file in any of them; this one first, each once.
@@ -49,7 +51,7 @@ public struct MountNamespace: Sendable {
       namespaces.append(
         MountNamespace(
           keeper: keeper, id: link?.id, isOwn: visit.link == 0,
-          table: try table(texts, from: "\(keeper)")))
+          table: try table(texts, from: "\(keeper)"), listing: visit.listing))
     }
     return namespaces
   }

@@ -22,6 +22,8 @@ struct NamespaceSurvey: ~Copyable {
     /// Its mountinfo, as seen from its root, and lines of the same form for what is hidden from
     /// there; empty when no needle is in it.
     fileprivate(set) var text: [UInt8]
+    /// nil before Linux 6.11, and for the namespace of this process.
+    let listing: MountListing?
 
     /// Whether it went away before it was visited.
     var isGone: Bool { code == ENOENT || code == ESRCH }
@@ -47,7 +49,7 @@ struct NamespaceSurvey: ~Copyable {
   /// Those that something else is mounted over: they may be in reach elsewhere.
   private var covered: [(id: UInt64, visit: Visit)] = []
   /// The visit whose hidden mounts are not looked for yet: the kernel tells them to who is elsewhere.
-  private var unfinished: (visit: Int, listing: MountListing?)?
+  private var unfinished: Int?
 
   /// - Parameter links: the first is the namespace of this process.
   static func run(_ links: [NamespaceLink], needles: [String]) throws(SystemError) -> [Visit] {
@@ -102,10 +104,10 @@ struct NamespaceSurvey: ~Copyable {
 
   /// Adds what is hidden in the namespace that this process has just left.
   private mutating func finish() {
-    guard let (visit, listing) = unfinished else { return }
+    guard let visit = unfinished else { return }
     unfinished = nil
     do throws(SystemError) {
-      let hidden = try listing?.lines(missingIn: visits[visit].text) ?? []
+      let hidden = try visits[visit].listing?.lines(missingIn: visits[visit].text) ?? []
       visits[visit].text += hidden
       queueNamespaces(mountedIn: hidden, visit)
     } catch {
@@ -142,11 +144,12 @@ struct NamespaceSurvey: ~Copyable {
       code = error.code
     }
     queueNamespaces(mountedIn: text, visits.count)
-    visits.append(Visit(link: link, parent: parent, path: path, code: code, text: text))
-    if code == 0 {
-      unfinished = (visits.count - 1, listing)
-      if file == nil { finish() }
-    }
+    visits.append(
+      Visit(
+        link: link, parent: parent, path: path, code: code, text: text, listing: listing))
+    guard code == 0 else { return }
+    unfinished = visits.count - 1
+    if file == nil { finish() }
   }
 
   private mutating func queueNamespaces(mountedIn text: [UInt8], _ parent: Int) {
@@ -167,7 +170,7 @@ struct NamespaceSurvey: ~Copyable {
         pending.append((file, parent, mount.target))
       case .failure(let error):
         let visit = Visit(
-          link: nil, parent: parent, path: mount.target, code: error.code, text: [])
+          link: nil, parent: parent, path: mount.target, code: error.code, text: [], listing: nil)
         covered.append((id, visit))
       }
     }

@@ -1,3 +1,4 @@
+import Kernel
 import MountTable
 
 /// What one mount namespace shows of a user's data.
@@ -28,6 +29,9 @@ public struct NamespaceView: Sendable {
   }
 
   public let keeper: MountNamespace.Keeper
+  /// The inode of its file; nil for one that is known by a mount of that.
+  private let id: UInt64?
+  private let listing: MountListing?
   /// Whether it is the one of this process.
   public let isOwn: Bool
   public let shown: [Shown]
@@ -37,8 +41,10 @@ public struct NamespaceView: Sendable {
   let isClosed: Bool
 
   /// One that cannot be looked into.
-  init(closed keeper: MountNamespace.Keeper) {
+  init(closed keeper: MountNamespace.Keeper, id: UInt64? = nil) {
     self.keeper = keeper
+    self.id = id
+    listing = nil
     isOwn = false
     shown = []
     overlays = []
@@ -49,7 +55,8 @@ public struct NamespaceView: Sendable {
   ///   - isUsers: whether a mount shows the user's data.
   ///   - isUsersOverlay: whether an overlay has a layer that is the user's.
   init(
-    keeper: MountNamespace.Keeper, isOwn: Bool, table: MountTable, isUsers: (Mount) -> Bool,
+    keeper: MountNamespace.Keeper, id: UInt64? = nil, isOwn: Bool, table: MountTable,
+    listing: MountListing? = nil, isUsers: (Mount) -> Bool,
     isUsersOverlay: (Mount) -> Bool = { _ in false }
   ) {
     let mounts = table.mounts.filter(isUsers)
@@ -59,12 +66,43 @@ public struct NamespaceView: Sendable {
       grouping: table.mounts.filter { ids.contains($0.parent) && !ids.contains($0.id) },
       by: \.parent)
     self.keeper = keeper
+    self.id = id
+    self.listing = listing
     self.isOwn = isOwn
     shown = mounts.map {
       Shown(mount: $0, parent: byID[$0.parent], covering: others[$0.id] ?? [])
     }
     overlays = table.mounts.filter { !$0.layers.isEmpty && isUsersOverlay($0) }
     isClosed = false
+  }
+
+  private func isSame(as other: NamespaceView) -> Bool {
+    guard let id, let otherID = other.id else { return keeper == other.keeper }
+    return id == otherID
+  }
+
+  /// Whether the kernel says that it lives: what its last process or descriptor has held may have
+  /// gone to where nobody looks. Again, since the end of one takes its time.
+  func isAlive() -> Bool {
+    for _ in 0..<3 {
+      guard listing?.isGone == false else { return false }
+      pause(.milliseconds(10))
+    }
+    return true
+  }
+
+  /// What the namespaces show now, as far as anybody knows: one that was looked into before, and
+  /// cannot be any more or is not found although it is alive, shows what it did.
+  static func completed(
+    _ after: [NamespaceView], with before: [NamespaceView],
+    isAlive: (NamespaceView) -> Bool = { $0.isAlive() }
+  ) -> [NamespaceView] {
+    let lost = before.filter { old in
+      guard !old.isOwn, !old.shown.isEmpty || !old.overlays.isEmpty else { return false }
+      let now = after.filter { $0.isSame(as: old) }
+      return now.isEmpty ? isAlive(old) : now.allSatisfy(\.isClosed)
+    }
+    return after.filter { view in !(view.isClosed && lost.contains { $0.isSame(as: view) }) } + lost
   }
 
   /// The copies in other namespaces that an unmount here did not take along, and that are gone

@@ -67,7 +67,7 @@ public final class UserSubtree {
     parts.isEmpty ? [] : parts.map { $0.needle(of: user) } + [" - overlay "]
   }
 
-  /// Every mount namespace that has a mount of it, this one first if it has.
+  /// Every mount namespace, with its mounts of it; this one first.
   ///
   /// - Parameter isWanted: which of the mounts count.
   func views(_ isWanted: (Mount) -> Bool = { _ in true }) throws -> [NamespaceView] {
@@ -83,12 +83,12 @@ public final class UserSubtree {
     var ownOverlays: Set<UInt64> = []
     for namespace in namespaces {
       guard let table = namespace.table else {
-        views.append(NamespaceView(closed: namespace.keeper))
+        views.append(NamespaceView(closed: namespace.keeper, id: namespace.id))
         continue
       }
       let view = NamespaceView(
-        keeper: namespace.keeper, isOwn: namespace.isOwn, table: table,
-        isUsers: { shows($0) && isWanted($0) },
+        keeper: namespace.keeper, id: namespace.id, isOwn: namespace.isOwn, table: table,
+        listing: namespace.listing, isUsers: { shows($0) && isWanted($0) },
         isUsersOverlay: { mount in
           let isUnclear =
             mount.layers.contains { !$0.hasPrefix("/") } && !ownOverlays.contains(mount.device)
@@ -98,7 +98,7 @@ public final class UserSubtree {
       if namespace.isOwn { ownOverlays = Set(table.mounts.map(\.device)) }
       if let id = namespace.id, !namespace.isOwn, !view.shown.isEmpty { namespaceIDs.insert(id) }
       mountIDs.formUnion(view.shown.map { UInt64($0.mount.id) })
-      if !view.shown.isEmpty || !view.overlays.isEmpty { views.append(view) }
+      views.append(view)
     }
     return views
   }

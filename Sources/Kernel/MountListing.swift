@@ -14,6 +14,9 @@ public struct MountListing: Sendable {
     self.space = space
   }
 
+  /// Whether the namespace has come to its end, with all its mounts.
+  public var isGone: Bool { below(linux_mount_root, limit: 1).isEmpty }
+
   /// Lines of mountinfo for the mounts that are missing in `text`, which is the mountinfo of the
   /// namespace. This process must be in another one.
   public func lines(missingIn text: [UInt8]) throws(SystemError) -> [UInt8] {

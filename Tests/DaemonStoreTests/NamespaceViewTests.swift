@@ -57,6 +57,30 @@ import Testing
     #expect(NamespaceView.detached(from: [host, jail], to: [jail]) == [])
   }
 
+  /// Nothing that nobody can look at any more counts as gone, but for a namespace that has ended.
+  @Test(arguments: [true, false])
+  func aNamespaceThatIsLostShowsWhatItDid(isAlive: Bool) {
+    let jail = Self.jail(master: nil)
+    let closed = NamespaceView(closed: .file("jail"))
+    let cases = [([NamespaceView](), isAlive), ([closed], true), ([Self.view([])], false)]
+    for (others, isKept) in cases {
+      let after = NamespaceView.completed([host] + others, with: [host, jail]) { _ in isAlive }
+      let holders = NamespaceView.holders(in: after, besides: [Self.folder.target])
+      let copies = NamespaceView.detached(from: [host, jail], to: after)
+      #expect(copies.isEmpty == isKept && !after.contains(where: \.isClosed))
+      // It was mounted where the host's own is: once that is gone, it counts.
+      #expect(holders.isEmpty)
+      let rest = NamespaceView.holders(in: after, besides: [])
+      #expect(rest.contains { $0.hold == .mountNamespace("/jail/H") } == isKept)
+    }
+  }
+
+  @Test func whoWasClosedBeforeStaysSo() {
+    let closed = NamespaceView(closed: .file("jail"))
+    let after = NamespaceView.completed([host, closed], with: [host, closed]) { _ in true }
+    #expect(NamespaceView.holders(in: after, besides: [Self.folder.target]).count == 1)
+  }
+
   @Test func copiesAtTheHeldPlaceAreNoHolders() {
     let views = [host, Self.jail(master: 7), Self.jail(master: nil)]
     #expect(NamespaceView.holders(in: views, besides: ["/run/daemon-store/D/H"]) == [])

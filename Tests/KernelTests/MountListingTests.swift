@@ -64,6 +64,10 @@ import Testing
         } else {
           #expect(Self.lines(hidden) == Self.lines(before))
           #expect(try listing?.lines(missingIn: seen + hidden).isEmpty == true)
+          #expect(listing?.isGone == false)
+          try inner.close()
+          for _ in 1...200 where listing?.isGone == false { usleep(10_000) }
+          #expect(listing?.isGone == true)
         }
       }
     }
