@@ -96,7 +96,18 @@ struct NamespaceLink {
   /// Below `/proc`: `12/task/13/ns/mnt`.
   let path: String
   /// Threads in it, one for each root directory: below `/proc`, `12/task/13`.
-  fileprivate(set) var threads: [String] = []
+  fileprivate(set) var threads: [(root: Root, path: String)] = []
+
+  /// A root directory: what mountinfo shows is below it.
+  struct Root: Hashable {
+    private let mountID: UInt64
+    private let inode: UInt64
+
+    init(_ status: FileStatus) {
+      mountID = status.mountID
+      inode = status.identity.inode
+    }
+  }
 
   /// The inode in `mnt:[4026531841]`; nil for any other text.
   static func id(in link: String) -> UInt64? {
@@ -109,7 +120,6 @@ struct NamespaceLink {
   fileprivate static func all() throws(SystemError) -> [NamespaceLink] {
     var links: [NamespaceLink] = []
     var places: [UInt64: Int] = [:]
-    var roots: [UInt64: Set<[UInt64]>] = [:]
     let own = getpid()
     let processes = [own] + (try Processes.all())
     for process in processes {
@@ -128,10 +138,10 @@ struct NamespaceLink {
         // root in the table of who enters.
         guard let place = places[id], place > 0,
           let directory = try? Directory(opening: "/proc/\(task)"),
-          let root = directory.status(behind: "root"),
-          roots[id, default: []].insert([root.mountID, root.identity.inode]).inserted
+          let root = directory.status(behind: "root").map({ Root($0) }),
+          !links[place].threads.contains(where: { $0.root == root })
         else { continue }
-        links[place].threads.append(task)
+        links[place].threads.append((root, task))
       }
     }
     for process in processes where process != own {
@@ -157,7 +167,8 @@ extension NamespaceSurvey.Visit {
   /// from those of its threads; nil when it is gone, empty when it cannot be looked into.
   fileprivate func texts(of link: NamespaceLink?, needles: [String]) throws -> [[UInt8]]? {
     var texts: [[UInt8]] = code == 0 ? [text] : []
-    for thread in link?.threads ?? [] {
+    // Who was seen from the root of a thread has seen what that shows.
+    for (root, thread) in link?.threads ?? [] where code != 0 || root != self.root {
       guard let text = try Self.mountinfo(of: thread) else { continue }
       texts.append(text.contains(anyOf: needles) ? text : [])
     }

@@ -24,6 +24,8 @@ struct NamespaceSurvey: ~Copyable {
     fileprivate(set) var text: [UInt8]
     /// nil before Linux 6.11, and for the namespace of this process.
     let listing: MountListing?
+    /// The directory that it was seen from; nil when it was not.
+    let root: NamespaceLink.Root?
 
     /// Whether it went away before it was visited.
     var isGone: Bool { code == ENOENT || code == ESRCH }
@@ -129,6 +131,7 @@ struct NamespaceSurvey: ~Copyable {
     var text: [UInt8] = []
     var code: CInt = 0
     var listing: MountListing?
+    var root: NamespaceLink.Root?
     do throws(SystemError) {
       if let file {
         let namespace = Descriptor(owning: try file.get())
@@ -137,6 +140,8 @@ struct NamespaceSurvey: ~Copyable {
         finish()
         listing = MountListing(of: namespace)
       }
+      let status = try? Descriptor(followingLinks: "/").status(shown: "/")
+      root = status.map { NamespaceLink.Root($0) }
       text =
         try Descriptor(owning: open("self/mountinfo").get())
         .read(atMost: .max, shown: "mountinfo") ?? []
@@ -146,7 +151,8 @@ struct NamespaceSurvey: ~Copyable {
     queueNamespaces(mountedIn: text, visits.count)
     visits.append(
       Visit(
-        link: link, parent: parent, path: path, code: code, text: text, listing: listing))
+        link: link, parent: parent, path: path, code: code, text: text, listing: listing,
+        root: root))
     guard code == 0 else { return }
     unfinished = visits.count - 1
     if file == nil { finish() }
@@ -170,7 +176,8 @@ struct NamespaceSurvey: ~Copyable {
         pending.append((file, parent, mount.target))
       case .failure(let error):
         let visit = Visit(
-          link: nil, parent: parent, path: mount.target, code: error.code, text: [], listing: nil)
+          link: nil, parent: parent, path: mount.target, code: error.code, text: [], listing: nil,
+          root: nil)
         covered.append((id, visit))
       }
     }

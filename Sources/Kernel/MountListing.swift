@@ -21,10 +21,15 @@ public struct MountListing: Sendable {
   /// namespace. This process must be in another one.
   public func lines(missingIn text: [UInt8]) throws(SystemError) -> [UInt8] {
     guard let ids = try all(), let root = try status(of: ids.root) else { return [] }
-    let lines = text.split(separator: UInt8(ascii: "\n"))
+    let count = text.withUnsafeBytes { bytes in
+      bytes.reduce(into: 0) { $0 += $1 == UInt8(ascii: "\n") ? 1 : 0 }
+    }
     // The root of the namespace itself is in it where nothing was ever mounted on that.
-    let isRootShown = lines.contains { $0.starts(with: "\(root.id_old) ".utf8) }
-    guard ids.below.count > lines.count - (isRootShown ? 1 : 0) else { return [] }
+    let isRootShown =
+      text.starts(with: "\(root.id_old) ".utf8)
+      || linux_contains(text, text.count, "\n\(root.id_old) ") != 0
+    guard ids.below.count > count - (isRootShown ? 1 : 0) else { return [] }
+    let lines = text.split(separator: UInt8(ascii: "\n"))
     let known = Set(lines.map { Array($0.prefix { $0 != UInt8(ascii: " ") }) })
     var missing: [UInt8] = []
     for id in ids.below {
