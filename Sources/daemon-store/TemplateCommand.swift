@@ -31,10 +31,6 @@ struct TemplateRoot: ParsableArguments {
   }
 }
 
-extension StoreName: ExpressibleByArgument {
-  public init?(argument: String) { self.init(argument) }
-}
-
 struct TemplateAddCommand: ChangingCommand {
   static let configuration = CommandConfiguration(
     commandName: "add",
