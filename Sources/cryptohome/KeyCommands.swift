@@ -26,6 +26,7 @@ struct PasswdCommand: ChangingCommand {
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
+    settleSessions()
     let hash = try cryptohome.user(user)
     _ = try VaultKeys.list(of: hash, .system)  // before anybody types a password
     try naming(user) {
@@ -61,6 +62,7 @@ struct KeyAddCommand: ChangingCommand {
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
+    settleSessions()
     let hash = try cryptohome.user(user)
     _ = try VaultKeys.list(of: hash, .system)
     try naming(user) {
@@ -85,6 +87,7 @@ struct KeyRemoveCommand: ChangingCommand {
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
+    settleSessions()
     try VaultKeys.remove(label, of: cryptohome.user(user), .system)
     Program.say("removed the key \(label)")
   }

@@ -50,6 +50,12 @@ struct SessionRecords: ~Copyable {
 
   func remove(_ leader: SessionLeader) throws(SystemError) { try remove(leader.description) }
 
+  /// Whether there are sessions, and the leaders of all of them live. Needs no lock.
+  func isQuiet() throws(SystemError) -> Bool {
+    let leaders = try directory.names().compactMap { SessionLeader($0) }
+    return !leaders.isEmpty && leaders.allSatisfy(\.isAlive)
+  }
+
   /// Forgets the sessions whose leaders are gone; says whether one is left.
   func hasSession() throws(SystemError) -> Bool {
     var isHeld = false

@@ -62,7 +62,9 @@ public enum Sessions {
     _ user: ObfuscatedUsername, _ layout: Layout, ending leader: SessionLeader? = nil,
     until deadline: ContinuousClock.Instant? = nil
   ) throws -> LogoutReport? {
-    guard try SessionRecords(ofExisting: user, layout) != nil else { return nil }
+    guard let records = try SessionRecords(ofExisting: user, layout),
+      try leader != nil || !records.isQuiet()
+    else { return nil }
     return try locked(user, layout, until: deadline) {
       guard let records = try SessionRecords(ofExisting: user, layout) else { return nil }
       if let leader { try records.remove(leader) }
