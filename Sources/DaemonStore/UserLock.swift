@@ -27,3 +27,11 @@ public func locked<Value>(
   lock.remove(name, in: state.directory)
   return try outcome.get()
 }
+
+/// Whether somebody logs this user in or out at this moment.
+public func isLocked(_ user: ObfuscatedUsername, _ layout: Layout) -> Bool {
+  guard let state = try? Directory(opening: layout.root).trusted("run/cryptohome") else {
+    return false
+  }
+  return FileLock.isHeld("\(user).lock", in: state)
+}

@@ -51,6 +51,13 @@ public struct FileLock: ~Copyable {
     try directory.status(of: name)?.identity == file.status().identity
   }
 
+  /// Whether somebody holds the lock file `name`.
+  public static func isHeld(_ name: String, in directory: borrowing Directory) -> Bool {
+    guard let file = try? directory.file(name, flags: O_RDONLY | O_NOFOLLOW) else { return false }
+    // Shared, and let go at once: who waits for it does not notice.
+    return flock(file.number, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK
+  }
+
   /// Lets go. At the latest the end of the scope does.
   public consuming func release() {}
 
