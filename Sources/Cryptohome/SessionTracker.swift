@@ -72,7 +72,8 @@ public struct SessionTracker: Sendable {
 
   /// A logout is about to begin.
   public mutating func announce(_ user: ObfuscatedUsername) -> [SessionEvent] {
-    guard users.contains(user) else { return [] }
+    // Told once, however often it is tried.
+    guard users.contains(user), leaving[user] == nil else { return [] }
     let stores = mounted.stores[user, default: []]
     leaving[user] = stores
     return settle() + stores.sorted().map { .storeUnmounting($0, user) }
