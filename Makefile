@@ -3,6 +3,8 @@ PREFIX ?= /usr
 DESTDIR ?=
 # Where distributions differ.
 UNIT_DIRECTORY ?= $(PREFIX)/lib/systemd/system
+# The bus looks for policies in /usr and in /etc, wherever a program is.
+BUS_POLICY_DIRECTORY ?= $(if $(filter /usr,$(PREFIX)),/usr/share,/etc)/dbus-1/system.d
 ZSH_DIRECTORY ?= $(PREFIX)/share/zsh/site-functions
 INSTALL_PROGRAM ?= install -s
 # The service managers beside systemd that get a script: sysvinit, openrc, upstart.
@@ -142,6 +144,12 @@ install: install-client ## Copies what was built to $(DESTDIR)$(PREFIX).
 	done
 	for file in $(filter-out init/systemd/example-%,$(wildcard init/systemd/*)); do \
 	  $(PLACED) $$file >"$(DESTDIR)$(UNIT_DIRECTORY)/$${file##*/}" || exit 1; \
+	done
+	install -D -m 0644 init/dbus/*.conf -t "$(DESTDIR)$(BUS_POLICY_DIRECTORY)"
+	install -d "$(DESTDIR)$(PREFIX)/share/dbus-1/system-services"
+	for service in init/dbus/*.service; do \
+	  sed 's#^Exec=/usr/bin/#Exec=$(PREFIX)/bin/#' $$service \
+	    >"$(DESTDIR)$(PREFIX)/share/dbus-1/system-services/$${service##*/}" || exit 1; \
 	done
 	for page in docs/man/*.[1-9]; do \
 	  install -m 0644 -D $$page -t "$(D)/share/man/man$${page##*.}" || exit 1; \

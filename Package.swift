@@ -23,6 +23,7 @@ let argumentParser = Target.Dependency.product(
   name: "ArgumentParser", package: "swift-argument-parser")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let cryptoExtras = Target.Dependency.product(name: "CryptoExtras", package: "swift-crypto")
+let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
 
 let package = Package(
   name: "daemon-store",
@@ -39,6 +40,8 @@ let package = Package(
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+    // Without its traits, which would bring all of Foundation.
+    .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0", traits: []),
   ],
   targets: [
     // C: what Swift cannot call.
@@ -96,9 +99,10 @@ let package = Package(
     .executableTarget(
       name: "cryptohomed",
       dependencies: [
-        "Accounts", "Bus", "Cryptohome", "DaemonStore", "Kernel", "MountTable", "Program",
-        argumentParser,
+        "Accounts", "Bus", "Cryptohome", "DaemonStore", "Kernel", "Program", argumentParser,
+        protobuf,
       ],
+      exclude: ["UserDataAuth.proto"],
       swiftSettings: strict, linkerSettings: release + resident),
     .executableTarget(
       name: "minijail0", dependencies: ["CLinux", "Jail"], swiftSettings: strict,
@@ -132,7 +136,8 @@ let package = Package(
       swiftSettings: strict),
     .testTarget(
       name: "CryptohomeTests",
-      dependencies: ["Cryptohome", "DaemonStore", "Kernel", "TestSupport"], swiftSettings: strict),
+      dependencies: ["Cryptohome", "DaemonStore", "Kernel", "MountTable", "TestSupport"],
+      swiftSettings: strict),
     .testTarget(
       name: "SeccompTests", dependencies: ["CLinux", "Kernel", "Seccomp", "TestSupport"],
       swiftSettings: strict),

@@ -76,6 +76,18 @@ extension Message {
     }
   }
 
+  /// An array of pairs of strings: `a(ss)`.
+  public func pairs() throws(SystemError) -> [(String, String)] {
+    var pairs: [(String, String)] = []
+    try enter("a", "(ss)")
+    while try enter("r", "ss", orEnd: true) {
+      pairs.append((try string(), try string()))
+      try leave()
+    }
+    try leave()
+    return pairs
+  }
+
   /// A dictionary of named values of any type: `a{sv}`.
   public func options() throws(SystemError) -> [String: Value] {
     var options: [String: Value] = [:]
@@ -168,9 +180,9 @@ extension Message {
     try append("t", &value)
   }
 
-  /// Sends a duplicate along.
-  public func append(_ descriptor: borrowing Descriptor) throws(SystemError) {
-    var number = descriptor.number
+  /// Sends a duplicate of an open descriptor along.
+  public func append(descriptor: CInt) throws(SystemError) {
+    var number = descriptor
     try append("h", &number)
   }
 
@@ -239,6 +251,13 @@ public struct BusError: Error, Equatable, CustomStringConvertible, Sendable {
   }
 
   public var description: String { message.isEmpty ? name : message }
+
+  /// Whether nobody has the name that was called.
+  public var isOfNobody: Bool {
+    ["ServiceUnknown", "NameHasNoOwner"].contains {
+      name == "org.freedesktop.DBus.Error.\($0)"
+    }
+  }
 
   public static func invalidArguments(_ message: String) -> Self {
     BusError("org.freedesktop.DBus.Error.InvalidArgs", message)

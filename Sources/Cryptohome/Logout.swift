@@ -157,7 +157,7 @@ extension LogoutReport {
 
 extension VaultKind {
   /// The kind of vault that is there to be unmounted, whether or not this version could open it.
-  static func mounted(of user: ObfuscatedUsername, _ layout: Layout) throws -> VaultKind? {
+  public static func mounted(of user: ObfuscatedUsername, _ layout: Layout) throws -> VaultKind? {
     guard let shadow = try UserDirectory.shadow(layout),
       let status = try shadow.status(of: user.description), status.isDirectory,
       try shadow.status(of: "\(user)/mount") != nil

@@ -12,14 +12,18 @@ final class Service {
   let layout = Layout.system
   /// How long a logout waits for those who delay it.
   let delay: Duration
+  let actions = Actions()
+  let delays = Delays()
+  var tracker = SessionTracker()
 
-  private(set) var tracker = SessionTracker()
   private let mounts: MountWatch
-  private var sources: [EventSource] = []
+  private var mountSource: EventSource?
+  private var leaders: Leaders?
 
   init(delay: Duration) throws {
     self.delay = delay
     try enterMountNamespaceOfProcess1()
+    try makeState(layout)
     loop = try EventLoop()
     try loop.stop(onSignals: [SIGTERM, SIGINT])
     mounts = try MountWatch()
@@ -29,14 +33,44 @@ final class Service {
   /// Serves until it is told to stop.
   func run() throws {
     // What is there already is not news.
-    _ = tracker.update(try MountedUsers.current(layout), isInWork: { _ in false })
-    sources.append(
-      try loop.watch(mounts.descriptor, for: .urgent, first: true) { [unowned self] in update() })
+    _ = tracker.update(try MountedUsers.current(layout), isInWork: { isLocked($0, layout) })
+    mountSource = try loop.watch(mounts.descriptor, for: .urgent, first: true) {
+      [unowned self] in update()
+    }
     try bus.publish(manager, at: Manager.path)
+    try bus.publish(cryptohome, at: Self.cryptohomePath)
+    try bus.publish(sessionManager, at: Self.sessionManagerPath)
+    try bus.publish(userDataAuth, at: Self.userDataAuthPath)
+    try bus.publish(cryptohomeMisc, at: Self.userDataAuthPath)
     try bus.attach(to: loop)
-    try bus.take(name: Manager.name)
+    try take()
+    for user in tracker.users { startUnit(of: user) }
+    leaders = try Leaders(self)
     let status = try loop.run()
     if status != 0 { throw Failure("the connection to the bus is gone") }
+  }
+
+  private func take() throws {
+    do {
+      try bus.take(name: Manager.name)
+    } catch {
+      throw switch error.code {
+      case EEXIST: Failure("\(Manager.name) has an owner; another cryptohomed runs")
+      case EACCES:
+        Failure(
+          "the bus does not let this own \(Manager.name); install \(Manager.name).conf in "
+            + "/usr/share/dbus-1/system.d")
+      default: Failure("\(error)")
+      }
+    }
+    // Somebody else may serve these; then clients of theirs are served as before.
+    for name in [Self.cryptohomeName, Self.sessionManagerName, Self.userDataAuthName] {
+      do {
+        try bus.take(name: name)
+      } catch {
+        Program.complain("cryptohomed: warning: \(name) is not served: \(error)")
+      }
+    }
   }
 
   /// Looks at the mounts if they have changed. Whoever answers a question calls this before: a mount
@@ -45,38 +79,60 @@ final class Service {
     if mounts.haveChanged { update() }
   }
 
+  /// Looks again at those whose login was under way.
+  func lookAgain() {
+    if !tracker.pending.isEmpty { update() }
+  }
+
   /// Looks at the mounts, and tells what is new.
   private func update() {
     do {
       let now = try MountedUsers.current(layout)
-      tell(tracker.update(now, isInWork: { _ in false }))
+      tell(tracker.update(now, isInWork: { isLocked($0, layout) }))
     } catch {
+      // Whatever was known stays true until the next look.
       Program.complain("cryptohomed: \(error)")
     }
   }
 
   func tell(_ events: [SessionEvent]) {
-    for event in events {
-      do {
-        try tell(event)
-      } catch {
-        Program.complain("cryptohomed: a signal was not sent: \(error)")
+    do {
+      for event in events { try tell(event) }
+      let isChanged = events.contains { event in
+        switch event {
+        case .userMounted, .userUnmounted, .stateChanged: true
+        default: false
+        }
       }
+      if isChanged { try bus.tellChange(of: Manager.state, in: Manager.name, at: Manager.path) }
+    } catch {
+      Program.complain("cryptohomed: a signal was not sent: \(error)")
     }
   }
 
-  private func tell(_ event: SessionEvent) throws {
+  private func tell(_ event: SessionEvent) throws(SystemError) {
     switch event {
     case .storeMounted(let store, let user): try emit("StoreMounted", store, user)
     case .storeUnmounting(let store, let user): try emit("StoreUnmounting", store, user)
     case .storeUnmounted(let store, let user): try emit("StoreUnmounted", store, user)
-    case .userMounted(let user): try emit("UserMounted", nil, user)
-    case .userUnmounted(let user): try emit("UserUnmounted", nil, user)
-    case .stateChanged: break
+    case .userMounted(let user):
+      try emit("UserMounted", nil, user)
+      startUnit(of: user)
+    case .userUnmounted(let user):
+      try emit("UserUnmounted", nil, user)
+      stopUnit(of: user)
+    case .stateChanged(let state):
+      try bus.emit(
+        "SessionStateChanged", of: Self.sessionManagerInterface, at: Self.sessionManagerPath
+      ) { message throws(SystemError) in
+        try message.append(state.rawValue)
+      }
     }
   }
 
-  private func emit(_ signal: String, _ store: StoreName?, _ user: ObfuscatedUsername) throws {
+  private func emit(
+    _ signal: String, _ store: StoreName?, _ user: ObfuscatedUsername
+  ) throws(SystemError) {
     try bus.emit(signal, of: Manager.name, at: Manager.path) { message throws(SystemError) in
       if let store { try message.append(store.description) }
       try message.append(user.description)
@@ -84,12 +140,19 @@ final class Service {
   }
 }
 
-/// Goes where pid 1 is: what is mounted for the system is mounted there, whoever starts this.
+/// Goes where process 1 is: what is mounted for the system is mounted there, whoever starts this.
 private func enterMountNamespaceOfProcess1() throws {
   let path = "/proc/1/ns/mnt"
   guard try linkTarget(of: path) != linkTarget(of: "/proc/self/ns/mnt") else { return }
   let namespace = Descriptor(owning: try check("open", path, open(path, O_RDONLY | O_CLOEXEC)))
   try NamespaceKinds.mount.enter(namespace, shown: path)
+}
+
+/// Makes `/run/cryptohome`, where whoever logs users in and out leaves word.
+private func makeState(_ layout: Layout) throws {
+  let run = try Directory(opening: layout.root).trusted("run")
+  let state = try OwnedDirectory("cryptohome", in: run, owner: 0, group: 0, mode: 0o700)
+  for repair in state.repairs { Program.complain("cryptohomed: repaired \(repair)") }
 }
 
 /// The changes of the mount table.

@@ -1,0 +1,103 @@
+import Accounts
+import Bus
+import Cryptohome
+import DaemonStore
+import Kernel
+
+/// The names that daemons know from another system, with plain types.
+extension Service {
+  static let cryptohomeName = "org.chromium.Cryptohome"
+  static let cryptohomePath = "/org/chromium/Cryptohome"
+  static let sessionManagerName = "org.chromium.SessionManager"
+  static let sessionManagerPath = "/org/chromium/SessionManager"
+  static let sessionManagerInterface = "org.chromium.SessionManagerInterface"
+
+  var cryptohome: Interface {
+    Interface(
+      "org.chromium.CryptohomeInterface",
+      methods: [
+        .init("IsMounted", gives: [Parameter("is_mounted", "b")]) { [unowned self] call in
+          look()
+          let isMounted = !tracker.users.isEmpty
+          call.reply { try $0.append(isMounted) }
+        },
+        .init(
+          "IsMountedForUser", takes: [Parameter("username", "s")],
+          gives: [Parameter("is_mounted", "b"), Parameter("is_ephemeral_mount", "b")]
+        ) { [unowned self] call in
+          let user = try user(try call.message.string())
+          look()
+          let isMounted = tracker.users.contains(user)
+          call.reply {
+            try $0.append(isMounted)
+            try $0.append(isMounted && isEphemeral(user))
+          }
+        },
+        .init("GetSystemSalt", gives: [Parameter("salt", "ay")]) { [unowned self] call in
+          let salt = try Salt.read(layout)
+          call.reply { try $0.append(salt.bytes) }
+        },
+        .init(
+          "GetSanitizedUsername", takes: [Parameter("username", "s")],
+          gives: [Parameter("sanitized", "s")]
+        ) { [unowned self] call in
+          let user = try user(try call.message.string())
+          call.reply { try $0.append(user.description) }
+        },
+      ])
+  }
+
+  var sessionManager: Interface {
+    Interface(
+      Self.sessionManagerInterface,
+      methods: [
+        .init("RetrieveSessionState", gives: [Parameter("state", "s")]) { [unowned self] call in
+          look()
+          call.reply { try $0.append(tracker.state.rawValue) }
+        },
+        .init("RetrieveActiveSessions", gives: [Parameter("sessions", "a{ss}")]) {
+          [unowned self] call in
+          look()
+          let salt = try Salt.read(layout)
+          let sessions = tracker.users.map { (name(of: $0, salt), $0.description) }
+          call.reply { reply in
+            try reply.append(array: "{ss}", of: sessions) { message, session throws(SystemError) in
+              let (name, hash) = session
+              try message.append(structure: "ss", entry: true) { message throws(SystemError) in
+                try message.append(name)
+                try message.append(hash)
+              }
+            }
+          }
+        },
+        .init(
+          "RetrievePrimarySession",
+          gives: [Parameter("username", "s"), Parameter("sanitized_username", "s")]
+        ) { [unowned self] call in
+          look()
+          let primary = tracker.users.first { !isEphemeral($0) }
+          let account = try primary.map { name(of: $0, try Salt.read(layout)) } ?? ""
+          call.reply {
+            try $0.append(account)
+            try $0.append(primary?.description ?? "")
+          }
+        },
+        .init("IsGuestSessionActive", gives: [Parameter("is_guest", "b")]) { [unowned self] call in
+          look()
+          let isGuest = !tracker.users.isEmpty && tracker.users.allSatisfy(isEphemeral)
+          call.reply { try $0.append(isGuest) }
+        },
+      ],
+      signals: [.init("SessionStateChanged", Parameter("state", "s"))])
+  }
+
+  /// The name of a user who is mounted: that of the account that the home belongs to, if the hash
+  /// is that name's, else the hash.
+  private func name(of user: ObfuscatedUsername, _ salt: Salt) -> String {
+    guard let homes = try? Directory(opening: layout.below("home/user")),
+      let home = try? homes.status(of: user.description)
+    else { return user.description }
+    let name = Account.name(of: home.owner)
+    return (try? ObfuscatedUsername(of: name, salt: salt)) == user ? name : user.description
+  }
+}
