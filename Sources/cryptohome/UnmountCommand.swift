@@ -57,7 +57,9 @@ struct UnmountCommand: ChangingCommand {
     for (name, user) in users {
       let report: LogoutReport
       do {
-        report = try Logout.run(user, .system, lazily: force, patience: wait?.duration)
+        report = try announced(user, .system) {
+          try Logout.run(user, .system, lazily: force, patience: wait?.duration)
+        }
       } catch  where all {
         Program.complain("cryptohome: unmount: \(name): \(error)")
         outputs.append(UnmountOutput(user, failed: "\(error)"))

@@ -72,7 +72,9 @@ public enum Sessions {
         try records.tidy()
         return nil
       }
-      return try Logout.run(underLockOf: user, layout, lazily: false)
+      return try announced(user, layout) {
+        try Logout.run(underLockOf: user, layout, lazily: false)
+      }
     }
   }
 
