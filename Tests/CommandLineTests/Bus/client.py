@@ -1,0 +1,190 @@
+"""A client of the bus in a few lines of its own: for what the clients in the tests cannot do, which
+is to keep a descriptor that they were sent, and to be a thousand."""
+import os, resource, socket, struct, subprocess, sys, threading
+
+MANAGER = ("org.daemonstore.Manager1", "/org/daemonstore/Manager1", "org.daemonstore.Manager1")
+BUS = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
+
+
+def pad(data, size):
+    return data + b"\0" * (-len(data) % size)
+
+
+def string(text):
+    return struct.pack("<I", len(text.encode())) + text.encode() + b"\0"
+
+
+def strings(*texts):
+    body = b""
+    for text in texts:
+        body = pad(body, 4) + string(text)
+    return body
+
+
+class Client:
+    def __init__(self):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect("/run/dbus/system_bus_socket")
+        self.socket.sendall(b"\0AUTH EXTERNAL " + str(os.geteuid()).encode().hex().encode() + b"\r\n")
+        assert self.socket.recv(4096).startswith(b"OK")
+        self.socket.sendall(b"NEGOTIATE_UNIX_FD\r\n")
+        assert self.socket.recv(4096).startswith(b"AGREE")
+        self.socket.sendall(b"BEGIN\r\n")
+        self.serial, self.data, self.descriptors = 0, b"", []
+        self.answer(self.send(BUS, "Hello"))
+
+    def send(self, target, member, signature="", body=b"", descriptors=()):
+        self.serial += 1
+        destination, path, interface = target
+        fields = b""
+        for code, kind, value in [
+            (1, "o", path), (2, "s", interface), (3, "s", member), (6, "s", destination),
+            (8, "g", signature), (9, "u", len(descriptors)),
+        ]:
+            if not value:
+                continue
+            fields = pad(fields, 8) + bytes([code, 1]) + kind.encode() + b"\0"
+            if kind == "g":
+                fields += bytes([len(value)]) + value.encode() + b"\0"
+            elif kind == "u":
+                fields += struct.pack("<I", value)
+            else:
+                fields += string(value)
+        head = b"l\1\0\1" + struct.pack("<III", len(body), self.serial, len(fields)) + fields
+        socket.send_fds(self.socket, [pad(head, 8) + body], list(descriptors))
+        return self.serial
+
+    def receive(self):
+        """Type, what it answers, error or member, body."""
+        while True:
+            if len(self.data) >= 16:
+                length, _, fields = struct.unpack_from("<III", self.data, 4)
+                start = (16 + fields + 7) & ~7
+                if len(self.data) >= start + length:
+                    break
+            data, descriptors, _, _ = socket.recv_fds(self.socket, 1 << 16, 16)
+            assert data, "the bus has hung up"
+            self.data += data
+            self.descriptors += descriptors
+        kind, reply, name, at = self.data[1], None, "", 16
+        while at < 16 + fields:
+            at = (at + 7) & ~7
+            code, type = self.data[at], self.data[at + 2 : at + 3]
+            at += 4
+            if type == b"u":
+                value, at = struct.unpack_from("<I", self.data, at)[0], at + 4
+                if code == 5:
+                    reply = value
+            elif type == b"g":
+                at += self.data[at] + 2
+            else:
+                size = struct.unpack_from("<I", self.data, at)[0]
+                if code in (3, 4):
+                    name = self.data[at + 4 : at + 4 + size].decode()
+                at += size + 5
+        body, self.data = self.data[start : start + length], self.data[start + length :]
+        return kind, reply, name, body
+
+    def answer(self, serial):
+        while True:
+            kind, reply, name, body = self.receive()
+            if reply == serial:
+                return name if kind == 3 else "", body
+
+    def signal(self, wanted):
+        while True:
+            kind, _, name, _ = self.receive()
+            if kind == 4 and name == wanted:
+                return
+
+
+def show(error, body):
+    print(error or "done", body[4:].split(b"\0")[0].decode(errors="replace"), flush=True)
+
+
+def delay(store, why):
+    client = Client()
+    error, body = client.answer(client.send(MANAGER, "Delay", "ss", strings(store, why)))
+    show(error, body)
+    sys.stdin.readline()
+    for descriptor in client.descriptors:
+        os.close(descriptor)
+    print("closed", flush=True)
+    sys.stdin.readline()
+
+
+def mount(user, password, *options):
+    reading, writing = os.pipe()
+    os.write(writing, password.encode())
+    os.close(writing)
+    entries = b""
+    for option in options:
+        key, value = option.split("=")
+        entries = pad(entries, 8) + string(key) + b"\1s\0"
+        entries = pad(entries, 4) + string(value)
+    body = pad(string(user), 4) + struct.pack("<II", 0, len(entries))
+    client = Client()
+    show(*client.answer(
+        client.send(MANAGER, "Mount", "sha{sv}", pad(body, 8) + entries, [reading])))
+
+
+def crowd(count):
+    count = int(count)
+    resource.setrlimit(resource.RLIMIT_NOFILE, [resource.getrlimit(resource.RLIMIT_NOFILE)[1]] * 2)
+    clients = [Client() for _ in range(count)]
+    rule = strings("type='signal',sender='org.daemonstore.Manager1',member='UserMounted'")
+    for client in clients:
+        client.answer(client.send(BUS, "AddMatch", "s", rule))
+    # All ask at once, and only then the first one listens.
+    calls = [
+        (client, client.send(MANAGER, "GetStore", "ss", strings("alpha", "alice")),
+         client.send(MANAGER, "Delay", "ss", strings("alpha", "one of many")))
+        for client in clients
+    ]
+    errors = set()
+    for client, path, held in calls:
+        errors.add(client.answer(path)[0])
+        errors.add(client.answer(held)[0])
+    print("asked", errors, sum(len(client.descriptors) for client in clients), flush=True)
+    sys.stdin.readline()
+    for client in clients:
+        client.signal("UserMounted")
+    print("heard", len(clients), flush=True)
+    sys.stdin.readline()
+
+
+def long():
+    client = Client()
+    body = pad(string("alpha"), 4) + string("x" * 1000000)
+    show(*client.answer(client.send(MANAGER, "GetStore", "ss", body)))
+
+
+def hold(path):
+    os.chdir(path)
+    print("held", flush=True)
+    sys.stdin.readline()
+
+
+def run(program, *arguments):
+    """Runs a program; a line kills it."""
+    process = subprocess.Popen(["/mnt/programs/" + program, *arguments])
+    threading.Thread(target=lambda: (sys.stdin.readline(), process.kill()), daemon=True).start()
+    print("killed" if process.wait() < 0 else "ended", flush=True)
+
+
+def session(user):
+    """A session whose leader is a process that a line kills."""
+    leader = subprocess.Popen(["sleep", "1000"])
+    handle = os.pidfd_open(leader.pid)
+    subprocess.run(
+        ["/mnt/programs/cryptohome", "pam", "open", "--leader-fd", str(handle), user],
+        pass_fds=[handle], stdin=subprocess.DEVNULL, check=True)
+    print("open", flush=True)
+    sys.stdin.readline()
+    leader.kill()
+    leader.wait()
+    sys.stdin.readline()
+
+
+{"delay": delay, "mount": mount, "crowd": crowd, "long": long, "hold": hold, "run": run,
+ "session": session}[sys.argv[1]](*sys.argv[2:])
