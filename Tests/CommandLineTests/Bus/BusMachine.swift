@@ -74,6 +74,7 @@ struct BusMachine {
           <allow receive_type="signal"/>
           <allow send_destination="org.freedesktop.DBus"/>
         </policy>
+        <policy user="root"><allow send_destination="org.freedesktop.systemd1"/></policy>
         <include>/etc/policy.conf</include>
         <limit name="max_completed_connections">4000</limit>
         <limit name="max_connections_per_user">4000</limit>

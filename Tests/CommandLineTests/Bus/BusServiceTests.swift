@@ -184,6 +184,38 @@ import Testing
     }
   }
 
+  /// Nobody is systemd here: the calls are seen on the bus, by a monitor.
+  @Test func systemdIsTold() async {
+    await #expect(processExitsWith: .success) {
+      inBusMachine { machine in
+        try makeDirectory("/run/systemd/system")
+        let monitor = try Launched(
+          "nsenter",
+          BusMachine.words(
+            machine.first,
+            [
+              "sh", "-c",
+              "exec dbus-monitor --system destination=org.freedesktop.systemd1 >/run/monitor",
+            ]))
+        func hears(_ words: [String]) -> Bool {
+          eventually {
+            let text = (try? readFile("/run/monitor")) ?? ""
+            return words.allSatisfy { text.contains($0) }
+          }
+        }
+        #expect(hears(["NameLost"]))
+        let service = try machine.startService()
+        let unit = "daemon-store-user@\(Host.alice).target"
+        try machine.succeed("cryptohome", "mount", "alice", "--vault", "plain")
+        #expect(hears(["member=StartUnit\n   string \"\(unit)\"\n   string \"replace\""]))
+        try machine.succeed("cryptohome", "unmount", "alice")
+        #expect(hears(["member=StopUnit\n   string \"\(unit)\"\n   string \"replace\""]))
+        service.kill()
+        monitor.kill()
+      }
+    }
+  }
+
   @Test func signalEndsIt() async {
     await #expect(processExitsWith: .success) {
       inBusMachine { machine in
