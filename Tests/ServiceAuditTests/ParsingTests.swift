@@ -151,7 +151,7 @@ import Testing
       ([try service(), try service(namespaces: [])], "notesd (pid 12, 12) has lost mnt; "),
       ([try service(capabilities: .init(rawValue: 3))], "has lost caps=chown; "),
       (
-        [try service(capabilities: .init(rawValue: 1), all: true)],
+        [try service(capabilities: .init(rawValue: 0xff), all: true)],
         "the line is: notesd u901 g mnt no-new-privs seccomp"
       ),
       (

@@ -91,7 +91,7 @@ import Testing
     let group = "/sys/fs/cgroup/\(name)"
     try makeDirectory(group)
     try writeFile("\(group)/cgroup.procs", "\(getpid())")
-    return "unshare --pid --fork --kill-child --mount-proc --propagation slave --cgroup "
+    return "unshare --pid --fork --kill-child --mount-proc --propagation slave "
       + "env XDG_RUNTIME_DIR=/run/user HOME=/run/user SYSTEMD_UNIT_PATH=/run/units "
       + "SYSTEMD_GENERATOR_PATH=/run/none SYSTEMD_ENVIRONMENT_GENERATOR_PATH=/run/none "
       + "sh -c '/usr/lib/systemd/systemd --user --unit=notes.service; exit'"
