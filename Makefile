@@ -2,6 +2,7 @@
 PREFIX ?= /usr
 DESTDIR ?=
 # Where distributions differ.
+LIBRARY_DIRECTORY ?= $(PREFIX)/lib
 UNIT_DIRECTORY ?= $(PREFIX)/lib/systemd/system
 # The bus looks for policies in /usr and in /etc, wherever a program is.
 BUS_POLICY_DIRECTORY ?= $(if $(filter /usr,$(PREFIX)),/usr/share,/etc)/dbus-1/system.d
@@ -15,9 +16,13 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # What Debian 12 must have beside a Swift 6.3 toolchain: to build, and to test and measure.
 BUILD_PACKAGES := binutils gcc libc6-dev libcap-dev libmount-dev libpam0g-dev \
 	libstdc++-12-dev libsystemd-dev
-TEST_PACKAGES := bubblewrap crun dbus-bin dbus-daemon e2fsprogs graphviz libglib2.0-bin \
+TEST_PACKAGES := bash-completion bubblewrap crun dbus-bin dbus-daemon e2fsprogs fish graphviz libglib2.0-bin \
 	libseccomp-dev mandoc mount pamtester passwd pkg-config podman procps python3 \
 	python3-cryptography python3-jsonschema strace systemd uidmap util-linux
+
+# To make packages, and to try them.
+DEB_PACKAGES := debhelper lintian pkg-config
+PACKAGE_TEST_PACKAGES := debootstrap
 
 RELEASE := -c release --static-swift-stdlib --disable-local-rpath \
 	--explicit-target-dependency-import-check error
@@ -39,14 +44,14 @@ COMPLETIONS := $(foreach program,$(PROGRAMS),$(foreach shell,bash zsh fish,$(BIN
 VERSION := $(shell sed -n 's/^public let version = "\(.*\)"/\1/p' Sources/Kernel/Version.swift)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build-deps build demo test bench fuzz lint format install install-client deb dist clean
+.PHONY: help deps build-deps build demo test bench fuzz lint format install install-client deb test-package dist clean
 
 help: ## Lists the verbs.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 deps: PACKAGES := $(BUILD_PACKAGES) $(TEST_PACKAGES)
 deps: ## Installs what is needed from Debian, through sudo unless root.
-build-deps: PACKAGES := $(BUILD_PACKAGES)
+build-deps: PACKAGES = $(BUILD_PACKAGES) $(MORE_PACKAGES)
 deps build-deps:
 	@missing=; for package in $(PACKAGES); do \
 	  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' \
@@ -62,14 +67,28 @@ build: build-deps ## Makes the release.
 	$(SWIFT) build $(RELEASE)
 	@$(MAKE) --no-print-directory $(PRELOAD) $(PAM_MODULE) $(CLIENT) $(COMPLETIONS)
 
+# How C is compiled and linked, for a package too, which adds its own flags.
+COMPILE = $(CC) -std=c11 -Wall -Wextra -Werror -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 \
+  -fstack-protector-strong -fstack-clash-protection $(CPPFLAGS) $(CFLAGS) -fPIC
+LINKED = -shared -Wl,-z,now -Wl,-z,relro -Wl,-z,noexecstack -Wl,-z,defs $(LDFLAGS) -o $@ $<
+
 $(PRELOAD): Sources/minijailpreload/minijailpreload.c
-	$(CC) -std=c11 -Wall -Wextra -Werror $(CPPFLAGS) $(CFLAGS) -fPIC -fvisibility=hidden -shared \
-	  -Wl,-z,now -Wl,-z,relro $(LDFLAGS) -o $@ $<
+	$(COMPILE) -fvisibility=hidden $(LINKED)
 
 $(PAM_MODULE): Sources/pam_daemonstore/pam_daemonstore.c
-	$(CC) -std=c11 -Wall -Wextra -Werror -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong \
-	  -fstack-clash-protection $(CPPFLAGS) $(CFLAGS) -fPIC -fvisibility=hidden -shared \
-	  -Wl,-z,now -Wl,-z,relro -Wl,-z,noexecstack -Wl,-z,defs $(LDFLAGS) -o $@ $< -lpam
+	$(COMPILE) -fvisibility=hidden $(LINKED) -lpam
+
+$(BIN)/libdaemonstore.o: Sources/libdaemonstore/daemonstore.c Sources/libdaemonstore/sha1.h \
+    Sources/libdaemonstore/include/daemonstore.h
+	$(COMPILE) -Wconversion -ISources/libdaemonstore/include -c -o $@ $<
+
+$(BIN)/libdaemonstore.so.1: $(BIN)/libdaemonstore.o Sources/libdaemonstore/libdaemonstore.map
+	$(CC) -Wl,-soname,$(@F) -Wl,--version-script=Sources/libdaemonstore/libdaemonstore.map $(LINKED)
+	ln -sf $(@F) $(BIN)/libdaemonstore.so
+
+$(BIN)/libdaemonstore.a: $(BIN)/libdaemonstore.o
+	rm -f $@
+	$(AR) rcs $@ $<
 
 $(BIN)/completions/minijail0.%: completions/minijail0.awk $(BIN)/minijail0
 	@mkdir -p $(@D)
@@ -80,20 +99,6 @@ $(BIN)/completions/%.bash $(BIN)/completions/%.zsh $(BIN)/completions/%.fish: $(
 	for shell in bash zsh fish; do \
 	  $< --generate-completion-script $$shell | sed '1{/^#!/d}' >$(@D)/$*.$$shell || exit 1; \
 	done
-
-$(BIN)/libdaemonstore.o: Sources/libdaemonstore/daemonstore.c Sources/libdaemonstore/sha1.h \
-    Sources/libdaemonstore/include/daemonstore.h
-	$(CC) -std=c11 -Wall -Wextra -Wconversion -Werror $(CFLAGS) -fPIC -ISources/libdaemonstore/include \
-	  -c -o $@ $<
-
-$(BIN)/libdaemonstore.so.1: $(BIN)/libdaemonstore.o Sources/libdaemonstore/libdaemonstore.map
-	$(CC) -shared -Wl,-soname,$(@F) -Wl,--version-script=Sources/libdaemonstore/libdaemonstore.map \
-	  -Wl,-z,now -Wl,-z,relro -Wl,-z,defs $(LDFLAGS) -o $@ $<
-	ln -sf $(@F) $(BIN)/libdaemonstore.so
-
-$(BIN)/libdaemonstore.a: $(BIN)/libdaemonstore.o
-	rm -f $@
-	$(AR) rcs $@ $<
 
 demo: build ## Shows the main job, in namespaces of its own: the host is not touched.
 	@$(SUDO) env PATH="$(BIN):$$PATH" sh docs/demo.sh
@@ -164,6 +169,17 @@ install: install-client ## Copies what was built to $(DESTDIR)$(PREFIX).
 	install -m 0644 init/systemd/example-* "$(D)/share/doc/daemon-store/examples/systemd/"
 	$(foreach manager,$(INIT),$(install_$(manager)))
 
+install-client: ## Copies the library for daemon authors alone.
+	@test -e "$(BIN)/libdaemonstore.a" || { echo "install: nothing is built; run make build first" >&2; exit 1; }
+	install -m 0644 -D Sources/libdaemonstore/include/daemonstore.h -t "$(D)/include"
+	install -d "$(DESTDIR)$(LIBRARY_DIRECTORY)/pkgconfig"
+	$(INSTALL_PROGRAM) -m 0644 "$(BIN)/libdaemonstore.so.1" "$(DESTDIR)$(LIBRARY_DIRECTORY)/"
+	ln -sf libdaemonstore.so.1 "$(DESTDIR)$(LIBRARY_DIRECTORY)/libdaemonstore.so"
+	install -m 0644 "$(BIN)/libdaemonstore.a" "$(DESTDIR)$(LIBRARY_DIRECTORY)/"
+	umask 022; sed -e 's#@PREFIX@#$(PREFIX)#' -e 's#@LIBRARY_DIRECTORY@#$(LIBRARY_DIRECTORY)#' \
+	  -e 's#@VERSION@#$(VERSION)#' Sources/libdaemonstore/libdaemonstore.pc.in \
+	  >"$(DESTDIR)$(LIBRARY_DIRECTORY)/pkgconfig/libdaemonstore.pc"
+
 define install_sysvinit
 install -D -m 0755 init/sysvinit/daemon-store-startup -t "$(DESTDIR)/etc/init.d"
 
@@ -181,7 +197,8 @@ endef
 DEB := .build/deb
 DEB_BUILD_OPTIONS ?= noautodbgsym
 
-deb: build ## Makes the Debian packages, in .build/deb.
+deb: MORE_PACKAGES := $(DEB_PACKAGES)
+deb: build-deps ## Makes the Debian packages, in .build/deb.
 	@mkdir -p $(DEB)
 	rm -f $(DEB)/*
 	DEB_BUILD_OPTIONS="$(DEB_BUILD_OPTIONS)" DEB_DIRECTORY=$(DEB) dpkg-buildpackage -b -us -uc -nc \
@@ -189,20 +206,15 @@ deb: build ## Makes the Debian packages, in .build/deb.
 	  --changes-file=$(DEB)/daemon-store.changes --changes-option=-u$(DEB) \
 	  --buildinfo-option=-u$(DEB)
 
+test-package: MORE_PACKAGES := $(DEB_PACKAGES) $(PACKAGE_TEST_PACKAGES)
+test-package: build-deps deb ## Installs, upgrades, removes and purges the packages in a Debian of their own.
+	lintian --allow-root --fail-on error,warning $(DEB)/daemon-store.changes
+	$(SUDO) timeout 600 sh Tests/Package/test.sh $(DEB) .build/package
+
 dist: ## Makes the source tarball of what is committed, in .build.
 	@mkdir -p .build
 	git archive --prefix=daemon-store-$(VERSION)/ -o .build/daemon-store-$(VERSION).tar.gz HEAD
 	@echo .build/daemon-store-$(VERSION).tar.gz
-
-install-client: ## Copies the library for daemon authors alone.
-	@test -e "$(BIN)/libdaemonstore.a" || { echo "install: nothing is built; run make build first" >&2; exit 1; }
-	install -d "$(DESTDIR)$(PREFIX)/include" "$(DESTDIR)$(PREFIX)/lib/pkgconfig"
-	install -m 0644 Sources/libdaemonstore/include/daemonstore.h "$(DESTDIR)$(PREFIX)/include/"
-	install -s -m 0644 "$(BIN)/libdaemonstore.so.1" "$(DESTDIR)$(PREFIX)/lib/"
-	ln -sf libdaemonstore.so.1 "$(DESTDIR)$(PREFIX)/lib/libdaemonstore.so"
-	install -m 0644 "$(BIN)/libdaemonstore.a" "$(DESTDIR)$(PREFIX)/lib/"
-	sed -e 's#@PREFIX@#$(PREFIX)#' -e "s#@VERSION@#$$(sed -n 's/.*version = "\(.*\)"/\1/p' Sources/Kernel/Version.swift)#" \
-	  Sources/libdaemonstore/libdaemonstore.pc.in >"$(DESTDIR)$(PREFIX)/lib/pkgconfig/libdaemonstore.pc"
 
 clean: ## Removes what was built.
 	rm -rf .build

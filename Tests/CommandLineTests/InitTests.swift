@@ -72,9 +72,12 @@ import Testing
   }
 }
 
-private func initFile(_ name: String) -> String {
-  "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/") + "/init/" + name
+/// A file of the project.
+func projectFile(_ name: String) -> String {
+  "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/") + "/" + name
 }
+
+private func initFile(_ name: String) -> String { projectFile("init/" + name) }
 
 /// A file of lines, those that end in a backslash joined with the next, without comments.
 private func joinedLines(_ path: String) throws -> [String] {

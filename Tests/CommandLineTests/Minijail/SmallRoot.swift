@@ -53,8 +53,8 @@ enum SmallRoot {
 
       """
     for (path, content) in files.sorted(by: { $0.key < $1.key }) {
-      text +=
-        "mkdir -p \"$(dirname .\(path))\"\ncat > .\(path) <<'END'\n#!/bin/sh\n\(content)\nEND\nchmod 755 .\(path)\n"
+      text += "mkdir -p .\(path)\nrmdir .\(path)\n"
+      text += "cat > .\(path) <<'END'\n#!/bin/sh\n\(content)\nEND\nchmod 755 .\(path)\n"
     }
     // In namespaces of their own, which the change of root does not reach.
     for (number, service) in services.enumerated() {
