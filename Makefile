@@ -18,7 +18,7 @@ BUILD_PACKAGES := binutils gcc libc6-dev libcap-dev libmount-dev libpam0g-dev \
 	libstdc++-12-dev libsystemd-dev
 TEST_PACKAGES := bash-completion bubblewrap crun dbus-bin dbus-daemon e2fsprogs fish graphviz libglib2.0-bin \
 	libseccomp-dev mandoc mount pamtester passwd pkg-config podman procps python3 \
-	python3-cryptography python3-jsonschema strace systemd uidmap util-linux
+	python3-cryptography python3-jsonschema strace systemd uidmap util-linux zsh
 
 # To make packages, and to try them.
 DEB_PACKAGES := debhelper lintian pkg-config
@@ -128,6 +128,7 @@ format: ## Brings the code into form.
 
 # Where a file of the project names the directory of the programs.
 PLACED = umask 022; sed 's\#^\(Exec[A-Za-z]*=\)/usr/bin/\([^ ]*\)\#\1"$(PREFIX)/bin/\2"\#'
+PLACED_SCRIPT = sed 's\#\(^\|[[:space:]]\)daemon-store startup$$\#\1$(PREFIX)/bin/daemon-store startup\#'
 D = $(DESTDIR)$(PREFIX)
 
 install: install-client ## Copies what was built to $(DESTDIR)$(PREFIX).
@@ -157,7 +158,8 @@ install: install-client ## Copies what was built to $(DESTDIR)$(PREFIX).
 	    >"$(DESTDIR)$(PREFIX)/share/dbus-1/system-services/$${service##*/}" || exit 1; \
 	done
 	for page in docs/man/*.[1-9]; do \
-	  install -m 0644 -D $$page -t "$(D)/share/man/man$${page##*.}" || exit 1; \
+	  install -d "$(D)/share/man/man$${page##*.}" && umask 022 && sed '/^\.Os daemon-store$$/s/$$/ $(VERSION)/' $$page \
+	    >"$(D)/share/man/man$${page##*.}/$${page##*/}" || exit 1; \
 	done
 	for program in $(PROGRAMS); do \
 	  install -m 0644 -D $(BIN)/completions/$$program.bash "$(D)/share/bash-completion/completions/$$program" && \
@@ -181,15 +183,15 @@ install-client: ## Copies the library for daemon authors alone.
 	  >"$(DESTDIR)$(LIBRARY_DIRECTORY)/pkgconfig/libdaemonstore.pc"
 
 define install_sysvinit
-install -D -m 0755 init/sysvinit/daemon-store-startup -t "$(DESTDIR)/etc/init.d"
+$(PLACED_SCRIPT) init/sysvinit/daemon-store-startup | install -D -m 0755 /dev/stdin "$(DESTDIR)/etc/init.d/daemon-store-startup"
 
 endef
 define install_openrc
-install -D -m 0755 init/openrc/daemon-store-startup -t "$(DESTDIR)/etc/init.d"
+$(PLACED_SCRIPT) init/openrc/daemon-store-startup | install -D -m 0755 /dev/stdin "$(DESTDIR)/etc/init.d/daemon-store-startup"
 
 endef
 define install_upstart
-install -D -m 0644 init/upstart/daemon-store-startup.conf -t "$(DESTDIR)/etc/init"
+$(PLACED_SCRIPT) init/upstart/daemon-store-startup.conf | install -D -m 0644 /dev/stdin "$(DESTDIR)/etc/init/daemon-store-startup.conf"
 
 endef
 

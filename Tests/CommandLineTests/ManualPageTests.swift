@@ -74,7 +74,7 @@ import Testing
 private let manualDirectory = projectFile("docs/man")
 
 /// An option, as a line of a help begins: `  -o, --output <file>  Where it goes.`
-private struct OptionHelp {
+struct OptionHelp {
   let names: [String]
   /// A value, if it takes one.
   let values: [String]
