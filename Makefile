@@ -23,6 +23,7 @@ TEST_PACKAGES := bash-completion bubblewrap crun dbus-bin dbus-daemon e2fsprogs 
 # To make packages, and to try them.
 DEB_PACKAGES := debhelper lintian pkg-config
 PACKAGE_TEST_PACKAGES := debootstrap
+BOOT_PACKAGES := debootstrap e2fsprogs python3 qemu-system-x86 systemd-container
 
 RELEASE := -c release --static-swift-stdlib --disable-local-rpath \
 	--explicit-target-dependency-import-check error
@@ -44,7 +45,7 @@ COMPLETIONS := $(foreach program,$(PROGRAMS),$(foreach shell,bash zsh fish,$(BIN
 VERSION := $(shell sed -n 's/^public let version = "\(.*\)"/\1/p' Sources/Kernel/Version.swift)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build-deps build demo test bench fuzz lint format install install-client deb test-package dist clean
+.PHONY: help deps build-deps build demo test test-boot bench fuzz lint format install install-client deb test-package dist clean
 
 help: ## Lists the verbs.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -106,6 +107,14 @@ demo: build ## Shows the main job, in namespaces of its own: the host is not tou
 test: deps build ## Runs every test, those that need root too.
 	$(SWIFT) build --build-tests
 	$(SUDO) env $(if $(CI),CI="$(CI)" NO_COLOR=1) DAEMON_STORE_BUILD="$(BIN)" $(TESTS) --testing-library swift-testing
+
+# Where the image is kept that `make test-boot` makes once, and a place to work.
+BOOT ?= .build/boot
+
+test-boot: MORE_PACKAGES := $(DEB_PACKAGES) $(BOOT_PACKAGES)
+test-boot: build-deps deb ## Boots a real Debian with the package, and uses it as people do.
+	$(SUDO) unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
+	  python3 -B Tests/Boot/boot.py "$(BOOT)" $(DEB)/daemon-store_*.deb
 
 bench: deps ## Measures the programs that policies are compiled to.
 	@sh Benchmarks/seccomp.sh

@@ -1,0 +1,303 @@
+"""Boots a real Debian 12, installs the package, and uses it as people do: `make test-boot`.
+
+    boot.py CACHE PACKAGE
+
+Needs to be process 1 of pid and mount namespaces of its own: all that it starts ends with it, and
+no mount of it is seen elsewhere. CACHE is where image.sh keeps the image, and the work is done.
+"""
+
+import contextlib
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+import sys
+import time
+
+from machine import Container, Emulated, Unexpected, mount
+
+HERE = pathlib.Path(__file__).parent
+STORES = ["notes", "tags"]
+PASSWORDS = {"alice": "correct horse", "bob": "battery staple"}
+LETTER = "nobody reads this while alice is away"
+CREATE = "echo pass0 | cryptohome create user{0} --owner 5000:5000"
+MOUNT = "echo pass{1} | cryptohome mount user{0}"
+steps = 0
+
+
+@contextlib.contextmanager
+def step(title):
+    global steps
+    start = time.monotonic()
+    print(f"  {title} ... ", end="", flush=True)
+    yield
+    steps += 1
+    print(f"{time.monotonic() - start:.1f} s", flush=True)
+
+
+@contextlib.contextmanager
+def cgroup():
+    """One of our own, for the containers: with the second version of them alone, as Debian has it."""
+    do("mount", "-t", "cgroup2", "cgroup2", "/sys/fs/cgroup")
+    ours = pathlib.Path("/sys/fs/cgroup/daemon-store-boot")
+    ours.mkdir(exist_ok=True)
+    (ours / "cgroup.procs").write_text("0")
+    try:
+        yield
+    finally:
+        (ours.parent / "cgroup.procs").write_text("0")
+        (ours / "cgroup.kill").write_text("1")
+        for directory, _, _ in os.walk(ours, topdown=False):
+            with contextlib.suppress(OSError):  # what is killed may take a moment
+                os.rmdir(directory)
+
+
+def prepare(cache, package, run):
+    """A copy of the image with the package, a newer one, the daemons, and a disk for the vaults."""
+    shutil.rmtree(run, ignore_errors=True)
+    run.mkdir()
+    shutil.copy(cache / "linux", run)
+    do("cp", "--sparse=always", "--reflink=auto", cache / "root.img", run)
+    root = run / "root"
+    root.mkdir()
+    mount(run / "root.img", root)
+    shutil.copy(package, root / "root/daemon-store.deb")
+    newer(package, run / "newer", root / "root/newer.deb")
+    for program in ["folder-daemon", "look"]:
+        shutil.copy(HERE / "guest" / program, root / "usr/local/sbin")
+    for store in STORES:
+        shutil.copy(HERE / "guest" / f"{store}.service", root / "etc/systemd/system")
+    do("truncate", "--size=256M", run / "home.img")
+    do("mkfs.ext4", "-q", "-O", "encrypt", "-d", root / "home", run / "home.img")
+    do("umount", root)
+
+
+def newer(package, work, output):
+    do("dpkg-deb", "--raw-extract", package, work)
+    control = work / "DEBIAN/control"
+    text = control.read_text().splitlines(keepends=True)
+    control.write_text("".join(f"{l.rstrip()}+1\n" if l.startswith("Version:") else l for l in text))
+    do("dpkg-deb", "--root-owner-group", "-Znone", "--build", work, output)
+    shutil.rmtree(work)
+
+
+def do(*command):
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def installed(run):
+    """A system where the package was just installed, with two daemons, and two people."""
+    machine = Container(run)
+    with step("a new Debian boots"):
+        machine.boot().look("healthy")
+    root = machine.root
+    with step("the package is installed"):
+        root.run("dpkg -i /root/daemon-store.deb")
+    with step("template add gives two daemons a store each"):
+        for store in STORES:
+            root.run(f"daemon-store template add {store} --owner {store}:{store} --create-user")
+        root.run("systemctl enable " + " ".join(STORES))
+    for user, password in PASSWORDS.items():
+        with step(f"{user} gets an encrypted vault with the password of the login"):
+            root.type(f"cryptohome create --home {user}")
+            for _ in range(2):
+                root.expect("(assword|again).*: $")
+                root.type(password)
+            root.expect("# $")
+            root.run(f"cryptohome status {user}")
+    machine.look("healthy")
+    machine.end("reboot")
+    return machine
+
+
+def people(machine):
+    """What the consoles and the daemons show of logins and logouts."""
+    alice, bob = machine.consoles[0], machine.consoles[1]
+    with step("at boot both daemons run, one in a jail, and nobody is there"):
+        machine.look("healthy")
+        machine.root.run("systemctl is-active " + " ".join(STORES))
+        for user in PASSWORDS:
+            machine.look("gone", user)
+    with step("alice logs in on the console: both daemons see her folder and write"):
+        alice.log_in("alice", PASSWORDS["alice"])
+        alice.run(f"echo {LETTER} >letter")
+        machine.look("writes", "alice")
+        machine.look("gone", "bob")
+    with step("bob logs in on a second console"):
+        bob.log_in("bob", PASSWORDS["bob"])
+        machine.look("writes", "bob")
+        machine.look("writes", "alice")
+    with step("alice logs out: gone everywhere, locked; bob stays"):
+        alice.log_out()
+        machine.look("gone", "alice")
+        machine.look("writes", "bob")
+    with step("a wrong password opens nothing"):
+        alice.expect("login: $")
+        alice.type("alice")
+        alice.expect("Password: $")
+        alice.type("wrong")
+        alice.expect("Login incorrect")
+        machine.look("gone", "alice")
+
+
+def reboot(machine):
+    with step("after a reboot the data is there only after login"):
+        machine.end("reboot")
+        machine.boot().look("healthy")
+        machine.look("gone", "alice")
+        machine.look("gone", "bob")
+        alice = machine.consoles[0]
+        alice.log_in("alice", PASSWORDS["alice"])
+        said = alice.run("cat letter")
+        assert said == LETTER, said
+        machine.look("writes", "alice")
+
+
+def upgrade(machine):
+    alice, bob, root = machine.consoles
+    daemons = "systemctl --no-pager show -P MainPID " + " ".join(STORES)
+    with step("the package is upgraded while alice is logged in: nothing is lost"):
+        before = root.run(daemons)
+        root.run("dpkg -i /root/newer.deb")
+        after = root.run(daemons)
+        assert before == after, f"daemons were started again: {before}, {after}"
+        machine.look("writes", "alice")
+        assert alice.run("cat letter") == LETTER
+    with step("daemons of before follow who logs in and out after it"):
+        bob.log_in("bob", PASSWORDS["bob"])
+        machine.look("writes", "bob")
+        for console, user in [(alice, "alice"), (bob, "bob")]:
+            console.log_out()
+            machine.look("gone", user)
+    with step("no unit has failed, and no error is in the journal"):
+        machine.look("healthy")
+    machine.end("poweroff")
+
+
+def unreadable(run):
+    with step("the disk of a machine that is off has nothing of it in clear"):
+        found = subprocess.run(["grep", "-aqF", LETTER, run / "home.img"])
+        assert found.returncode == 1, "the letter is on the disk"
+
+
+def older_kernel(machine):
+    alice = machine.consoles[0]
+    with step(f"Debian's kernel {machine.root.run('uname -r')} boots the same disk"):
+        machine.look("healthy")
+    with step("alice logs in: all of it works without the calls that are newer"):
+        alice.log_in("alice", PASSWORDS["alice"])
+        assert alice.run("cat letter") == LETTER
+        machine.look("writes", "alice")
+    with step("alice logs out"):
+        alice.log_out()
+        machine.look("gone", "alice")
+
+
+def power_cuts(machine):
+    """Each action goes on and on, and says what it has done; what it has said is there afterwards."""
+    root = machine.root
+    with step("the power fails in the middle of create"):
+        root.type(f"n=1; while {CREATE.format('$n')}; do echo made $n; n=$((n + 1)); done")
+        last = int(cut(machine, root, "made ([0-9]+)\n"))
+    with step("who was made is there; who was not can be made"):
+        machine.boot().look("healthy")
+        root = machine.root
+        for user in range(1, last + 1):
+            root.run(f"{MOUNT.format(user, 0)} && cryptohome unmount user{user}")
+        user = last + 1
+        root.run(f"{MOUNT.format(user, 0)} || {{ {CREATE.format(user)} && {MOUNT.format(user, 0)}; }}")
+        root.run(f"cryptohome unmount user{user}")
+    with step("the power fails in the middle of passwd"):
+        root.type(
+            "n=0; while printf 'pass%s\\npass%s\\n' $n $((n + 1)) | cryptohome passwd user1;"
+            " do n=$((n + 1)); echo changed $n; done"
+        )
+        last = int(cut(machine, root, "changed ([0-9]+)\n"))
+    with step("the last password that was said to be changed opens the vault, or the one after it"):
+        machine.boot().look("healthy")
+        root = machine.root
+        root.run(f"{MOUNT.format(1, last)} || {MOUNT.format(1, last + 1)}")
+        root.run("cryptohome unmount user1")
+    alice = machine.consoles[0]
+    with step("the power fails in the middle of a login"):
+        alice.expect("login: $")
+        alice.type("alice")
+        alice.expect("Password: $")
+        alice.type(PASSWORDS["alice"])
+        time.sleep(4 * random.random())
+        machine.cut_power()
+    with step("alice logs in, and nothing is lost"):
+        machine.boot().look("healthy")
+        alice = machine.consoles[0]
+        alice.log_in("alice", PASSWORDS["alice"])
+        assert alice.run("cat letter") == LETTER
+        machine.look("writes", "alice")
+    with step("the power fails in the middle of writing"):
+        alice.type(
+            "n=0; while :; do n=$((n + 1)); echo $n >>numbers; sync numbers; echo wrote $n; done"
+        )
+        alice.expect("wrote 5\n")
+        last = int(cut(machine, alice, "wrote ([0-9]+)\n"))
+    with step("what was synced is there"):
+        machine.boot().look("healthy")
+        alice = machine.consoles[0]
+        alice.log_in("alice", PASSWORDS["alice"])
+        kept = int(alice.run("seq $(wc -l <numbers) | diff - numbers && wc -l <numbers"))
+        assert kept >= last, f"{last} numbers were synced, {kept} are there"
+        machine.look("writes", "alice")
+    with step("the power fails in the middle of a logout"):
+        alice.log_out()
+        time.sleep(2 * random.random())
+        machine.cut_power()
+    with step("alice logs in, and out, and nothing is lost"):
+        machine.boot().look("healthy")
+        alice = machine.consoles[0]
+        machine.look("gone", "alice")
+        alice.log_in("alice", PASSWORDS["alice"])
+        assert alice.run("cat letter") == LETTER
+        machine.look("writes", "alice")
+        alice.log_out()
+        machine.look("gone", "alice")
+        machine.look("healthy")
+    machine.end("poweroff")
+
+
+def cut(machine, console, done):
+    """Cuts the power at any moment of the next round of what says that it has done one."""
+    start = time.monotonic()
+    console.expect(done)
+    said = console.expect(done)
+    time.sleep((time.monotonic() - start) / 2 * random.random())
+    machine.cut_power()
+    with contextlib.suppress(Unexpected):
+        while True:
+            said = console.expect(done)
+    return said[1]
+
+
+def main():
+    cache, package = pathlib.Path(sys.argv[1]).absolute(), pathlib.Path(sys.argv[2])
+    run = cache / "run"
+    start = time.monotonic()
+    do("sh", HERE / "image.sh", cache)
+    do("mount", "-t", "tmpfs", "tmpfs", "/run")
+    prepare(cache, package, run)
+    print("In a container, under the kernel that runs here:")
+    with cgroup():
+        machine = installed(run).boot()
+        people(machine)
+        reboot(machine)
+        upgrade(machine)
+        unreadable(run)
+    machine = Emulated(run)
+    how = "in KVM" if "kvm" in machine.acceleration() else "in emulation"
+    print(f"Under Debian's own kernel, {how}:")
+    machine.boot()
+    older_kernel(machine)
+    power_cuts(machine)
+    print(f"{steps} passed, 0 failed in {time.monotonic() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,254 @@
+"""Machines that boot the image: a container of systemd-nspawn, and an emulated one with Debian's kernel.
+
+Each has three consoles, and is gone with this process: boot.py runs as process 1 of a pid namespace.
+"""
+
+import fcntl
+import os
+import pathlib
+import re
+import select
+import socket
+import struct
+import subprocess
+import time
+
+CONTROL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\x1b[78=>]|\r")
+TIOCGPTN, TIOCSPTLCK = 0x80045430, 0x40045431  # ioctl_tty(2)
+FLUSH, DISCARD = 1, 4  # dm-log-writes, whose format it is
+PROMPT = r"\w+@boot:\S* ?[$#] $"
+
+
+class Unexpected(Exception):
+    """What a console says is not what was expected."""
+
+
+class Console:
+    """A person at a terminal: reads until something is there, and types."""
+
+    def __init__(self, name, descriptor, transcript):
+        self.name = name
+        self.descriptor = descriptor
+        self.transcript = open(transcript, "ab", buffering=0)
+        self.unread = ""
+
+    def expect(self, pattern, seconds=60):
+        """The match, once what came since the last one matches; what it covers is read then."""
+        end = time.monotonic() + seconds
+        while not (match := re.search(pattern, self.unread)):
+            if not select.select([self.descriptor], [], [], max(0, end - time.monotonic()))[0]:
+                raise Unexpected(
+                    f"{self.name}: no {pattern!r} within {seconds} s, but {self.unread[-2000:]!r}"
+                )
+            try:
+                data = os.read(self.descriptor, 65536)
+            except OSError:  # how the end of a terminal looks
+                data = b""
+            if not data:
+                raise Unexpected(f"{self.name}: ended before {pattern!r}: {self.unread[-2000:]!r}")
+            self.transcript.write(data)
+            self.unread += CONTROL.sub(b"", data).decode(errors="replace")
+        self.unread = self.unread[match.end() :]
+        return match
+
+    def type(self, line):
+        os.write(self.descriptor, (line + "\n").encode())
+
+    def log_in(self, user, password, seconds=120):
+        self.expect("login: $", seconds)
+        self.type(user)
+        self.expect("Password: $")
+        self.type(password)
+        self.expect(PROMPT, seconds)
+
+    def log_out(self):
+        self.type("exit")
+
+    def run(self, command, status=0, seconds=120):
+        """What a command says, typed at a prompt."""
+        self.type(f'{command}; echo "<$?>"')
+        said = self.expect(r"(?s)\n(.*?)<(\d+)>\n", seconds)
+        self.expect(PROMPT)
+        if int(said[2]) != status:
+            raise Unexpected(f"{self.name}: {command}: status {said[2]}: {said[1]}")
+        return said[1].strip()
+
+
+class Machine:
+    """What both kinds have; `directory` has root.img, home.img and linux, and takes transcripts."""
+
+    def __init__(self, directory):
+        self.directory = pathlib.Path(directory)
+        self.consoles = []
+
+    def console(self, descriptor):
+        name = f"{type(self).__name__.lower()}-{len(self.consoles)}"
+        self.consoles.append(Console(name, descriptor, self.directory / f"{name}.log"))
+
+    def boot(self):
+        """Up, with root logged in on the third console."""
+        self.consoles = []
+        self.start()
+        self.root = self.consoles[2]
+        self.root.log_in("root", "root", 180)
+        return self
+
+    def look(self, *arguments):
+        self.root.run("look " + " ".join(arguments))
+
+    def end(self, command):
+        self.root.type(command)
+        try:
+            self.root.expect("(?!)", 120)
+        except Unexpected as error:
+            if "ended before" not in str(error):
+                raise
+        self.finish()
+
+
+class Container(Machine):
+    """Under the kernel that runs here, with a systemd of its own as process 1."""
+
+    def start(self):
+        root = self.directory / "root"
+        root.mkdir(exist_ok=True)
+        mount(self.directory / "root.img", root)
+        mount(self.directory / "home.img", root / "home")
+        mine, terminal = os.openpty()
+        self.process = subprocess.Popen(
+            ["systemd-nspawn", "--quiet", "--boot", "--directory", root, "--machine=boot"]
+            + ["--register=no", "--keep-unit", "--private-network", "--settings=no"]
+            + ["--capability=CAP_IPC_LOCK"]  # cryptohome locks keys in memory
+            + ["--link-journal=no", "--resolv-conf=off", "--timezone=off"],
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            start_new_session=True,
+        )
+        os.close(terminal)
+        self.console(mine)
+        self.consoles[0].expect(r"login: (?=$)")
+        self.consoles[0].unread = "login: "
+        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        leader = max(children.read_text().split(), key=int)
+        for _ in range(2):
+            self.terminal(leader)
+
+    def terminal(self, leader):
+        """One more console, as machinectl login(1) makes them."""
+        master = os.open(f"/proc/{leader}/root/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
+        fcntl.ioctl(master, TIOCSPTLCK, bytes(4))
+        number = int.from_bytes(fcntl.ioctl(master, TIOCGPTN, bytes(4)), "little")
+        subprocess.run(
+            ["nsenter", "--target", leader, "--all"]
+            + ["systemctl", "start", f"container-getty@{number}.service"],
+            check=True,
+        )
+        self.console(master)
+
+    def finish(self):
+        self.process.wait(60)
+        subprocess.run(["umount", "--recursive", self.directory / "root"], check=True)
+
+
+class Emulated(Machine):
+    """With a kernel of its own: the power can fail."""
+
+    accelerator = None
+
+    def __init__(self, directory):
+        super().__init__(directory)
+        self.home = self.directory / "home.img"
+        self.before = self.directory / "home.before"
+        self.writes = self.directory / "home.writes"
+
+    def start(self):
+        consoles = []
+        arguments = ["-kernel", self.directory / "linux", "-m", "512", "-smp", "2"]
+        arguments += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+        arguments += ["-append", "root=/dev/nvme0n1 rw quiet console=ttyS0"]
+        arguments += ["-drive", f"if=none,id=root,format=raw,file={self.directory / 'root.img'}"]
+        arguments += ["-device", "nvme,drive=root,serial=root"]  # needs no module
+        subprocess.run(["cp", "--sparse=always", self.home, self.before], check=True)
+        self.writes.write_bytes(b"")
+        for node, file in [("disk", self.home), ("log", self.writes)]:
+            arguments += ["-blockdev", f"driver=file,node-name={node},filename={file}"]
+        arguments += ["-blockdev", "driver=blklogwrites,node-name=home,file=disk,log=log"]
+        arguments += ["-device", "virtio-blk-pci,drive=home"]
+        for number in range(3):
+            mine, theirs = socket.socketpair()
+            os.set_inheritable(theirs.fileno(), True)
+            consoles.append((mine, theirs))
+            arguments += ["-chardev", f"socket,id=c{number},fd={theirs.fileno()}"]
+            arguments += ["-serial", f"chardev:c{number}"]
+        self.process = subprocess.Popen(
+            ["qemu-system-x86_64", *self.acceleration(), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=open(self.directory / "qemu.log", "ab"),
+            stderr=subprocess.STDOUT,
+            close_fds=False,
+            start_new_session=True,
+        )
+        for mine, theirs in consoles:
+            theirs.close()
+            self.console(mine.detach())
+
+    def acceleration(self):
+        """KVM where a kernel runs under it: having /dev/kvm is not enough. Else emulation."""
+        if not Emulated.accelerator:
+            kvm = ["-accel", "kvm", "-cpu", "host"]
+            probe = ["-kernel", self.directory / "linux", "-append", "panic=-1", "-no-reboot"]
+            probe += ["-nodefaults", "-display", "none"]
+            Emulated.accelerator = ["-accel", "tcg,thread=multi", "-cpu", "max"]
+            try:
+                if not subprocess.run(
+                    ["qemu-system-x86_64", *kvm, *probe], timeout=10, capture_output=True
+                ).returncode:
+                    Emulated.accelerator = kvm
+            except subprocess.TimeoutExpired:
+                pass
+        return Emulated.accelerator
+
+    def cut_power(self):
+        """At once; and the disk of the vaults loses what it was not told to make durable."""
+        self.process.kill()
+        self.process.wait()
+        if writes := durable(self.writes):
+            with open(self.before, "r+b") as disk:
+                for offset, data in writes:
+                    disk.seek(offset)
+                    disk.write(data)
+            self.before.replace(self.home)
+
+    def finish(self):
+        self.process.wait(60)
+
+
+def durable(log):
+    """What was written up to the last flush, as [(offset, data)], of a log of qemu's blklogwrites.
+
+    None where the log has a hole: a write of which there is nothing yet, with others behind it.
+    """
+    writes, flushed = [], 0
+    with open(log, "rb") as file:
+        size = log.stat().st_size
+        position = sector = 512  # after the superblock
+        while position < size:
+            file.seek(position)
+            start, count, flags, _ = struct.unpack("<4Q", file.read(32))
+            if not (count or flags):
+                return None
+            position += sector
+            if flags & DISCARD:
+                writes.append((start * sector, bytes(count * sector)))
+            elif count:
+                file.seek(position)
+                writes.append((start * sector, file.read(count * sector)))
+                position += count * sector
+            if flags & FLUSH:
+                flushed = len(writes)
+    return writes[:flushed]
+
+
+def mount(image, place):
+    subprocess.run(["mount", "-o", "loop", image, place], check=True)
