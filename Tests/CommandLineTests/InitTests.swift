@@ -77,6 +77,33 @@ func projectFile(_ name: String) -> String {
   "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/") + "/" + name
 }
 
+/// What systemd says of our units.
+@Suite struct UnitTests {
+  /// The service that callers reach is confined: an exposure below 3.0 of 10.
+  @Test func cryptohomedIsConfined() throws {
+    let outcome = try run(
+      "/usr/bin/systemd-analyze",
+      [
+        "security", "--offline=true", "--threshold=29", "--no-pager",
+        initFile("systemd/cryptohomed.service"),
+      ])
+    #expect(outcome.status == 0 && outcome.output.contains("exposure level"), "\(outcome)")
+  }
+
+  /// A stop, or a stop and start, of what sets stores up would cut off who follows them.
+  @Test func nothingStopsTheStores() throws {
+    let unit = try readFile(initFile("systemd/daemon-store-startup.service"))
+    #expect(!unit.contains("\nExecStop"))
+    let rules = try readFile(projectFile("debian/rules"))
+    for helper in ["dh_installsystemd", "dh_installinit"] {
+      let line = rules.split(separator: "\n").first {
+        $0.hasPrefix("\t\(helper) ") && $0.contains("daemon-store-startup")
+      }
+      #expect(line?.contains(" --no-stop-on-upgrade ") == true, "\(helper)")
+    }
+  }
+}
+
 private func initFile(_ name: String) -> String { projectFile("init/" + name) }
 
 /// A file of lines, those that end in a backslash joined with the next, without comments.
