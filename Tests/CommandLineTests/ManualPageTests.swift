@@ -3,8 +3,11 @@ import Testing
 
 /// `--help`, the manual pages and what the programs take name the same options.
 @Suite struct ManualPageTests {
-  /// The programs that have verbs, each with the section of its page.
-  static let programs = [("cryptohome", 8), ("seccomp-policy", 1)]
+  /// The programs that ArgumentParser serves, each with the section of its page.
+  static let programs = [
+    ("cryptohome", 8), ("cryptohomed", 8), ("daemon-store", 8), ("sandboxed-services", 1),
+    ("seccomp-policy", 1),
+  ]
 
   @Test(arguments: programs)
   func theSynopsisHasTheOptionsOfEachVerb(program: String, section: Int) throws {
@@ -24,9 +27,15 @@ import Testing
   func thePageExplainsEveryVerbAndOption(program: String, section: Int) throws {
     let page = try ManualPage(program, section)
     let help = try VerbHelp.all(of: program)
-    #expect(page.verbs == Set(help.map(\.verb)))
-    let common: Set<String> = ["-h", "--help", "--version"]
-    #expect(page.explained.subtracting(common) == Set(help.flatMap(\.options).flatMap(\.names)))
+    for verb in help.map(\.verb) where !verb.isEmpty {
+      #expect(page.items.contains(verb), "\(program) \(verb)")
+    }
+    let options = help.flatMap(\.options)
+    for option in options {
+      #expect(!page.mentioned.isDisjoint(with: option.names), "\(program) \(option.names)")
+    }
+    let others = page.items.filter { $0.hasPrefix("-") }.subtracting(options.flatMap(\.names))
+    #expect(others.isSubset(of: OptionHelp.common), "\(program): not in --help")
   }
 
   /// An option that is known leaves only the made-up one behind it to complain of, or says what it
@@ -64,20 +73,23 @@ import Testing
   }
 
   @Test func mandocHasNothingToSay() throws {
-    let pages = try TestSupport.run("/bin/sh", ["-c", "ls \"$0\"/*.[1-9]", manualDirectory]).lines
+    let pages = try TestSupport.run(
+      "/bin/sh", ["-c", "ls \"$0\"/*.[1-9]", projectFile("docs/man")]
+    ).lines
     #expect(pages.count >= 5)
     let outcome = try TestSupport.run("/usr/bin/mandoc", ["-T", "lint", "-W", "warning"] + pages)
     #expect(outcome.status == 0 && outcome.output.isEmpty, "\(outcome)")
   }
 }
 
-private let manualDirectory = projectFile("docs/man")
-
 /// An option, as a line of a help begins: `  -o, --output <file>  Where it goes.`
 struct OptionHelp {
   let names: [String]
   /// A value, if it takes one.
   let values: [String]
+
+  /// What every program has.
+  static let common: Set<String> = ["-h", "--help", "--version"]
 
   static func all(in lines: [String]) -> [OptionHelp] {
     lines.filter { $0.hasPrefix("  -") }.map { line in
@@ -114,7 +126,7 @@ private struct VerbHelp {
       VerbHelp(
         verb: path.joined(separator: " "),
         options: OptionHelp.all(in: section("OPTIONS:", of: lines)).filter {
-          !["--version", "--help"].contains($0.names.last)
+          OptionHelp.common.isDisjoint(with: $0.names)
         },
         required: path + required(in: section("USAGE:", of: lines).joined(separator: " ")))
     ]
@@ -142,36 +154,45 @@ private struct VerbHelp {
 
 /// What a page in mdoc(7) names.
 private struct ManualPage {
-  /// The options of each verb, by the verb.
+  /// The options of each verb, by the verb; of a program without verbs, by the empty one.
   var synopsis: [String: Set<String>] = [:]
-  /// Those that have an item.
-  var explained: Set<String> = []
-  /// The verbs that have an item.
-  var verbs: Set<String> = []
+  /// The options that are named below the synopsis.
+  var mentioned: Set<String> = []
+  /// The options and verbs that have an item.
+  var items: Set<String> = []
 
   init(_ program: String, _ number: Int) throws {
     var section = ""
     var verb = ""
-    for line in try readFile("\(manualDirectory)/\(program).\(number)").split(separator: "\n") {
+    for line in try readFile(projectFile("docs/man/\(program).\(number)")).split(separator: "\n") {
       let words = line.split(separator: " ").map(String.init)
       if words.first == ".Sh" { section = words.dropFirst().joined(separator: " ") }
       if section == "SYNOPSIS" {
-        switch words.first {
-        case ".Nm": verb = ""
-        case ".Cm": verb = words.dropFirst().joined(separator: " ")
-        default: break
-        }
-        if verb != "" { synopsis[verb, default: []].formUnion(Self.flags(words)) }
-      } else if words.first == ".It" {
-        explained.formUnion(Self.flags(words))
+        if words.first == ".Nm" { verb = "" }
+        if words.first == ".Cm" { verb = words.dropFirst().joined(separator: " ") }
+        synopsis[verb, default: []].formUnion(Self.flags(words).subtracting(OptionHelp.common))
+      } else {
+        mentioned.formUnion(Self.flags(words))
+        guard words.first == ".It" else { continue }
+        items.formUnion(Self.flags(words))
         if words.dropFirst().first == "Cm" {
-          verbs.insert(words.dropFirst(2).prefix { $0 != "Ar" }.joined(separator: " "))
+          items.insert(words.dropFirst(2).prefix { $0 != "Ar" }.joined(separator: " "))
         }
       }
     }
   }
 
-  private static func flags(_ words: [String]) -> [String] {
-    zip(words, words.dropFirst()).filter { $0.0 == "Fl" || $0.0 == ".Fl" }.map { "-\($0.1)" }
+  /// `Fl` is followed by a name, and that one by others after bars.
+  private static func flags(_ words: [String]) -> Set<String> {
+    var found: Set<String> = []
+    for (index, word) in words.enumerated() where word == "Fl" || word == ".Fl" {
+      var rest = words[(index + 1)...]
+      while let name = rest.popFirst() {
+        if name == "Fl" { continue }
+        found.insert("-\(name)")
+        guard rest.popFirst() == "|" else { break }
+      }
+    }
+    return found
   }
 }
