@@ -60,6 +60,21 @@ silent /tmp/errors
 for shell in $(dpkg -L daemon-store | grep '/bash-completion/completions/.'); do bash -n "$shell"; done
 [ -n "$(group /run/daemon-store/notes)" ] || fail "the installation did not set up the store"
 
+cat >/tmp/daemon.c <<'END'
+#include <daemonstore.h>
+#include <stdio.h>
+int main(int argc, char **argv) {
+  char path[DAEMONSTORE_PATH_SIZE] = "";
+  daemonstore_path(DAEMONSTORE_DATA, "notes", argv[argc - 1], path, sizeof path);
+  puts(path);
+  return daemonstore_is_mounted(path);
+}
+END
+cc -Wall -Wextra -Werror -o /tmp/daemon /tmp/daemon.c $(pkg-config --cflags --libs libdaemonstore)
+hash=0123456789012345678901234567890123456789
+[ "$(/tmp/daemon $hash)" = "/run/daemon-store/notes/$hash" ] || fail "the library does not work"
+[ "$(pkg-config --modversion libdaemonstore)" = "$version" ] || fail "libdaemonstore is another version"
+
 step 'log in, with a jail that follows its store'
 cat >/usr/local/bin/notes-daemon <<'END'
 #!/bin/sh
@@ -107,6 +122,7 @@ dpkg -r $(dpkg-query -W -f '${Package}\n' '*daemon*store*') >/tmp/out 2>/tmp/err
 cat /tmp/errors
 expect "$alice" /tmp/errors
 expect 'follows a store' /tmp/errors
+expect 'until the next boot' /tmp/errors
 for file in /etc/pam.d/common-*; do
   ! grep -q daemonstore "$file" || fail "$file names a module that is gone"
 done
