@@ -80,11 +80,12 @@ public final class Helpers {
   }
 
   public func stopAll() {
-    for process in running {
-      kill(process, SIGKILL)
-      _ = try? reap(process)
+    for process in running { kill(process, SIGKILL) }
+    // In any order: process 1 of a namespace ends after all others in it have been waited for.
+    while !running.isEmpty {
+      running = running.filter { waitpid($0, nil, WNOHANG) == 0 }
+      usleep(1_000)
     }
-    running = []
   }
 }
 

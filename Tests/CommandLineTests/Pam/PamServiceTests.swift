@@ -26,7 +26,7 @@ import Testing
             </policy>
           </busconfig>
           """)
-        _ = try machine.host.helpers.start(
+        let bus = try machine.host.helpers.start(
           "nsenter",
           machine.words(["dbus-daemon", "--config-file=/mnt/bus.conf", "--nofork"])
             + ["--print-address"])
@@ -43,6 +43,7 @@ import Testing
         #expect(try eventually { try isRunning() })
         try alice.logout()
         try carol.logout()
+        try machine.host.helpers.stop(bus)
       }
     }
   }
