@@ -48,17 +48,23 @@ public struct EventLoop: ~Copyable {
   }
 
   /// Calls `body` whenever one of the events is there, until the source is dropped. The descriptor
-  /// stays the caller's, and must be open as long.
+  /// stays the caller's, who may close it at any time.
   public func watch(
     _ descriptor: CInt, for events: Events, first isFirst: Bool = false,
     _ body: @escaping () -> Void
   ) throws(SystemError) -> EventSource {
     let source = EventSource(body)
+    // One of its own, closed after the source: what epoll(7) watches stays watched when it is closed,
+    // as long as anybody has a copy.
+    let own = Descriptor(owning: try check("fcntl", nil, fcntl(descriptor, F_DUPFD_CLOEXEC, 3)))
     try accept(
       "sd_event_add_io",
       sd_event_add_io(
-        pointer, &source.pointer, descriptor, events.rawValue,
+        pointer, &source.pointer, own.number, events.rawValue,
         { _, _, _, userdata in EventSource.dispatch(userdata) }, source.userdata))
+    try accept(
+      "sd_event_source_set_io_fd_own", sd_event_source_set_io_fd_own(source.pointer, 1))
+    _ = own.release()
     if isFirst {
       try accept(
         "sd_event_source_set_priority",

@@ -40,6 +40,7 @@ struct BusMachine {
   private static func configure() throws {
     let package = "/" + #filePath.split(separator: "/").dropLast(4).joined(separator: "/")
     try makeDirectory("/run/dbus")
+    try makeLink("/var/run", to: "/run")  // where some clients look
     try makeDirectory("/etc/services")
     try writeFile("/etc/client.py", try readFile("\(package)/Tests/CommandLineTests/Bus/client.py"))
     for file in try names(in: "\(package)/init/dbus") {

@@ -57,7 +57,7 @@ import Testing
         func busctl(_ interface: String, _ arguments: [String]) throws -> Outcome {
           try machine.run(
             [
-              "busctl", "--system", "call", BusMachine.manager, "/org/daemonstore/Manager1",
+              "busctl", "--system", "--", "call", BusMachine.manager, "/org/daemonstore/Manager1",
               interface,
             ] + arguments)
         }
@@ -98,7 +98,7 @@ import Testing
             "\(outcome)")
         }
         // A file is no end of a logout, and a name of a million bytes is one.
-        let end = try machine.call("Manager1.PrepareUnmount", "alice", "1")
+        let end = try machine.call("Manager1.PrepareUnmount", "alice", "0")
         #expect(end.status != 0 || end.lines == ["(@a(ss) [],)"], "\(end)")
         let long = try machine.client("long")
         try long.wait(for: "done")
