@@ -45,7 +45,7 @@ COMPLETIONS := $(foreach program,$(PROGRAMS),$(foreach shell,bash zsh fish,$(BIN
 VERSION := $(shell sed -n 's/^public let version = "\(.*\)"/\1/p' Sources/Kernel/Version.swift)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build-deps build demo test test-boot bench fuzz lint format install install-client deb test-package dist clean
+.PHONY: help deps build-deps build demo test test-boot bench docs fuzz lint format install install-client deb test-package dist clean
 
 help: ## Lists the verbs.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -116,8 +116,16 @@ test-boot: build-deps deb ## Boots a real Debian with the package, and uses it a
 	$(SUDO) unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
 	  python3 -B Tests/Boot/boot.py "$(BOOT)" $(DEB)/daemon-store_*.deb
 
-bench: deps ## Measures the programs that policies are compiled to.
+bench: deps build ## Measures the programs that policies are compiled to, and how quickly a wait ends.
 	@sh Benchmarks/seccomp.sh
+	@$(SUDO) env PATH="$(BIN):$$PATH" sh Benchmarks/wait.sh
+
+docs: build ## Makes the picture of how folders spread, and the text beside it, from a real run.
+	@$(SUDO) env PATH="$(BIN):$$PATH" FORMAT=svg sh docs/propagation.sh >.build/propagation.svg
+	@$(SUDO) env PATH="$(BIN):$$PATH" sh docs/propagation.sh | sed 's/^/    /' >.build/propagation.txt
+	@cp .build/propagation.svg docs/propagation.svg
+	@sed -i -e '/^<!-- tree/,/^<!-- end/{//!d}' -e '/^<!-- tree/r .build/propagation.txt' \
+	  docs/architecture.md
 
 # How long `make fuzz` looks for mistakes of the policy parser and compiler.
 FUZZ_SECONDS ?= 300

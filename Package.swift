@@ -89,7 +89,8 @@ let package = Package(
     .executableTarget(
       name: "daemon-store",
       dependencies: [
-        "Accounts", "CLinux", "Cryptohome", "DaemonStore", "Kernel", "Program", argumentParser,
+        "Accounts", "Bus", "CLinux", "Cryptohome", "DaemonStore", "Kernel", "Program",
+        argumentParser,
       ],
       swiftSettings: strict, linkerSettings: release),
     .executableTarget(

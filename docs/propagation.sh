@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes docs/propagation.svg, and the same as text on standard output, of a real run: two stores, two
-# users, two daemons in jails, and two processes that have the stores without having asked for them.
-# Everything happens in namespaces of its own; the picture goes to descriptor 9. Needs root.
+# Shows how folders spread in a real run: two stores, two users, two daemons in jails, and two
+# processes that have the stores without having asked for them. Prints daemon-store tree in the format
+# of the variable FORMAT. Everything happens in namespaces of its own. Needs root.
 set -eu
 
 . "$(dirname "$0")/machine.sh"
@@ -32,5 +32,4 @@ other service slave
 other shell private
 cryptohome mount bob --vault plain >/dev/null
 
-daemon-store tree --format svg >&9
-daemon-store tree
+daemon-store tree --format "${FORMAT:-text}"

@@ -1,4 +1,5 @@
 import DaemonStore
+import Kernel
 import MountTable
 
 /// What is wrong with users: with their mounts, and with what is left of those who are logged out.
@@ -11,7 +12,9 @@ public enum UserFindings {
     for user in users {
       do {
         let status = try UserStatus.of(user, layout)
-        findings += [status.staleKey, status.incomplete(layout)].compactMap { $0 }
+        findings +=
+          [status.staleKey, try status.abandoned(layout), status.incomplete(layout)]
+          .compactMap { $0 }
         if !status.isMounted { loggedOut.append(user) }
       } catch {
         // One bad vault is one bad vault.
@@ -21,11 +24,54 @@ public enum UserFindings {
             evidence: ["\(error)"], mend: "restore \(layout.shadow)/\(user) from a backup"))
       }
     }
-    return findings + (try layout.pinnedData(of: loggedOut))
+    return findings + (try layout.pinnedData(of: loggedOut)) + (try confinedServices())
+  }
+}
+
+extension UserFindings {
+  /// What cryptohomed, and the `cryptohome` that it starts, need to act in the first mount namespace:
+  /// setns(2), and ptrace(2) for the link to it. capabilities(7).
+  private static let needed = [
+    ("CAP_SYS_CHROOT", 18), ("CAP_SYS_PTRACE", 19), ("CAP_SYS_ADMIN", 21),
+  ]
+
+  /// A cryptohomed that cannot enter the mount namespace of pid 1: its logins would arrive nowhere.
+  private static func confinedServices() throws -> [Finding] {
+    let first = try? linkTarget(of: "/proc/1/ns/mnt")
+    let here = try? linkTarget(of: "/proc/self/ns/pid")
+    return try ProcessName.all(called: "cryptohomed").compactMap { process in
+      // One of a container has another pid 1.
+      guard (try? linkTarget(of: "/proc/\(process.pid)/ns/pid")) == here else { return nil }
+      var evidence: [String] = []
+      if let capabilities = process.effectiveCapabilities {
+        let missing = needed.filter { capabilities & 1 << $0.1 == 0 }.map(\.0)
+        if !missing.isEmpty { evidence.append("it is without \(missing.joined(separator: ", "))") }
+      }
+      let seen = try? linkTarget(of: "/proc/\(process.pid)/root/proc/1/ns/mnt")
+      if let first, seen != first {
+        evidence.append("its /proc does not show \(first), which pid 1 is in")
+      }
+      guard !evidence.isEmpty else { return nil }
+      let unit = process.unit ?? "cryptohomed"
+      return Finding(
+        .serviceConfined, "\(process)", "cannot enter the first mount namespace",
+        evidence: evidence, mend: "systemctl revert \(unit) && systemctl restart \(unit)")
+    }
   }
 }
 
 extension UserStatus {
+  /// Mounts for sessions of which none is left.
+  fileprivate func abandoned(_ layout: Layout) throws -> Finding? {
+    guard isMounted, let records = try SessionRecords(ofExisting: user, layout),
+      try records.isAbandoned()
+    else { return nil }
+    return Finding(
+      .mountsWithoutLogin, "user \(user)", "is mounted, and all sessions have ended",
+      evidence: ["\(layout.state)/sessions/\(user) names no process that is there"],
+      mend: "cryptohome unmount \(user)")
+  }
+
   /// The key of an encrypted vault that nothing of is mounted.
   fileprivate var staleKey: Finding? {
     guard !isMounted, let lock, lock != .locked else { return nil }

@@ -22,6 +22,9 @@ public struct Finding: Equatable, Sendable {
     /// Part of a user is mounted, and not the home.
     case mountsWithoutLogin = "mounts-without-login"
 
+    /// cryptohomed cannot act where the system's mounts are.
+    case serviceConfined = "service-confined"
+
     case storeMissing = "store-missing"
     case storeStacked = "store-stacked"
     /// Something else is at its place.

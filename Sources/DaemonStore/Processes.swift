@@ -41,6 +41,21 @@ extension ProcessName {
   }
 }
 
+extension ProcessName {
+  /// The processes whose program has that name.
+  public static func all(called program: String) throws(SystemError) -> [ProcessName] {
+    try Processes.all().map { ProcessName($0) }.filter { $0.program == program }
+  }
+
+  /// What it may do, as a set of bits; nil when it is gone.
+  public var effectiveCapabilities: UInt64? {
+    guard let text = try? kernelFile("/proc/\(pid)/status") else { return nil }
+    let line = String(decoding: text, as: UTF8.self).split(separator: "\n")
+      .first { $0.hasPrefix("CapEff:") }
+    return line?.split(separator: "\t").last.flatMap { UInt64($0, radix: 16) }
+  }
+}
+
 /// The processes of this `/proc`.
 enum Processes {
   /// All of them, in ascending order.

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Bus
 import Cryptohome
 import DaemonStore
 import Kernel
@@ -8,17 +9,32 @@ extension StoreName: ExpressibleByArgument {
   public init?(argument: String) { self.init(argument) }
 }
 
-/// The user that is meant: a hash, or a name and the salt, which a jail may not have.
-func user(_ text: String) throws -> ObfuscatedUsername {
+/// The user that is meant: a hash, or a name and the salt of the system. Where that cannot be read,
+/// the service on the bus is asked.
+func user(_ text: String, of store: StoreName) throws -> ObfuscatedUsername {
   switch try Username(text) {
   case .hash(let user): return user
   case .name(let name):
     do {
       return try ObfuscatedUsername(of: name, salt: .read(.system))
     } catch {
-      throw Failure("\(error); where there is no salt, give the user's 40-digit hash")
+      if let user = try? hash(of: name, in: store) { return user }
+      throw Failure("\(error); cryptohomed is not on the bus either: give the 40-digit hash")
     }
   }
+}
+
+/// What cryptohomed calls a user: the last component of the path of the folder.
+private func hash(of name: String, in store: StoreName) throws -> ObfuscatedUsername? {
+  let service = "org.daemonstore.Manager1"
+  let bus = try Connection()
+  let reply = try bus.call(
+    RemoteMethod(service, "/org/daemonstore/Manager1", service, "GetStore"), patience: .seconds(5)
+  ) { message throws(SystemError) in
+    try message.append(store.description)
+    try message.append(name)
+  }
+  return try reply.string().split(separator: "/").last.flatMap { ObfuscatedUsername(String($0)) }
 }
 
 /// A mount namespace in JSON.

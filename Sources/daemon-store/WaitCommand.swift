@@ -39,7 +39,7 @@ struct WaitCommand: ParsableCommand {
   func run() throws {
     // A command is to find the working directory that it was started in.
     if command.isEmpty { try Program.leaveWorkingDirectory() }
-    let user = try daemon_store.user(user)
+    let user = try daemon_store.user(user, of: store)
     let tree: StoreTree = cache ? .cache : .data
     let path = Layout.system.path(of: user, in: store, tree)
     let isSo = try FolderEvents.wait(

@@ -26,7 +26,7 @@ struct WhoCommand: ParsableCommand {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
     let holdings = try Layout.system.holders(
-      of: store, user: user.map { try daemon_store.user($0) }
+      of: store, user: user.map { try daemon_store.user($0, of: store) }
     )
     .map { HoldingOutput($0) }
     if json {

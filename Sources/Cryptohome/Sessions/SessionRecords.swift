@@ -66,6 +66,13 @@ struct SessionRecords: ~Copyable {
     return isHeld
   }
 
+  /// Whether what is mounted should be gone: nobody is left of the sessions that it was for. Changes
+  /// nothing.
+  func isAbandoned() throws(SystemError) -> Bool {
+    guard try isMarked() else { return false }
+    return try !directory.names().contains { SessionLeader($0)?.isAlive == true }
+  }
+
   /// Whether what is mounted goes with the last session.
   func isMarked() throws(SystemError) -> Bool { try directory.status(of: Self.mark) != nil }
 
