@@ -137,19 +137,37 @@ private let inheritedEnvironment = [
 public final class Launched {
   public let process: pid_t
   private var hasEnded = false
+  private var status: CInt = 0
 
-  public init(_ program: String, _ arguments: [String]) throws {
+  /// - Parameter output: the file that its standard output goes to.
+  public init(_ program: String, _ arguments: [String], output: String = "/dev/null") throws {
     let null = Descriptor(owning: try check("open", "/dev/null", open("/dev/null", O_RDWR)))
+    let file = Descriptor(
+      owning: try check("open", output, open(output, O_WRONLY | O_CREAT | O_TRUNC, 0o644)))
     process = try spawn(
       program, arguments.map { Array($0.utf8CString) }, environment: nil, stdin: null.number,
-      stdout: null.number, stderr: null.number)
+      stdout: file.number, stderr: null.number)
   }
 
   deinit { kill() }
 
+  /// Waits for its end; the exit status, or minus the signal. One that goes on is killed.
+  public func finish() throws -> CInt {
+    _ = eventually { !isRunning }
+    guard !hasEnded else { return status }
+    Issue.record("process \(process) did not end")
+    kill()
+    return -SIGKILL
+  }
+
   /// Whether it has not ended by itself.
   public var isRunning: Bool {
-    if !hasEnded { hasEnded = waitpid(process, nil, WNOHANG) == process }
+    var raw: CInt = 0
+    if !hasEnded, waitpid(process, &raw, WNOHANG) == process {
+      hasEnded = true
+      let signal = linux_wait_signaled(raw)
+      status = signal >= 0 ? -signal : linux_wait_exited(raw)
+    }
     return !hasEnded
   }
 
