@@ -85,7 +85,8 @@ let package = Package(
     .target(name: "DaemonStoreClient", dependencies: ["CDaemonStore"], swiftSettings: strict),
 
     // Programs: parse arguments, call, print.
-    .target(name: "Program", dependencies: ["Kernel", argumentParser], swiftSettings: strict),
+    .target(
+      name: "Program", dependencies: ["CLinux", "Kernel", argumentParser], swiftSettings: strict),
     .executableTarget(
       name: "daemon-store",
       dependencies: [

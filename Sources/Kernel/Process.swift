@@ -128,7 +128,7 @@ public func wait(
       }
     } else if entries.contains(where: { $0.revents != 0 }) {
       return entries.map { $0.revents != 0 }
-    } else if let left, left == .zero {
+    } else if let deadline, ContinuousClock.now >= deadline {
       return entries.map { _ in false }
     }
   }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CLinux
 import Glibc
 import Kernel
 
@@ -37,19 +38,19 @@ public enum Program {
     // The work is done whether or not somebody still reads what is said about it.
     pipeHandler = signal(SIGPIPE, SIG_IGN)
     raiseDescriptorLimit()
-    for (index, argument) in CommandLine.rawArguments.enumerated()
+    for (index, argument) in rawArguments.enumerated()
     where String(validatingCString: argument) == nil {
       complain("\(program): argument \(index) is not valid UTF-8")
       exit(ExitStatus.usage.rawValue)
     }
-    if CommandLine.argc == 1, !root.configuration.subcommands.isEmpty {
+    if rawArguments.count == 1, !root.configuration.subcommands.isEmpty {
       complain("\(program): what is to be done is missing; see \(program) --help")
       exit(ExitStatus.usage.rawValue)
     }
     var name = program
     var unheard = ExitStatus.failed
     do {
-      var command = try root.parseAsRoot()
+      var command = try root.parseAsRoot(rawArguments.dropFirst().map { String(cString: $0) })
       if command is any ChangingCommand { unheard = .partial }
       if let verbs = verbs(of: type(of: command), below: root), !verbs.isEmpty {
         name += ": \(verbs.joined(separator: " "))"
@@ -86,7 +87,9 @@ public enum Program {
     if code == .validationFailure {
       let program = root.configuration.commandName ?? name
       let verbs = root.configuration.subcommands.compactMap { $0.configuration.commandName }
-      let verb = CommandLine.arguments.dropFirst().first.flatMap { verbs.contains($0) ? $0 : nil }
+      let verb = rawArguments.dropFirst().first.map { String(cString: $0) }.flatMap {
+        verbs.contains($0) ? $0 : nil
+      }
       let help = [program, verb, "--help"].compactMap { $0 }.joined(separator: " ")
       complain("\(program): \(root.message(for: error)); see \(help)")
       finish(.usage, name)
@@ -157,8 +160,7 @@ public enum Program {
   }
 }
 
-extension CommandLine {
-  fileprivate static var rawArguments: [UnsafeMutablePointer<CChar>] {
-    (0..<Int(argc)).compactMap { unsafeArgv[$0] }
-  }
+/// The command line as the kernel passed it: Swift's own reads `/proc`, which a jail may not have.
+nonisolated(unsafe) private let rawArguments = (0..<Int(linux_argument_count())).compactMap {
+  linux_arguments()[$0]
 }
