@@ -7,6 +7,7 @@
 #include <linux/close_range.h>
 #include <linux/fs.h>
 #include <linux/kcmp.h>
+#include <link.h>
 #include <linux/loop.h>
 #include <net/if.h>
 #include <sched.h>
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -286,3 +288,19 @@ int linux_argument_count(void) { return argument_count; }
 char **linux_arguments(void) { return arguments; }
 
 char **linux_environ(void) { return environ; }
+
+static int release_code(struct dl_phdr_info *info, size_t size, void *data) {
+    (void)size, (void)data;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
+        // What can be written, or was when it was relocated, has pages that are nowhere else.
+        if (part->p_type != PT_LOAD || (part->p_flags & (PF_W | PF_X)) != PF_X) continue;
+        uintptr_t start = (info->dlpi_addr + part->p_vaddr) & ~(page - 1);
+        uintptr_t end = info->dlpi_addr + part->p_vaddr + part->p_memsz;
+        (void)madvise((void *)start, end - start, MADV_DONTNEED);
+    }
+    return 0;
+}
+
+void linux_release_code(void) { (void)dl_iterate_phdr(release_code, NULL); }

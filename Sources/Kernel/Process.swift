@@ -154,3 +154,7 @@ public func setLimit(
 public func signalName(_ signal: CInt) -> String {
   linux_signal_name(signal).map { "SIG\(String(cString: $0))" } ?? "signal \(signal)"
 }
+
+/// Gives back the memory of the code that has run so far, most of which was to start; the rest comes
+/// back page by page. For a program that stays.
+public func releaseCode() { linux_release_code() }

@@ -46,6 +46,7 @@ final class Service {
     try take()
     for user in tracker.users { startUnit(of: user) }
     leaders = try Leaders(self)
+    releaseCode()
     let status = try loop.run()
     if status != 0 { throw Failure("the connection to the bus is gone") }
   }
