@@ -220,7 +220,7 @@ deb: MORE_PACKAGES := $(DEB_PACKAGES)
 deb: build-deps ## Makes the Debian packages, in .build/deb.
 	@mkdir -p $(DEB)
 	rm -f $(DEB)/*
-	DEB_BUILD_OPTIONS="$(DEB_BUILD_OPTIONS)" DEB_DIRECTORY=$(DEB) dpkg-buildpackage -b -us -uc -nc \
+	DEB_BUILD_OPTIONS="$(DEB_BUILD_OPTIONS)" DEB_DIRECTORY=$(DEB) dpkg-buildpackage -b -us -uc \
 	  --buildinfo-file=$(DEB)/daemon-store.buildinfo \
 	  --changes-file=$(DEB)/daemon-store.changes --changes-option=-u$(DEB) \
 	  --buildinfo-option=-u$(DEB)

@@ -43,7 +43,8 @@ import Testing
   @Test(arguments: programs)
   func theProgramTakesEveryOption(program: String, section: Int) throws {
     for help in try VerbHelp.all(of: program) {
-      for option in help.options {
+      // What follows --exec is the command's.
+      for option in help.options where option.names != ["--exec"] {
         for name in option.names {
           let outcome = try TestSupport.run(
             "\(try builtPrograms())/\(program)",
@@ -91,6 +92,11 @@ struct OptionHelp {
   /// What every program has.
   static let common: Set<String> = ["-h", "--help", "--version"]
 
+  /// One that has the form of `<file>` or `<user:group>`.
+  static func value(of placeholder: Substring) -> String {
+    placeholder.contains(":") ? "1:1" : "1"
+  }
+
   static func all(in lines: [String]) -> [OptionHelp] {
     lines.filter { $0.hasPrefix("  -") }.map { line in
       let words = line.dropFirst(2).split(separator: " ", omittingEmptySubsequences: false)
@@ -98,7 +104,7 @@ struct OptionHelp {
       let next = words.dropFirst(names.count).first ?? ""
       return OptionHelp(
         names: names.map { String($0.prefix { !"[,=".contains($0) }) },
-        values: next.isEmpty ? [] : ["1"])
+        values: next.isEmpty ? [] : [value(of: next)])
     }
   }
 }
@@ -148,7 +154,7 @@ private struct VerbHelp {
       return depth == 0
     }
     return words.split(separator: " ").filter { $0.hasPrefix("<") || $0.hasPrefix("-") }
-      .map { $0.hasPrefix("<") ? "1" : String($0) }
+      .map { $0.hasPrefix("<") ? OptionHelp.value(of: $0) : String($0) }
   }
 }
 
