@@ -92,9 +92,9 @@ struct OptionHelp {
   /// What every program has.
   static let common: Set<String> = ["-h", "--help", "--version"]
 
-  /// One that has the form of `<file>` or `<user:group>`.
+  /// One that has the form of `<user:group>`, or of anything else.
   static func value(of placeholder: Substring) -> String {
-    placeholder.contains(":") ? "1:1" : "1"
+    placeholder.hasPrefix("<user:") ? "a:a" : "1"
   }
 
   static func all(in lines: [String]) -> [OptionHelp] {
