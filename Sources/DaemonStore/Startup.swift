@@ -59,7 +59,8 @@ public enum Startup {
         report.entries += plan.stores.map { entry($0.store, tree, layout, $0.step) }
       }
     } else {
-      if templates.valid.isEmpty, try existing(.data, layout) == nil { return report }
+      // An empty directory of templates is where the first one comes to: its store has a place then.
+      if templates.isMissing, try existing(.data, layout) == nil { return report }
       let trees = try OpenTrees(making: layout)
       let lock = try trees.lock()
       // All is decided before anything is done: a store goes from both trees, or from none.

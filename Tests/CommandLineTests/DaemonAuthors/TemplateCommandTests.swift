@@ -57,6 +57,20 @@ import Testing
     }
   }
 
+  @Test func theFirstTemplateHasItsStoreAtOnce() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.shared) { host in
+        try host.succeed("daemon-store", "startup")
+        let added = try host.succeed("daemon-store", "template", "add", "notes", "--owner", "7:8")
+        #expect(
+          added.lines == [
+            "added \(Self.place)", "created /run/daemon-store/notes",
+            "created /run/daemon-store-cache/notes",
+          ], "\(added)")
+      }
+    }
+  }
+
   @Test func removeRefusesWhileUsersAreMounted() async {
     await #expect(processExitsWith: .success) {
       inHost(.shared) { host in
