@@ -113,6 +113,7 @@ BOOT ?= .build/boot
 
 test-boot: MORE_PACKAGES := $(DEB_PACKAGES) $(BOOT_PACKAGES)
 test-boot: build-deps deb ## Boots a real Debian with the package, and uses it as people do.
+	@mkdir -p "$(BOOT)"
 	$(SUDO) unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
 	  python3 -B Tests/Boot/boot.py "$(BOOT)" $(DEB)/daemon-store_*.deb
 
