@@ -14,6 +14,7 @@ archive=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
   echo "image.sh: apt's sources have no Debian 12 (bookworm); add it, and run apt-get update" >&2
   exit 1
 }
+echo "making a Debian in $1, once"
 packages=dbus,e2fsprogs,init,kmod,libcap2,libpam-systemd,linux-image-cloud-amd64,login,udev
 packages=$packages,util-linux
 debootstrap --variant=minbase --include="$packages" bookworm tree "$archive" \

@@ -1,6 +1,6 @@
-"""Machines that boot the image: a container of systemd-nspawn, and an emulated one with Debian's kernel.
+"""What boots the image: a container of systemd-nspawn, and qemu with Debian's kernel.
 
-Each has three consoles, and is gone with this process: boot.py runs as process 1 of a pid namespace.
+Each has three consoles, and ends with this process, which is the first of a pid namespace.
 """
 
 import fcntl
@@ -13,9 +13,9 @@ import struct
 import subprocess
 import time
 
-CONTROL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\x1b[78=>]|\r")
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\x1b[78=>]|\r")
 TIOCGPTN, TIOCSPTLCK = 0x80045430, 0x40045431  # ioctl_tty(2)
-FLUSH, DISCARD = 1, 4  # dm-log-writes, whose format it is
+SECTOR, FLUSH, DISCARD = 512, 1, 4  # as in dm-log-writes, whose format qemu has
 PROMPT = r"\w+@boot:\S* ?[$#] $"
 
 
@@ -47,7 +47,7 @@ class Console:
             if not data:
                 raise Unexpected(f"{self.name}: ended before {pattern!r}: {self.unread[-2000:]!r}")
             self.transcript.write(data)
-            self.unread += CONTROL.sub(b"", data).decode(errors="replace")
+            self.unread = CONTROL.sub("", self.unread + data.decode(errors="replace"))
         self.unread = self.unread[match.end() :]
         return match
 
@@ -160,7 +160,7 @@ class Emulated(Machine):
         super().__init__(directory)
         self.home = self.directory / "home.img"
         self.before = self.directory / "home.before"
-        self.writes = self.directory / "home.writes"
+        self.log = self.directory / "home.writes"
 
     def start(self):
         consoles = []
@@ -170,8 +170,8 @@ class Emulated(Machine):
         arguments += ["-drive", f"if=none,id=root,format=raw,file={self.directory / 'root.img'}"]
         arguments += ["-device", "nvme,drive=root,serial=root"]  # needs no module
         subprocess.run(["cp", "--sparse=always", self.home, self.before], check=True)
-        self.writes.write_bytes(b"")
-        for node, file in [("disk", self.home), ("log", self.writes)]:
+        self.log.write_bytes(b"")
+        for node, file in [("disk", self.home), ("log", self.log)]:
             arguments += ["-blockdev", f"driver=file,node-name={node},filename={file}"]
         arguments += ["-blockdev", "driver=blklogwrites,node-name=home,file=disk,log=log"]
         arguments += ["-device", "virtio-blk-pci,drive=home"]
@@ -210,44 +210,49 @@ class Emulated(Machine):
         return Emulated.accelerator
 
     def cut_power(self):
-        """At once; and the disk of the vaults loses what it was not told to make durable."""
+        """At once. The disk of the vaults loses what was not flushed: how many writes."""
         self.process.kill()
         self.process.wait()
-        if writes := durable(self.writes):
-            with open(self.before, "r+b") as disk:
-                for offset, data in writes:
-                    disk.seek(offset)
-                    disk.write(data)
-            self.before.replace(self.home)
+        logged = writes(self.log)
+        if logged is None:
+            return 0
+        kept, lost = logged
+        with open(self.before, "r+b") as disk:
+            for offset, data in kept:
+                disk.seek(offset)
+                disk.write(data)
+        self.before.replace(self.home)
+        return len(lost)
 
     def finish(self):
         self.process.wait(60)
 
 
-def durable(log):
-    """What was written up to the last flush, as [(offset, data)], of a log of qemu's blklogwrites.
+def writes(log):
+    """What was written before the last flush, and after it, by a log of qemu's blklogwrites.
 
-    None where the log has a hole: a write of which there is nothing yet, with others behind it.
+    Each is a list of (offset, data). None where the log has a hole: a write of which there is
+    nothing yet, with others behind it. Then nobody knows what the others are.
     """
-    writes, flushed = [], 0
+    found, flushed = [], 0
     with open(log, "rb") as file:
         size = log.stat().st_size
-        position = sector = 512  # after the superblock
+        position = SECTOR  # after the superblock
         while position < size:
             file.seek(position)
             start, count, flags, _ = struct.unpack("<4Q", file.read(32))
             if not (count or flags):
                 return None
-            position += sector
+            position += SECTOR
             if flags & DISCARD:
-                writes.append((start * sector, bytes(count * sector)))
+                found.append((start * SECTOR, bytes(count * SECTOR)))
             elif count:
                 file.seek(position)
-                writes.append((start * sector, file.read(count * sector)))
-                position += count * sector
+                found.append((start * SECTOR, file.read(count * SECTOR)))
+                position += count * SECTOR
             if flags & FLUSH:
-                flushed = len(writes)
-    return writes[:flushed]
+                flushed = len(found)
+    return found[:flushed], found[flushed:]
 
 
 def mount(image, place):
