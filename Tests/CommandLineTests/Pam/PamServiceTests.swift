@@ -21,8 +21,10 @@ import Testing
             <listen>\(address)</listen>
             <servicedir>/mnt</servicedir>
             <policy context="default">
-              <allow send_destination="*"/>
+              <allow user="*"/>
               <allow own="*"/>
+              <allow send_destination="*" eavesdrop="true"/>
+              <allow eavesdrop="true"/>
             </policy>
           </busconfig>
           """)
