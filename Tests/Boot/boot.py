@@ -290,7 +290,7 @@ def power_cuts(machine):
 
 
 def fail(machine):
-    print(f"{machine.cut_power()} writes were not flushed ... ", end="", flush=True)
+    print(f"(writes lost: {machine.cut_power()}) ", end="", flush=True)
 
 
 def cut(machine, console, done):

@@ -215,7 +215,7 @@ class Emulated(Machine):
         self.process.wait()
         logged = writes(self.log)
         if logged is None:
-            return 0
+            return "unknown"
         kept, lost = logged
         with open(self.before, "r+b") as disk:
             for offset, data in kept:
