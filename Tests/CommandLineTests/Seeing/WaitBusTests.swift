@@ -22,8 +22,10 @@ import Testing
         try host.login("alice")
         try setMode("/var/lib/system_salt", 0o600)
         try writeFile("/etc/bus.conf", Self.bus)
+        // With a process 1 of their own, whose namespace the service can enter.
         let outcome = try host.script(
-          "export DBUS_SYSTEM_BUS_ADDRESS=unix:path=/run/bus; "
+          "exec unshare --pid --fork --kill-child sh -c 'mount -t proc proc /proc; "
+            + "export DBUS_SYSTEM_BUS_ADDRESS=unix:path=/run/bus; "
             + "dbus-daemon --config-file=/etc/bus.conf --nofork & bus=$!; "
             + "until test -S /run/bus; do sleep 0.01; done; "
             + "cryptohomed & service=$!; "
@@ -31,7 +33,7 @@ import Testing
             + "org.freedesktop.DBus.GetNameOwner string:org.daemonstore.Manager1 >/dev/null 2>&1; "
             + "do sleep 0.01; done; "
             + "setpriv --reuid 65534 --regid 65534 --clear-groups /mnt/programs/daemon-store "
-            + "wait alpha alice; status=$?; kill $service $bus; exit $status")
+            + "wait alpha alice; status=$?; kill $service $bus; umount -l /proc; exit $status'")
         #expect(
           outcome.status == 0 && outcome.lines == ["/run/daemon-store/alpha/\(Host.alice)"],
           "\(outcome)")
