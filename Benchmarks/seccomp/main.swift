@@ -113,6 +113,7 @@ print(
 var ratios: [[Double]] = []
 var withStartup: [[Double]] = []
 var totals = (ours: 0, linear: 0, withStartup: 0)
+var sizes = totals
 var against: [String] = []
 for path in paths {
   let policy = try read(path)
@@ -147,7 +148,10 @@ for path in paths {
   totals.ours += ours.total
   totals.linear += theirs.total
   totals.withStartup += together.reduce(0, +)
+  sizes.ours += ours.size
+  sizes.linear += theirs.size
   let pairSize = startup.program.instructions.count + startup.completion.instructions.count
+  sizes.withStartup += pairSize
   withStartup.append([
     Double(together.reduce(0, +)) / Double(theirs.total),
     Double(together.max() ?? 0) / Double(theirs.worst), Double(pairSize) / Double(theirs.size),
@@ -168,7 +172,9 @@ for (index, name) in ["average", "worst", "size"].enumerated() {
     "\(name): mean \(rounded(column.reduce(0, +) / Double(column.count))), "
       + "largest \(rounded(column.max() ?? 0))")
 }
-print("all calls of all policies together: \(ratio(totals.ours, totals.linear))")
+print(
+  "all calls of all policies together: \(ratio(totals.ours, totals.linear)), "
+    + "size \(ratio(sizes.ours, sizes.linear))")
 print("\nwith the start-up filter, and what follows it:")
 for (index, name) in ["average", "worst", "size"].enumerated() {
   let column = withStartup.map { $0[index] }
@@ -176,7 +182,9 @@ for (index, name) in ["average", "worst", "size"].enumerated() {
     "\(name): mean \(rounded(column.reduce(0, +) / Double(column.count))), "
       + "largest \(rounded(column.max() ?? 0))")
 }
-print("all calls of all policies together: \(ratio(totals.withStartup, totals.linear))")
+print(
+  "all calls of all policies together: \(ratio(totals.withStartup, totals.linear)), "
+    + "size \(ratio(sizes.withStartup, sizes.linear))")
 if !against.isEmpty {
   print("\nlibseccomp        average  worst   size     ratios")
   print(against.joined(separator: "\n"))
