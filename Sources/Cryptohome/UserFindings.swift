@@ -11,6 +11,7 @@ public enum UserFindings {
     var loggedOut: [ObfuscatedUsername] = []
     for user in users {
       do {
+        _ = try VaultKind.existing(of: user, layout)
         let status = try UserStatus.of(user, layout)
         findings +=
           [status.staleKey, try status.abandoned(layout), status.incomplete(layout)]

@@ -298,6 +298,33 @@ extension Host {
     }
   }
 
+  @Test func keysAndVaultsThatAreNotAsTheyShouldBeAreFound() async {
+    await #expect(processExitsWith: .success) {
+      let schema = try Schema("doctor")
+      inEncryptedHost { host in
+        try host.boot("alpha")
+        try host.create("alice")
+        try host.expect([], schema)
+        try host.unlock("alice")
+        try host.expect([], schema)
+        // Somebody has unmounted everything, and forgotten the key.
+        for mount in try host.table().naming(Host.alice).reversed() {
+          try unmountFilesystem(mount.target)
+        }
+        #expect(try host.keyState(of: Host.alice) == "present")
+        var findings = try host.expect(["stale-key"], schema)
+        #expect(findings[0].mend == "cryptohome unmount \(Host.alice)")
+        #expect(try host.script(findings[0].mend).status == 0)
+        #expect(try host.keyState(of: Host.alice) == "absent")
+        try host.expect([], schema)
+
+        try remove("/home/.shadow/\(Host.alice)/vault.json")
+        findings = try host.expect(["bad-vault"], schema)
+        #expect(findings[0].evidence[0].contains("vault.json"), "\(findings)")
+      }
+    }
+  }
+
   /// As a login through PAM records it, of a process that is gone.
   @Test func mountsForSessionsThatHaveEndedAreFound() async {
     await #expect(processExitsWith: .success) {
