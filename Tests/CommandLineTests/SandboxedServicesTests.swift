@@ -79,7 +79,7 @@ import Testing
   @Test func listSaysHowEachIsConfined() async {
     await #expect(processExitsWith: .success) {
       do {
-        let schema = try JSONSchema("sandboxed-services-list")
+        let schema = try Schema("sandboxed-services-list")
         inHost(.isolated) { host in
           let outcome = try Self.onSystem(
             host, "sandboxed-services list >/mnt/text && sandboxed-services list --json")

@@ -246,8 +246,8 @@ import Testing
   @Test func listAndCheckSayWhatIsThere() async {
     await #expect(processExitsWith: .success) {
       do {
-        let listSchema = try JSONSchema("template-list")
-        let checkSchema = try JSONSchema("template-check")
+        let listSchema = try Schema("template-list")
+        let checkSchema = try Schema("template-check")
         inHost(.isolated) { host in
           let nothing = try host.succeed("daemon-store", "template", "list")
           #expect(nothing.lines == [])
