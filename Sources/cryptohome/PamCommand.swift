@@ -70,7 +70,7 @@ struct PamOpenCommand: ChangingCommand {
     do {
       try PamCommand.begin()
       report = try Sessions.open(.name(user), leader.leader(), .system) {
-        try protectSecrets()
+        try beginSecrets()
         return try Secret(passwordFrom: STDIN_FILENO)
       }
     } catch is NoPassword {
@@ -138,7 +138,7 @@ struct PamChangeCommand: ChangingCommand {
       try PamCommand.begin()
       Sessions.settleAll(.system)
       guard let hash = try Sessions.userWithPassword(.name(user), .system) else { return }
-      try protectSecrets()
+      try beginSecrets()
       try change(hash)
     } catch let error {
       let reason =

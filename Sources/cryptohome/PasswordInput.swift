@@ -21,7 +21,7 @@ struct PasswordOptions: ParsableArguments {
 
   /// The password that exists.
   func password(_ prompt: String) throws -> Secret {
-    try protectSecrets()
+    try beginSecrets()
     let descriptor = keyFd ?? STDIN_FILENO
     guard isatty(descriptor) == 1 else { return try Secret(passwordFrom: descriptor) }
     return try askHidden(prompt, on: descriptor) { try Secret(passwordFrom: descriptor) }
@@ -41,4 +41,16 @@ struct PasswordOptions: ParsableArguments {
 
 extension KeyLabel: ExpressibleByArgument {
   public init?(argument: String) { self.init(argument) }
+}
+
+/// Before the first password: keeps it from everybody else.
+func beginSecrets() throws {
+  do throws(SystemError) {
+    try protectSecrets()
+  } catch {
+    guard error.operation == "mlockall" else { throw error }
+    throw Failure(
+      "\(error): passwords are kept out of swap, which takes the capability CAP_IPC_LOCK; this "
+        + "container does not have it")
+  }
 }

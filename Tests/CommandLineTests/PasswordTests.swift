@@ -34,6 +34,19 @@ import Testing
     }
   }
 
+  @Test func withoutTheRightToLockMemoryNoPasswordIsRead() async {
+    await #expect(processExitsWith: .success) {
+      inEncryptedHost { host in
+        try host.boot("alpha")
+        let outcome = try host.script(
+          "ulimit -l 0; echo secret | setpriv --bounding-set -ipc_lock cryptohome create alice")
+        #expect(outcome.status == 1 && outcome.complaints.count == 1, "\(outcome)")
+        #expect(outcome.complains(of: "mlockall", "CAP_IPC_LOCK"), "\(outcome)")
+        #expect(try host.script("ls -A /home/.shadow").lines.isEmpty)
+      }
+    }
+  }
+
   @Test func badPasswordsAreRefused() async {
     await #expect(processExitsWith: .success) {
       inEncryptedHost { host in
