@@ -88,8 +88,9 @@ final class Service {
   /// Looks at the mounts, and tells what is new.
   private func update() {
     do {
-      let now = try MountedUsers.current(layout)
-      tell(tracker.update(now, isInWork: { isLocked($0, layout) }))
+      // Whose login is over by now is whole in what is looked at afterwards, and not before.
+      let done = try MountedUsers.current(layout).users.filter { !isLocked($0, layout) }
+      tell(tracker.update(try MountedUsers.current(layout), isInWork: { !done.contains($0) }))
     } catch {
       // Whatever was known stays true until the next look.
       Program.complain("cryptohomed: \(error)")

@@ -228,7 +228,7 @@ struct BusMachine {
     /// Expects just these, in this order.
     func expect(_ expected: [String], sourceLocation: SourceLocation = #_sourceLocation) {
       _ = eventually { signals.count >= expected.count }
-      #expect(signals == expected, sourceLocation: sourceLocation)
+      #expect(signals == expected, "\(signals)", sourceLocation: sourceLocation)
     }
   }
 }
