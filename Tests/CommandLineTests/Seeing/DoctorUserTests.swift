@@ -1,0 +1,141 @@
+import Glibc
+import Kernel
+import TestSupport
+import Testing
+
+/// What a doctor finds of users: of their mounts, their vaults and their sessions.
+@Suite(.needsRoot) struct DoctorUserTests {
+  @Test(arguments: [true, false])
+  func dataOfWhoIsLoggedOutIsFound(isKilled: Bool) async {
+    await #expect(processExitsWith: .success) { [isKilled] in
+      let schema = try Schema("doctor")
+      inHost(.shared) { host in
+        try host.boot("alpha")
+        try host.login("alice", "bob")
+        try makeDirectory("/mnt/keep")
+        try mountFilesystem("none", "/mnt", nil, MS_PRIVATE)
+        let keeper = try host.holder {
+          try enterOwnNamespace(.privately)
+          try bindMount("/home/user/\(Host.alice)", "/mnt/keep")
+        }
+        var name = try shownName(of: keeper)
+        var mend = "kill \(keeper)"
+        if isKilled {
+          try writeFile("/mnt/namespace", "")
+          try bindMount("/proc/\(keeper)/ns/mnt", "/mnt/namespace")
+          try host.helpers.stop(keeper)
+          name = "whoever mounted it on /mnt/namespace"
+          mend = "umount /mnt/namespace"
+        }
+        #expect(try host.run("cryptohome", "unmount", "alice").status == 3)
+        let findings = try host.expect(["pinned-data"], schema)
+        #expect(findings[0].subject == "the mount namespace of \(name)")
+        #expect(findings[0].problem.contains(Host.alice))
+        #expect(findings[0].evidence == ["mounted at /mnt/keep"] && findings[0].mend == mend)
+        if isKilled {
+          try unmountFilesystem("/mnt/namespace")
+        } else {
+          try host.helpers.stop(keeper)
+        }
+        try host.expect([], schema)
+      }
+    }
+  }
+
+  @Test func halfALoginIsFound() async {
+    await #expect(processExitsWith: .success) {
+      let schema = try Schema("doctor")
+      inHost(.shared) { host in
+        try host.boot("alpha")
+        try host.login("alice")
+        try host.boot("bravo")
+        var findings = try host.expect(["user-incomplete"], schema)
+        #expect(findings[0].evidence.count == 2, "\(findings)")
+        #expect(findings[0].mend == "cryptohome mount \(Host.alice)")
+        #expect(try host.script(findings[0].mend).status == 0)
+        try host.expect([], schema)
+        for home in ["user", "root"] { try unmountFilesystem("/home/\(home)/\(Host.alice)") }
+        findings = try host.expect(["mounts-without-login"], schema)
+        #expect(findings[0].severity == "critical")
+        #expect(try host.script(findings[0].mend).status == 0)
+        try host.expect([], schema)
+      }
+    }
+  }
+
+  @Test func keysAndVaultsThatAreNotAsTheyShouldBeAreFound() async {
+    await #expect(processExitsWith: .success) {
+      let schema = try Schema("doctor")
+      inEncryptedHost { host in
+        try host.boot("alpha")
+        try host.create("alice")
+        try host.expect([], schema)
+        try host.unlock("alice")
+        try host.expect([], schema)
+        // Somebody has unmounted everything, and forgotten the key.
+        for mount in try host.table().naming(Host.alice).reversed() {
+          try unmountFilesystem(mount.target)
+        }
+        #expect(try host.keyState(of: Host.alice) == "present")
+        var findings = try host.expect(["stale-key"], schema)
+        #expect(findings[0].mend == "cryptohome unmount \(Host.alice)")
+        #expect(try host.script(findings[0].mend).status == 0)
+        #expect(try host.keyState(of: Host.alice) == "absent")
+        try host.expect([], schema)
+
+        try remove("/home/.shadow/\(Host.alice)/vault.json")
+        findings = try host.expect(["bad-vault"], schema)
+        #expect(findings[0].evidence[0].contains("vault.json"), "\(findings)")
+      }
+    }
+  }
+
+  /// As a login through PAM records it, of a process that is gone.
+  @Test func mountsForSessionsThatHaveEndedAreFound() async {
+    await #expect(processExitsWith: .success) {
+      let schema = try Schema("doctor")
+      inHost(.shared) { host in
+        try host.boot("alpha")
+        try host.login("alice")
+        let records = "/run/cryptohome/sessions/\(Host.alice)"
+        try setMode("/run/cryptohome", 0o700)
+        try makeDirectory("/run/cryptohome/sessions", mode: 0o700)
+        try makeDirectory(records, mode: 0o700)
+        let fields = try readFile("/proc/self/stat").split(separator: ")").last?.split(
+          separator: " ")
+        let start = try #require(fields?[19])
+        for name in ["unmount", "\(getpid()).\(start)", "1.1"] {
+          try writeFile("\(records)/\(name)", "")
+        }
+        try host.expect([], schema)
+        try remove("\(records)/\(getpid()).\(start)")
+        let findings = try host.expect(["mounts-without-login"], schema)
+        #expect(findings[0].problem.contains("sessions have ended"), "\(findings)")
+        #expect(exists("\(records)/1.1"), "nothing is changed")
+        #expect(try host.script(findings[0].mend).status == 0)
+        try host.expect([], schema)
+      }
+    }
+  }
+
+  /// In a pid namespace of its own: the other tests' doctors are not to find it.
+  @Test func aServiceThatCannotEnterTheFirstNamespaceIsFound() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.shared) { host in
+        try host.boot("alpha")
+        for (without, kind) in [("kill", "healthy"), ("sys_admin", "cannot enter the first")] {
+          let outcome = try host.script(
+            "cp /bin/sleep /mnt/cryptohomed; exec unshare --pid --fork --kill-child sh -c '"
+              + "mount -t proc proc /proc; setpriv --bounding-set -\(without) /mnt/cryptohomed 1000 & "
+              + "until test $(cat /proc/$!/comm) = cryptohomed; do sleep 0.01; done; "
+              + "daemon-store doctor; kill $!; umount /proc'")
+          #expect(outcome.output.contains(kind), "\(outcome)")
+          #expect(
+            outcome.output.contains("CAP_SYS_ADMIN") == (without == "sys_admin"), "\(outcome)")
+          let lines = outcome.lines.filter { !$0.hasPrefix(" ") }
+          #expect(lines.count == (without == "sys_admin" ? 2 : 1), "\(outcome)")
+        }
+      }
+    }
+  }
+}
