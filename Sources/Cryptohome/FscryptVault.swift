@@ -74,19 +74,26 @@ struct FscryptVault: Vault {
 
   /// Takes the key away, and says what is left of it. Nothing of the vault may be open here.
   func lock() throws -> VaultLock? {
-    guard let home = try UserDirectory.shadow(layout)?.existing(user.description),
-      let policy = try Self.policy(in: home)
-    else { return .locked }
-    let keyring = try home.file(".", flags: O_RDONLY | O_DIRECTORY)
-    return VaultLock(try keyring.removeEncryptionKey(policy.key, shown: directory))
+    try onKey { keyring, key throws(SystemError) in
+      try keyring.removeEncryptionKey(key, shown: directory)
+    }
   }
 
   func state() throws -> VaultLock? {
+    try onKey { keyring, key throws(SystemError) in
+      try keyring.encryptionKeyState(key, shown: directory)
+    }
+  }
+
+  /// Asks the file system about the key that the directory is encrypted with. Where there is none,
+  /// everything is locked.
+  private func onKey(
+    _ body: (borrowing Descriptor, KeyIdentifier) throws(SystemError) -> KeyState
+  ) throws -> VaultLock {
     guard let home = try UserDirectory.shadow(layout)?.existing(user.description),
       let policy = try Self.policy(in: home)
     else { return .locked }
-    let keyring = try home.file(".", flags: O_RDONLY | O_DIRECTORY)
-    return VaultLock(try keyring.encryptionKeyState(policy.key, shown: directory))
+    return VaultLock(try body(home.file(".", flags: O_RDONLY | O_DIRECTORY), policy.key))
   }
 
   /// What vault.json in a user's directory says, if it agrees with the directory beside it.
