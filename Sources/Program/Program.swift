@@ -76,6 +76,23 @@ public enum Program {
     return nil
   }
 
+  /// The verbs that the command line begins with.
+  private static func typedVerbs(below root: any ParsableCommand.Type) -> [String] {
+    var command = root
+    var verbs: [String] = []
+    for argument in rawArguments.dropFirst() {
+      let word = String(cString: argument)
+      guard
+        let verb = command.configuration.subcommands.first(where: {
+          $0.configuration.commandName == word
+        })
+      else { break }
+      command = verb
+      verbs.append(word)
+    }
+    return verbs
+  }
+
   private static func finish<Root: ParsableCommand>(
     _ root: Root.Type, _ error: any Error, _ name: String
   ) -> Never {
@@ -86,11 +103,7 @@ public enum Program {
     }
     if code == .validationFailure {
       let program = root.configuration.commandName ?? name
-      let verbs = root.configuration.subcommands.compactMap { $0.configuration.commandName }
-      let verb = rawArguments.dropFirst().first.map { String(cString: $0) }.flatMap {
-        verbs.contains($0) ? $0 : nil
-      }
-      let help = [program, verb, "--help"].compactMap { $0 }.joined(separator: " ")
+      let help = ([program] + typedVerbs(below: root) + ["--help"]).joined(separator: " ")
       complain("\(program): \(root.message(for: error)); see \(help)")
       finish(.usage, name)
     }

@@ -26,7 +26,10 @@ struct CreateCommand: ChangingCommand {
 
   @OptionGroup var passwords: PasswordOptions
 
-  @Option(help: "What to call the key of this password.")
+  @Option(
+    help:
+      "What to call the key of this password: up to 64 letters, digits, and after the first . _ and -."
+  )
   var label: KeyLabel = .first
 
   @Option(

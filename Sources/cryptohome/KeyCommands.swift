@@ -54,7 +54,8 @@ struct KeyAddCommand: ChangingCommand {
   @Argument(help: "The user's name or 40-digit hash.")
   var user: String
 
-  @Option(help: "What to call the new key.")
+  @Option(
+    help: "What to call the new key: up to 64 letters, digits, and after the first . _ and -.")
   var label: KeyLabel
 
   @OptionGroup var passwords: PasswordOptions

@@ -43,7 +43,7 @@ struct TemplateAddCommand: ChangingCommand {
       not, for the reason on standard error.
       """)
 
-  @Argument(help: "The name of the store.")
+  @Argument(help: "The name of the store: letters, digits, and after the first also . _ and -.")
   var name: StoreName
 
   @Option(
@@ -105,7 +105,7 @@ struct TemplateRemoveCommand: ChangingCommand {
       not, for the reason on standard error.
       """)
 
-  @Argument(help: "The name of the store.")
+  @Argument(help: "The name of the store: letters, digits, and after the first also . _ and -.")
   var name: StoreName
 
   @OptionGroup var place: TemplateRoot
