@@ -27,6 +27,20 @@ import Testing
     }
   }
 
+  @Test(arguments: [["cryptohome", "key", "add"], ["daemon-store", "template", "check"]])
+  func theHelpThatIsNamedIsThatOfTheVerb(words: [String]) async {
+    await #expect(processExitsWith: .success) { [words] in
+      inHost(.isolated) { host in
+        let command = words.joined(separator: " ")
+        let mistake = try host.script("\(command) --frobnicate a b c")
+        #expect(
+          mistake.status == 2 && mistake.errors.hasSuffix("; see \(command) --help\n"), "\(mistake)"
+        )
+        #expect(try host.script("\(command) --help").status == 0)
+      }
+    }
+  }
+
   @Test(arguments: ["daemon-store", "cryptohome"])
   func mistakesAreOneLineAndStatusTwo(program: String) async {
     await #expect(processExitsWith: .success) { [program] in
