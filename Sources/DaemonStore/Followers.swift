@@ -8,7 +8,8 @@ public struct Follower: Sendable, CustomStringConvertible {
 }
 
 enum Followers {
-  /// The namespaces that hold a slave or peer of one of `stores` by a bind of their own. One that
+  /// The namespaces that hold a slave or peer of one of `stores`, or a slave of such a one, by a
+  /// bind of their own. One that
   /// has merely inherited the store with the mount around it is none: what happens to the store
   /// happens to its copy too, and it comes back with the next startup.
   ///
@@ -32,11 +33,13 @@ enum Followers {
           "\(ProcessName(process)) may not be looked at, so nobody knows whether it follows a "
           + "store; CAP_SYS_PTRACE is needed")
     }
+    let namespaces = try MountNamespace.all(containing: ["/daemon-store"])
+    let known = PeerGroups(namespaces.lazy.compactMap(\.table))
     var followers: [Key: [Follower]] = [:]
-    for namespace in try MountNamespace.all(containing: ["/daemon-store"]) where !namespace.isOwn {
+    for namespace in namespaces where !namespace.isOwn {
       for (key, groups) in groups {
         // One that cannot be looked into may follow anything.
-        guard namespace.table.map({ holdsItsOwn($0, groups: groups, ground: ground) }) ?? true
+        guard namespace.table.map({ holdsItsOwn($0, of: groups, known, ground: ground) }) ?? true
         else { continue }
         followers[key, default: []].append(Follower(keeper: namespace.keeper))
       }
@@ -44,13 +47,14 @@ enum Followers {
     return followers
   }
 
-  static func holdsItsOwn(_ table: MountTable, groups: Set<Int>, ground: Mount) -> Bool {
+  static func holdsItsOwn(
+    _ table: MountTable, of groups: Set<Int>, _ known: PeerGroups, ground: Mount
+  ) -> Bool {
     let byID = Dictionary(table.mounts.map { ($0.id, $0) }) { first, _ in first }
     return table.mounts.contains { mount in
-      guard mount.follows(groups) else { return false }
+      guard !known.sources(of: mount).isDisjoint(with: groups) else { return false }
       guard let groundGroup = ground.peerGroup, let parent = byID[mount.parent] else { return true }
-      let isInherited = parent.peerGroup == groundGroup || parent.master == groundGroup
-      return !isInherited
+      return !known.sources(of: parent).contains(groundGroup)
     }
   }
 }

@@ -10,6 +10,8 @@ public struct NamespaceView: Sendable {
     let parent: Mount?
     /// Other mounts on top of it.
     let covering: [Mount]
+    /// The peer groups from which what it is mounted in receives mounts and unmounts.
+    let sources: Set<Int>
 
     /// The directory that it is mounted on, whatever path it has in this namespace: who removes
     /// that directory detaches the mount.
@@ -25,7 +27,7 @@ public struct NamespaceView: Sendable {
 
     /// Whether an unmount of its counterpart takes it along: an unmount propagates through the
     /// mount around it, not through its own peers (mount_namespaces(7)).
-    func follows(_ groups: Set<Int>) -> Bool { parent?.follows(groups) == true }
+    func follows(_ groups: Set<Int>) -> Bool { !sources.isDisjoint(with: groups) }
   }
 
   public let keeper: MountNamespace.Keeper
@@ -52,11 +54,12 @@ public struct NamespaceView: Sendable {
   }
 
   /// - Parameters:
+  ///   - groups: those of all namespaces.
   ///   - isUsers: whether a mount shows the user's data.
   ///   - isUsersOverlay: whether an overlay has a layer that is the user's.
   init(
     keeper: MountNamespace.Keeper, id: UInt64? = nil, isOwn: Bool, table: MountTable,
-    listing: MountListing? = nil, isUsers: (Mount) -> Bool,
+    groups: PeerGroups, listing: MountListing? = nil, isUsers: (Mount) -> Bool,
     isUsersOverlay: (Mount) -> Bool = { _ in false }
   ) {
     let mounts = table.mounts.filter(isUsers)
@@ -69,8 +72,11 @@ public struct NamespaceView: Sendable {
     self.id = id
     self.listing = listing
     self.isOwn = isOwn
-    shown = mounts.map {
-      Shown(mount: $0, parent: byID[$0.parent], covering: others[$0.id] ?? [])
+    shown = mounts.map { mount in
+      let parent = byID[mount.parent]
+      return Shown(
+        mount: mount, parent: parent, covering: others[mount.id] ?? [],
+        sources: parent.map { groups.sources(of: $0) } ?? [])
     }
     overlays = table.mounts.filter { !$0.layers.isEmpty && isUsersOverlay($0) }
     isClosed = false
@@ -159,11 +165,4 @@ public struct DetachedCopies: Equatable, Sendable {
   public let keeper: MountNamespace.Keeper
   /// Where the copies were in it.
   public let paths: [String]
-}
-
-extension Mount {
-  /// Whether what happens in one of these peer groups happens to this mount.
-  func follows(_ groups: Set<Int>) -> Bool {
-    [master, peerGroup].contains { $0.map(groups.contains) == true }
-  }
 }

@@ -23,23 +23,13 @@ public enum StoreRole: Equatable, Sendable {
   ///
   /// - Parameters:
   ///   - group: the peer group of the store; nil for one that is not mounted, or not shared.
-  ///   - masters: the group that each group receives from, if it does.
-  init(of mount: Mount, group: Int?, masters: [Int: Int]) {
-    if let group {
-      if mount.peerGroup == group {
-        self = .peer
-        return
-      }
-      var master = mount.master
-      for _ in 0...masters.count {
-        if master == group {
-          self = .follows
-          return
-        }
-        master = master.flatMap { masters[$0] }
-      }
-    }
-    if withoutDeletion(mount.root) != mount.root {
+  ///   - groups: those of all namespaces.
+  init(of mount: Mount, group: Int?, _ groups: PeerGroups) {
+    if let group, mount.peerGroup == group {
+      self = .peer
+    } else if let group, groups.sources(of: mount).contains(group) {
+      self = .follows
+    } else if withoutDeletion(mount.root) != mount.root {
       self = .formerStore
     } else if !mount.options.isSuperset(of: StorePlan.attributes.names) {
       self = .bareDirectory  // a copy of a store has the store's attributes

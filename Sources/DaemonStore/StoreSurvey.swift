@@ -117,8 +117,7 @@ private struct Sight {
   let others: [(namespace: MountNamespace, mounts: NamespaceMounts)]
   /// Our own mounts by what they are mounted in.
   private let children: [Int: [Mount]]
-  /// The group that each group receives from.
-  let masters: [Int: Int]
+  let groups: PeerGroups
   let isThorough: Bool
   /// Of each namespace the users who run something in it, each with one process.
   private let owners: [UInt64: [uid_t: pid_t]]
@@ -130,10 +129,7 @@ private struct Sight {
       guard !namespace.isOwn, let table = namespace.table, !table.mounts.isEmpty else { return nil }
       return (namespace, NamespaceMounts(table))
     }
-    let pairs = namespaces.compactMap(\.table).flatMap(\.mounts).compactMap { mount in
-      mount.peerGroup.flatMap { group in mount.master.map { (group, $0) } }
-    }
-    masters = Dictionary(pairs) { first, _ in first }
+    groups = PeerGroups(namespaces.lazy.compactMap(\.table))
     self.isThorough = isThorough
     owners = isThorough ? try Processes.owners() : [:]
   }
@@ -198,7 +194,7 @@ private struct SeenGround {
         return StoreView(
           keeper: other.namespace.keeper,
           role: StoreRole(
-            of: chosen.mount, group: place.mounts.last?.peerGroup, masters: sight.masters),
+            of: chosen.mount, group: place.mounts.last?.peerGroup, sight.groups),
           isOwnBind: chosen.isOwnBind, path: chosen.mount.target,
           users: other.mounts.shown(folders, in: chosen.mount), daemon: daemon)
       }

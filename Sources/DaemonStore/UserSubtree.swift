@@ -79,6 +79,7 @@ public final class UserSubtree {
   func views(
     in namespaces: [MountNamespace], _ isWanted: (Mount) -> Bool = { _ in true }
   ) -> [NamespaceView] {
+    let groups = PeerGroups(namespaces.lazy.compactMap(\.table))
     var views: [NamespaceView] = []
     var ownOverlays: Set<UInt64> = []
     for namespace in namespaces {
@@ -88,7 +89,7 @@ public final class UserSubtree {
       }
       let view = NamespaceView(
         keeper: namespace.keeper, id: namespace.id, isOwn: namespace.isOwn, table: table,
-        listing: namespace.listing, isUsers: { shows($0) && isWanted($0) },
+        groups: groups, listing: namespace.listing, isUsers: { shows($0) && isWanted($0) },
         isUsersOverlay: { mount in
           let isUnclear =
             mount.layers.contains { !$0.hasPrefix("/") } && !ownOverlays.contains(mount.device)

@@ -30,6 +30,37 @@ import Testing
     }
   }
 
+  /// A service has the stores by way of the mounts around them, as systemd makes its namespace, and
+  /// runs a jail of its own.
+  @Test func aJailWithinAServiceIsAFollowerAsAnyOther() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.shared) { host in
+        try host.boot("alpha")
+        let service = try host.holder {
+          try check("unshare", nil, linux_unshare(CLONE_NEWNS))
+          try mountFilesystem("none", "/", nil, MS_REC | MS_SLAVE)
+          try mountFilesystem("none", "/", nil, MS_REC | MS_SHARED)
+        }
+        let jail = try host.helpers.start(
+          "nsenter", "--target", "\(service)", "--mount", "unshare", "--mount", "--propagation",
+          "slave", "sh", "-c",
+          "mkdir /mnt/jail && mount --rbind /run/daemon-store/alpha /mnt/jail && "
+            + "mount --make-rslave /mnt/jail && echo ready && kill -STOP $$")
+        try host.login("alice")
+        let folder = "/mnt/jail/\(Host.alice)"
+        let table = try mountTable(of: jail)
+        #expect(table.at(folder).count == 1, "\(table)")
+        let who = try host.succeed("daemon-store", "who", "alpha")
+        #expect(who.lines == ["nobody"], "\(who)")
+        try host.refuse([try shownName(of: jail), "--force"], "daemon-store", "shutdown")
+        let outcome = try host.succeed("cryptohome", "unmount", "alice")
+        #expect(outcome.lines == ["unmounted alice"], "\(outcome)")
+        let left = try mountTable(of: jail).naming(Host.alice)
+        #expect(left.isEmpty, "\(left)")
+      }
+    }
+  }
+
   @Test(arguments: Machine.allCases)
   func boundElsewhereCountsUntilItIsGone(machine: Machine) async {
     await #expect(processExitsWith: .success) { [machine] in

@@ -13,12 +13,18 @@ import Testing
   private static let folder = Mount(
     id: 11, parent: 10, device: 2, root: "/H/mount/root/D", target: "/run/daemon-store/D/H",
     peerGroup: 8)
+  /// The store in a namespace that others are made from.
+  private static let between = [
+    Mount(
+      id: 30, parent: 3, device: 1, root: "/daemon-store/D", target: "/run/daemon-store/D",
+      peerGroup: 31, master: 7)
+  ]
   private let host = view([store, folder], isOwn: true)
 
   private static func view(_ mounts: [Mount], isOwn: Bool = false) -> NamespaceView {
     NamespaceView(
       keeper: .file(isOwn ? "host" : "jail"), isOwn: isOwn, table: MountTable(mounts),
-      isUsers: { $0.device == 2 })
+      groups: PeerGroups([MountTable(between)]), isUsers: { $0.device == 2 })
   }
 
   /// A jail with the store at another path, as a slave or as a private copy.
@@ -36,8 +42,8 @@ import Testing
       ] + below)
   }
 
-  @Test func aFollowerGoesAlongAndIsNotNamed() {
-    #expect(NamespaceView.detached(from: [host, Self.jail(master: 7)], to: []) == [])
+  @Test(arguments: [7, 31]) func aFollowerGoesAlongAndIsNotNamed(master: Int) {
+    #expect(NamespaceView.detached(from: [host, Self.jail(master: master)], to: []) == [])
   }
 
   @Test func aPrivateCopyThatIsGoneWasDetached() {

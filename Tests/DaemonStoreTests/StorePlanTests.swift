@@ -114,8 +114,15 @@ import Testing
         id: 21, parent: 20, root: "/daemon-store/alpha", target: Self.path, peerGroup: peer,
         master: master)
     }
+    // A service that has the store by way of the mounts around it.
+    let between = table(
+      Mount(id: 30, parent: 0, root: "/", target: "/run", peerGroup: 31, master: 1),
+      Mount(
+        id: 32, parent: 30, root: "/daemon-store/alpha", target: Self.path, peerGroup: 33,
+        master: store))
+    let lowerRun = Mount(id: 20, parent: 0, root: "/", target: "/run", master: 31)
     func holds(_ table: MountTable, ground: Mount = sharedRun) -> Bool {
-      Followers.holdsItsOwn(table, groups: [store], ground: ground)
+      Followers.holdsItsOwn(table, of: [store], PeerGroups([table, between]), ground: ground)
     }
     #expect(!holds(table(slaveRun, copy(master: store))), "inherited with a slave of /run")
     #expect(holds(table(ownRun, copy(master: store))), "bound in a jail's own /run")
@@ -123,6 +130,8 @@ import Testing
     #expect(holds(table(slaveRun, copy(master: store)), ground: privateRun), "would be cut off")
     #expect(!holds(table(ownRun, copy(master: nil))), "a private copy follows nothing")
     #expect(!holds(table(ownRun, copy(master: 8))), "another store")
+    #expect(holds(table(ownRun, copy(master: 33))), "bound in a jail within a service")
+    #expect(!holds(table(lowerRun, copy(master: 33))), "inherited from a service")
     #expect(!holds(table()))
   }
 }
