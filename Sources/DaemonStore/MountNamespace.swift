@@ -38,19 +38,17 @@ public struct MountNamespace: Sendable {
   ///
   /// - Parameter needles: a table that contains none of these is not parsed, and comes empty.
   static func all(containing needles: [String]) throws -> [MountNamespace] {
-    let found = try NamespaceLink.all()
-    let visits = try NamespaceSurvey.run(found, needles: needles)
+    let visits = try NamespaceSurvey.run(needles: needles)
     var keepers: [Keeper] = []
     var namespaces: [MountNamespace] = []
     for visit in visits {
-      let link = visit.link.map { found[$0] }
       let keeper =
-        link?.keeper ?? .file(visit.path, in: visit.parent == 0 ? nil : keepers[visit.parent])
+        visit.link?.keeper ?? .file(visit.path, in: visit.parent == 0 ? nil : keepers[visit.parent])
       keepers.append(keeper)
-      guard let texts = try visit.texts(of: link, needles: needles) else { continue }
+      guard let texts = try visit.texts(needles) else { continue }
       namespaces.append(
         MountNamespace(
-          keeper: keeper, id: link?.id, isOwn: visit.link == 0,
+          keeper: keeper, id: visit.link?.id, isOwn: visit.isOwn,
           table: try table(texts, from: "\(keeper)"), listing: visit.listing))
     }
     return namespaces
@@ -58,10 +56,9 @@ public struct MountNamespace: Sendable {
 
   /// The devices of the mounts in all of them, by the ids of the mounts.
   static func allDevices() throws -> [UInt64: UInt64] {
-    let links = try NamespaceLink.all()
     var devices: [UInt64: UInt64] = [:]
-    for visit in try NamespaceSurvey.run(links, needles: [""]) {
-      for text in try visit.texts(of: visit.link.map { links[$0] }, needles: [""]) ?? [] {
+    for visit in try NamespaceSurvey.run(needles: [""]) {
+      for text in try visit.texts([""]) ?? [] {
         for line in text.split(separator: UInt8(ascii: "\n")) {
           let fields = line.split(separator: UInt8(ascii: " "), maxSplits: 3)
           guard fields.count == 4, let id = UInt64(String(decoding: fields[0], as: UTF8.self))
@@ -117,7 +114,7 @@ struct NamespaceLink {
 
   /// One for each namespace, this process's own first: those that a thread is in, then those that
   /// are kept by nothing but an open descriptor.
-  fileprivate static func all() throws(SystemError) -> [NamespaceLink] {
+  static func all() throws(SystemError) -> [NamespaceLink] {
     var links: [NamespaceLink] = []
     var places: [UInt64: Int] = [:]
     let own = getpid()
@@ -165,21 +162,28 @@ struct NamespaceLink {
 extension NamespaceSurvey.Visit {
   /// The mount tables of the namespace that contain one of the needles, as seen from its root and
   /// from those of its threads; nil when it is gone, empty when it cannot be looked into.
-  fileprivate func texts(of link: NamespaceLink?, needles: [String]) throws -> [[UInt8]]? {
+  fileprivate func texts(_ needles: [String]) throws -> [[UInt8]]? {
     var texts: [[UInt8]] = code == 0 ? [text] : []
     // Who was seen from the root of a thread has seen what that shows.
-    for (root, thread) in link?.threads ?? [] where code != 0 || root != self.root {
-      guard let text = try Self.mountinfo(of: thread) else { continue }
-      texts.append(text.contains(anyOf: needles) ? text : [])
+    if let link {
+      for (root, thread) in link.threads where code != 0 || root != self.root {
+        guard let text = try Self.mountinfo(of: thread, in: link.id) else { continue }
+        texts.append(text.contains(anyOf: needles) ? text : [])
+      }
     }
     if isGone && texts.isEmpty { return nil }
     return texts
   }
 
-  /// nil when the thread is gone. `EINVAL`: it is exiting, and in no namespace any more.
-  private static func mountinfo(of thread: String) throws(SystemError) -> [UInt8]? {
+  /// nil when the thread is gone, or in another namespace by now. `EINVAL`: it is exiting, and in
+  /// none any more.
+  private static func mountinfo(
+    of thread: String, in namespace: UInt64
+  ) throws(SystemError) -> [UInt8]? {
     do {
-      return try kernelFile("/proc/\(thread)/mountinfo")
+      let text = try kernelFile("/proc/\(thread)/mountinfo")
+      return NamespaceLink.id(in: try linkTarget(of: "/proc/\(thread)/ns/mnt")) == namespace
+        ? text : nil
     } catch  where [ENOENT, ESRCH, EINVAL].contains(error.code) {
       return nil
     }

@@ -12,8 +12,9 @@ import MountTable
 struct NamespaceSurvey: ~Copyable {
   /// What was found in one namespace.
   struct Visit {
-    /// Which of the links led there; nil for one whose file was found mounted in another.
-    let link: Int?
+    /// What led there; nil for one whose file was found mounted in another.
+    let link: NamespaceLink?
+    let isOwn: Bool
     /// The visit that found it, and where its file is mounted there.
     let parent: Int
     let path: String
@@ -53,13 +54,20 @@ struct NamespaceSurvey: ~Copyable {
   /// The visit whose hidden mounts are not looked for yet: the kernel tells them to who is elsewhere.
   private var unfinished: Int?
 
-  /// - Parameter links: the first is the namespace of this process.
-  static func run(_ links: [NamespaceLink], needles: [String]) throws(SystemError) -> [Visit] {
+  /// Visits every mount namespace in reach, that of this process first.
+  static func run(needles: [String]) throws(SystemError) -> [Visit] {
+    var links = try NamespaceLink.all()
     var survey = try NamespaceSurvey(links, needles: needles)
-    for (index, link) in links.enumerated() {
-      survey.look(into: index == 0 ? nil : survey.open(link.path), link: index)
-      if survey.visits[survey.visits.count - 1].code == 0 { survey.missed.remove(link.id) }
-      survey.lookIntoPending()
+    survey.look(into: nil, link: links.removeFirst())
+    survey.lookIntoPending()
+    var rounds = 10
+    while !links.isEmpty {
+      rounds -= 1
+      var lost: Set<UInt64> = []
+      for link in links where !survey.visit(link, isLast: rounds == 0) { lost.insert(link.id) }
+      guard !lost.isEmpty else { break }
+      survey.comeBack()
+      links = try NamespaceLink.all().filter { lost.contains($0.id) }
     }
     repeat {
       while let (id, file) = survey.spare.popFirst() {
@@ -118,6 +126,35 @@ struct NamespaceSurvey: ~Copyable {
     if !visits[visit].text.contains(anyOf: needles) { visits[visit].text = [] }
   }
 
+  /// False when what has led there does so no more: whoever it was has ended, or is in another
+  /// namespace by now, as every survey is in each for a moment. Others may still be there.
+  ///
+  /// - Parameter isLast: whether it counts as one that cannot be looked into then.
+  private mutating func visit(_ link: NamespaceLink, isLast: Bool) -> Bool {
+    var file = openNamespace(link.id, at: link.path)
+    if case .failure(let error) = file, [ENOENT, ESRCH].contains(error.code) {
+      guard isLast else { return false }
+      file = .failure(SystemError(operation: "open", path: link.path, code: EBUSY))
+    }
+    look(into: file, link: link)
+    if visits[visits.count - 1].code == 0 { missed.remove(link.id) }
+    lookIntoPending()
+    return true
+  }
+
+  /// - Parameter path: below `/proc`. `ESRCH`: it leads to another one by now.
+  private func openNamespace(_ id: UInt64, at path: String) -> Result<CInt, SystemError> {
+    do throws(SystemError) {
+      let file = Descriptor(owning: try open(path).get())
+      guard try file.status(shown: path).identity.inode == id else {
+        throw SystemError(operation: "open", path: path, code: ESRCH)
+      }
+      return .success(file.release())
+    } catch {
+      return .failure(error)
+    }
+  }
+
   private mutating func lookIntoPending() {
     while let next = pending.popLast() {
       look(into: .success(next.file), parent: next.parent, path: next.path)
@@ -126,7 +163,8 @@ struct NamespaceSurvey: ~Copyable {
 
   /// - Parameter file: nil for the namespace that this process is in.
   private mutating func look(
-    into file: Result<CInt, SystemError>?, link: Int? = nil, parent: Int = 0, path: String = ""
+    into file: Result<CInt, SystemError>?, link: NamespaceLink? = nil, parent: Int = 0,
+    path: String = ""
   ) {
     var text: [UInt8] = []
     var code: CInt = 0
@@ -151,7 +189,8 @@ struct NamespaceSurvey: ~Copyable {
     queueNamespaces(mountedIn: text, visits.count)
     visits.append(
       Visit(
-        link: link, parent: parent, path: path, code: code, text: text, listing: listing,
+        link: link, isOwn: file == nil, parent: parent, path: path, code: code, text: text,
+        listing: listing,
         root: root))
     guard code == 0 else { return }
     unfinished = visits.count - 1
@@ -176,7 +215,8 @@ struct NamespaceSurvey: ~Copyable {
         pending.append((file, parent, mount.target))
       case .failure(let error):
         let visit = Visit(
-          link: nil, parent: parent, path: mount.target, code: error.code, text: [], listing: nil,
+          link: nil, isOwn: false, parent: parent, path: mount.target, code: error.code, text: [],
+          listing: nil,
           root: nil)
         covered.append((id, visit))
       }

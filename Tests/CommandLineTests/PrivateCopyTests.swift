@@ -61,6 +61,50 @@ import Testing
     }
   }
 
+  /// Whoever surveys the namespaces is in each for a moment, and may be the first who is found there.
+  @Test func whoPassesThroughHidesNobody() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.shared) { host in
+        try host.boot("alpha")
+        try host.login("alice")
+        try makeDirectory("/mnt/keep")
+        func keep() throws {
+          try check("unshare", nil, linux_unshare(CLONE_NEWNS))
+          try mountFilesystem("none", "/", nil, MS_REC | MS_PRIVATE)
+          try bindMount("/run/daemon-store/alpha/\(Host.alice)", "/mnt/keep")
+        }
+        let passer = try host.holder {
+          try keep()
+          guard try Kernel.fork() == nil else { return }
+          _ = linux_prctl(1, UInt(SIGKILL), 0, 0)  // PR_SET_PDEATHSIG
+          for file in CInt(3)..<1024 { close(file) }  // or the test waits for ever
+          let first = try check("open", nil, open("/proc/self/ns/mnt", O_RDONLY))
+          while !exists("/mnt/other") { usleep(1_000) }
+          let path = "/proc/\(try readFile("/mnt/other"))/ns/mnt"
+          let second = try check("open", path, open(path, O_RDONLY))
+          while true {
+            try check("setns", nil, linux_setns(second, CLONE_NEWNS))
+            try check("setns", nil, linux_setns(first, CLONE_NEWNS))
+          }
+        }
+        let other = try host.holder {
+          try keep()
+          try writeFile("/mnt/other", "\(getpid())")
+        }
+        for time in 1...20 {
+          let outcome = try host.run("cryptohome", "unmount", "alice")
+          // What it sees while it passes may be named once more.
+          #expect(
+            outcome.status == 3 && outcome.complaints.count { $0.contains("/mnt/keep") } >= 2,
+            "\(time): \(outcome)")
+        }
+        try host.helpers.stop(passer)
+        try host.helpers.stop(other)
+        try host.logout("alice")
+      }
+    }
+  }
+
   @Test(arguments: Machine.allCases)
   func boundElsewhereCountsUntilItIsGone(machine: Machine) async {
     await #expect(processExitsWith: .success) { [machine] in
