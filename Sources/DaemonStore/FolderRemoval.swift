@@ -58,7 +58,7 @@ extension Directory {
   ) -> Removal? {
     let path = path(of: name)
     var outcome: Removal.Outcome?
-    var patience = 4
+    var patience = 1
     do {
       while let status = try status(of: name), status.isMountRoot {
         guard isOurs(status) else {
@@ -67,10 +67,10 @@ extension Directory {
         do {
           try unmount(name)
           outcome = .removed
-        } catch  where error.code == EBUSY && patience > 0 {
+        } catch  where error.code == EBUSY && patience <= 32 {
           // Whoever looks at a mount keeps it busy meanwhile, and who watches looks just now.
-          patience -= 1
-          pause(.milliseconds(1))
+          pause(.milliseconds(patience))
+          patience *= 2
         } catch  where lazily && error.code == EBUSY {
           try unmount(name, lazily: true)
           outcome = .detached
