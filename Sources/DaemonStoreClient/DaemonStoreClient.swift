@@ -52,7 +52,8 @@ public struct UserFolder: Equatable, Sendable {
   }
 
   /// Waits until it is mounted; false when `timeout` has passed. nil waits for ever. The error is
-  /// `EINTR` when a signal was caught, and `ENOTSUP` without a `/proc` of this process's.
+  /// `EINTR` when a signal was caught, `ENOENT` without the store, and `ENOTSUP` without a `/proc` of
+  /// this process's.
   public func wait(for timeout: Duration? = nil) throws(StoreClientError) -> Bool {
     try ask(path) { daemonstore_wait($0, milliseconds(timeout)) } == 1
   }

@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <poll.h>
 #include <stdint.h>
@@ -161,28 +162,47 @@ static int64_t milliseconds_now(void) {
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static int wait_until(const char *path, int wanted, int timeout) {
+/// 1 when it is as wanted, 0 when it may become so.
+static int ask(const char *path, int wanted) {
     int is_mounted = daemonstore_is_mounted(path);
     if (is_mounted < 0 || is_mounted == wanted) return is_mounted < 0 ? -1 : 1;
-    if (timeout == 0) return 0;
+    if (!wanted) return 0;
+    // Nobody is ever mounted where there is no store.
+    char store[PATH_MAX];
+    size_t length = strlen(path);
+    while (length > 0 && path[length - 1] == '/') length--;
+    while (length > 0 && path[length - 1] != '/') length--;
+    if (length + 2 > sizeof store) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    memcpy(store, path, length);
+    memcpy(store + length, ".", 2);
+    struct stat status;
+    return stat(store, &status) == 0 ? 0 : -1;
+}
+
+static int wait_until(const char *path, int wanted, int timeout) {
+    int result = ask(path, wanted);
+    if (result != 0 || timeout == 0) return result;
     int table = open_mount_table();
     if (table < 0) return -1;
 
     int64_t end = milliseconds_now() + timeout;
-    int result = -1;
     // Again now that no change is missed, and after each one.
-    while ((is_mounted = daemonstore_is_mounted(path)) >= 0) {
+    while ((result = ask(path, wanted)) == 0) {
         int64_t left = timeout < 0 ? -1 : end - milliseconds_now();
-        result = is_mounted == wanted ? 1 : 0;
-        if (result == 1 || (timeout >= 0 && left <= 0)) break;
+        if (timeout >= 0 && left <= 0) break;
         struct pollfd change = {.fd = table, .events = POLLPRI};
-        result = -1;
-        if (poll(&change, 1, (int)left) < 0) break;
+        if (poll(&change, 1, (int)left) < 0) {
+            result = -1;
+            break;
+        }
     }
     int code = errno;
     close(table);
     errno = code;
-    return is_mounted < 0 ? -1 : result;
+    return result;
 }
 
 int daemonstore_wait(const char *path, int timeout) { return wait_until(path, 1, timeout); }

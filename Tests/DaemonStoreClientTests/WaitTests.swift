@@ -121,6 +121,21 @@ private struct Background: ~Copyable {
     }
   }
 
+  @Test func endsWhenTheStoreGoes() async {
+    await #expect(processExitsWith: .success) {
+      inStore { _ in
+        let waiting = try Background { "\(try folder.wait())" }
+        #expect(try waiting.isWaiting())
+        try remove(folder.path)
+        try remove("/mnt/store")
+        // Something is unmounted with a store.
+        try mountFilesystem("x", "/mnt", "tmpfs")
+        try unmountFilesystem("/mnt")
+        #expect(try waiting.result().contains("no such store"))
+      }
+    }
+  }
+
   @Test func worksInAJailForAnOrdinaryUserAndEndsWithASignal() async {
     await #expect(processExitsWith: .success) {
       inHost(.shared) { host in
@@ -242,7 +257,12 @@ private struct Background: ~Copyable {
           if code == ENOTDIR { try writeFile(path, "") }
           let store = StoreDirectory(path: path)
           #expect(try errorCode { _ = try StoreWatch(store) } == code, "\(path)")
+          let nowhere = UserFolder(path: "\(path)/\(Host.alice)")
+          #expect(try errorCode { _ = try nowhere.wait() } == code, "\(path)")
         }
+        #expect(try UserFolder(path: "/mnt/none/\(Host.alice)").waitUntilGone())
+        let long = "/mnt/" + String(repeating: "a/", count: 2_100) + "b"
+        #expect(try errorCode { _ = try UserFolder(path: long).wait() } == ENAMETOOLONG)
         try makeDirectory("/mnt/closed", mode: 0o751)
         #expect(setegid(65534) == 0 && seteuid(65534) == 0)
         let store = StoreDirectory(path: "/mnt/closed")
