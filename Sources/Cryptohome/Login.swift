@@ -90,7 +90,7 @@ public enum Login {
     let key = try key(of: user, request, layout, password)
     return try locked(user, layout) {
       let existing = try VaultKind.existing(of: user, layout)
-      let kind = try chooseVault(request, existing, user)
+      let kind = try chooseVault(request, existing)
       let vault = kind.vault(of: user, layout, size: request.size)
       let wasLocked = try vault.state().map { $0 != .unlocked } ?? false
       do {
@@ -133,21 +133,21 @@ public enum Login {
   }
 
   private static func chooseVault(
-    _ request: LoginRequest, _ existing: VaultKind?, _ user: ObfuscatedUsername
+    _ request: LoginRequest, _ existing: VaultKind?
   ) throws -> VaultKind {
     switch (existing, request.vault) {
     case (nil, nil):
       throw Refusal(
-        path: user.description,
-        reason: "this user has no vault; make one with cryptohome create, or with --vault plain or "
-          + "--vault ephemeral")
+        path: request.username.description,
+        reason: "has no vault; make one with cryptohome create, or with --vault plain or --vault "
+          + "ephemeral")
     case (nil, .fscrypt):
       throw Refusal(
-        path: user.description,
-        reason: "this user has no vault; make an encrypted one with cryptohome create")
+        path: request.username.description,
+        reason: "has no vault; make an encrypted one with cryptohome create")
     case (let existing?, let wanted?) where existing != wanted:
       throw Refusal(
-        path: user.description,
+        path: request.username.description,
         reason: "has a vault of the kind \(existing.rawValue), not \(wanted.rawValue); leave "
           + "--vault out to use it")
     case (let existing?, _): return existing

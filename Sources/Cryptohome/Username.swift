@@ -2,7 +2,7 @@ import Crypto
 import DaemonStore
 
 /// Who is meant on a command line.
-public enum Username: Equatable, Sendable {
+public enum Username: Equatable, Sendable, CustomStringConvertible {
   /// A name, as at login.
   case name(String)
   /// The obfuscated name of a user who exists.
@@ -20,6 +20,15 @@ public enum Username: Equatable, Sendable {
         path: text, reason: "has upper-case digits; an obfuscated user name is in lower case")
     } else {
       self = .name(text)
+    }
+  }
+}
+
+extension Username {
+  public var description: String {
+    switch self {
+    case .name(let name): name
+    case .hash(let hash): hash.description
     }
   }
 }

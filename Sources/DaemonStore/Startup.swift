@@ -59,8 +59,7 @@ public enum Startup {
         report.entries += plan.stores.map { entry($0.store, tree, layout, $0.step) }
       }
     } else {
-      // An empty directory of templates is where the first one comes to: its store has a place then.
-      if templates.isMissing, try existing(.data, layout) == nil { return report }
+      // Where there is no template yet, the store of the first one has a place then.
       let trees = try OpenTrees(making: layout)
       let lock = try trees.lock()
       // All is decided before anything is done: a store goes from both trees, or from none.

@@ -26,7 +26,7 @@ import Testing
       inHost(machine) { host in
         try host.boot("alpha")
         try Self.leavingNothing(host) {
-          try host.refuse([Host.alice, "no vault", "--vault"], "cryptohome", "mount", "alice")
+          try host.refuse(["alice: has no vault", "--vault"], "cryptohome", "mount", "alice")
           try host.refuse([Host.alice, "no user"], "cryptohome", "mount", Host.alice)
           try host.refuse(
             [Host.alice, "no user"], "cryptohome", "mount", Host.alice, "--vault", "plain")
@@ -44,13 +44,13 @@ import Testing
         try host.logout("alice")
         let before = try host.table()
         try host.refuse(
-          [Host.alice, "plain", "ephemeral"], "cryptohome", "mount", "alice", "--vault",
+          ["alice: ", "plain", "ephemeral"], "cryptohome", "mount", "alice", "--vault",
           "ephemeral")
         #expect(try host.table() == before)
         try host.succeed("cryptohome", "mount", "bob", "--vault", "ephemeral")
         let mounted = try host.table()
         try host.refuse(
-          [Host.bob, "plain", "ephemeral"], "cryptohome", "mount", "bob", "--vault", "plain")
+          ["bob: ", "plain", "ephemeral"], "cryptohome", "mount", "bob", "--vault", "plain")
         #expect(try host.table() == mounted)
         let unknown = try host.run("cryptohome", "mount", "bob", "--vault", "gold")
         #expect(unknown.status == 2, "\(unknown)")

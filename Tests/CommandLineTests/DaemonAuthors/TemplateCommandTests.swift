@@ -57,9 +57,11 @@ import Testing
     }
   }
 
-  @Test func theFirstTemplateHasItsStoreAtOnce() async {
-    await #expect(processExitsWith: .success) {
+  @Test(arguments: [true, false])
+  func theFirstTemplateHasItsStoreAtOnce(hasDirectory: Bool) async {
+    await #expect(processExitsWith: .success) { [hasDirectory] in
       inHost(.shared) { host in
+        if !hasDirectory { try remove("/etc/daemon-store") }
         try host.succeed("daemon-store", "startup")
         let added = try host.succeed("daemon-store", "template", "add", "notes", "--owner", "7:8")
         #expect(
