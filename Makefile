@@ -4,9 +4,12 @@ DESTDIR ?=
 # Where distributions differ.
 LIBRARY_DIRECTORY ?= $(PREFIX)/lib
 UNIT_DIRECTORY ?= $(PREFIX)/lib/systemd/system
-# The bus looks for policies in /usr and in /etc, wherever a program is.
-BUS_POLICY_DIRECTORY ?= $(if $(filter /usr,$(PREFIX)),/usr/share,/etc)/dbus-1/system.d
+PAM_DIRECTORY ?= $(PREFIX)/lib/$(shell $(CC) -dumpmachine)/security
 ZSH_DIRECTORY ?= $(PREFIX)/share/zsh/site-functions
+# The bus looks for policies in /usr and in /etc, pam-auth-update for profiles in /usr, wherever a
+# program is.
+BUS_POLICY_DIRECTORY ?= $(if $(filter /usr,$(PREFIX)),/usr/share,/etc)/dbus-1/system.d
+PAM_PROFILE_DIRECTORY ?= /usr/share/pam-configs
 INSTALL_PROGRAM ?= install -s
 # The service managers beside systemd that get a script: sysvinit, openrc, upstart.
 INIT ?=
@@ -19,11 +22,9 @@ BUILD_PACKAGES := binutils gcc libc6-dev libcap-dev libmount-dev libpam0g-dev \
 TEST_PACKAGES := bash-completion bubblewrap crun dbus-bin dbus-daemon e2fsprogs fish graphviz libglib2.0-bin \
 	libseccomp-dev mandoc mount pamtester passwd pkg-config podman procps python3 \
 	python3-cryptography python3-jsonschema strace systemd uidmap util-linux zsh
-
-# To make packages, and to try them.
-DEB_PACKAGES := debhelper lintian pkg-config
-PACKAGE_TEST_PACKAGES := debootstrap
-BOOT_PACKAGES := debootstrap e2fsprogs python3 qemu-system-x86 systemd-container
+# To make packages, and to try them in a Debian of their own.
+DEB_PACKAGES := debhelper dpkg-dev lintian
+BOOT_PACKAGES := debootstrap e2fsprogs mount python3 qemu-system-x86 systemd-container util-linux
 
 RELEASE := -c release --static-swift-stdlib --disable-local-rpath \
 	--explicit-target-dependency-import-check error
@@ -32,10 +33,6 @@ BIN := $(CURDIR)/.build/release
 # What is preloaded into programs: C, and nothing of Swift's build in it.
 PRELOAD := $(BIN)/libminijailpreload.so
 PAM_MODULE := $(BIN)/pam_daemonstore.so
-# Where PAM looks for modules that are named without a directory.
-PAM_DIRECTORY ?= $(PREFIX)/lib/$(shell $(CC) -dumpmachine)/security
-# How a PAM profile names it: elsewhere than in /usr, with its path and that of its program.
-PAM_LINE = $(if $(filter /usr,$(PREFIX)),,$(PAM_DIRECTORY)/)pam_daemonstore.so$(if $(filter /usr,$(PREFIX)),, cryptohome=$(PREFIX)/bin/cryptohome)
 # For daemon authors: the same C as the Swift library DaemonStoreClient has, without Swift.
 CLIENT := $(BIN)/libdaemonstore.so.1 $(BIN)/libdaemonstore.a
 CFLAGS ?= -O2 -g
@@ -45,15 +42,18 @@ COMPLETIONS := $(foreach program,$(PROGRAMS),$(foreach shell,bash zsh fish,$(BIN
 VERSION := $(shell sed -n 's/^public let version = "\(.*\)"/\1/p' Sources/Kernel/Version.swift)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build-deps build demo test test-boot bench docs fuzz lint format install install-client deb test-package dist clean
+.PHONY: help deps build-deps test-deps deb-deps boot-deps build demo test bench docs fuzz lint format \
+  install install-client deb image test-package test-boot dist clean
 
 help: ## Lists the verbs.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 24
 
-deps: PACKAGES := $(BUILD_PACKAGES) $(TEST_PACKAGES)
-deps: ## Installs what is needed from Debian, through sudo unless root.
-build-deps: PACKAGES = $(BUILD_PACKAGES) $(MORE_PACKAGES)
-deps build-deps:
+deps: build-deps test-deps ## Installs what is needed from Debian, through sudo unless root.
+build-deps: PACKAGES := $(BUILD_PACKAGES)
+test-deps: PACKAGES := $(TEST_PACKAGES)
+deb-deps: PACKAGES := $(DEB_PACKAGES)
+boot-deps: PACKAGES := $(BOOT_PACKAGES)
+build-deps test-deps deb-deps boot-deps:
 	@missing=; for package in $(PACKAGES); do \
 	  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' \
 	    || missing="$$missing $$package"; \
@@ -108,15 +108,6 @@ test: deps build ## Runs every test, those that need root too.
 	$(SWIFT) build --build-tests
 	$(SUDO) env $(if $(CI),CI="$(CI)" NO_COLOR=1) DAEMON_STORE_BUILD="$(BIN)" $(TESTS) --testing-library swift-testing
 
-# Where the image is kept that `make test-boot` makes once, and a place to work.
-BOOT ?= .build/boot
-
-test-boot: MORE_PACKAGES := $(DEB_PACKAGES) $(BOOT_PACKAGES)
-test-boot: build-deps deb ## Boots a real Debian with the package, and uses it as people do.
-	@mkdir -p "$(BOOT)"
-	$(SUDO) unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
-	  python3 -B Tests/Boot/boot.py "$(BOOT)" $(DEB)/daemon-store_*.deb
-
 bench: deps build ## Measures the programs that policies are compiled to, and how quickly a wait ends.
 	@sh Benchmarks/seccomp.sh
 	@$(SUDO) env PATH="$(BIN):$$PATH" sh Benchmarks/wait.sh
@@ -144,81 +135,65 @@ lint: ## Checks the form of the code.
 format: ## Brings the code into form.
 	$(SWIFT) format -i -r Package.swift Sources Tests Benchmarks Fuzz
 
-# Where a file of the project names the directory of the programs.
-PLACED = umask 022; sed 's\#^\(Exec[A-Za-z]*=\)/usr/bin/\([^ ]*\)\#\1"$(PREFIX)/bin/\2"\#'
-PLACED_SCRIPT = sed 's\#\(^\|[[:space:]]\)daemon-store startup$$\#\1$(PREFIX)/bin/daemon-store startup\#'
 D = $(DESTDIR)$(PREFIX)
 
+# $(call placed,FILES,DIRECTORY,MODE): copies files that name programs of ours, which are in PREFIX.
+define placed
+$(foreach file,$(1),
+sed 's#/usr/bin/\(cryptohomed\|daemon-store\|minijail0\)#$(PREFIX)/bin/\1#' $(file) | \
+  install -D -m $(or $(3),0644) /dev/stdin "$(DESTDIR)$(2)/$(notdir $(file))")
+endef
+EXAMPLES = $(PREFIX)/share/doc/daemon-store/examples
+# How a PAM profile names the module: elsewhere than in /usr, with its path and that of its program.
+PAM_LINE = $(if $(filter /usr,$(PREFIX)),&,$(PAM_DIRECTORY)/& cryptohome=$(PREFIX)/bin/cryptohome)
+
 install: install-client ## Copies what was built to $(DESTDIR)$(PREFIX).
-	@test -x "$(BIN)/daemon-store" || { echo "install: nothing is built; run make build first" >&2; exit 1; }
-	install -d "$(D)/bin" "$(D)/lib/daemon-store" "$(DESTDIR)$(PAM_DIRECTORY)" "$(DESTDIR)$(UNIT_DIRECTORY)" \
-	  "$(D)/share/dbus-1/system-services" "$(D)/share/pam-configs" "$(DESTDIR)/etc/daemon-store"
-	for program in $(PROGRAMS); do \
-	  $(INSTALL_PROGRAM) -m 0755 "$(BIN)/$$program" "$(D)/bin/" || exit 1; \
-	done
-	$(INSTALL_PROGRAM) -m 0644 "$(PRELOAD)" "$(D)/lib/daemon-store/"
+	install -d "$(DESTDIR)/etc/daemon-store"
+	$(INSTALL_PROGRAM) -D $(PROGRAMS:%="$(BIN)/%") -t "$(D)/bin"
+	$(INSTALL_PROGRAM) -D -m 0644 "$(PRELOAD)" -t "$(D)/lib/daemon-store"
 	ln -sf daemon-store/libminijailpreload.so "$(D)/lib/libminijailpreload.so"
-	$(INSTALL_PROGRAM) -m 0644 "$(PAM_MODULE)" "$(DESTDIR)$(PAM_DIRECTORY)/"
-	umask 022; sed 's#pam_daemonstore.so#$(PAM_LINE)#' init/pam/daemonstore >"$(D)/share/pam-configs/daemonstore"
-	install -m 0644 -D init/sysusers.d/*.conf -t "$(D)/lib/sysusers.d"
-	install -m 0644 -D init/tmpfiles.d/*.conf -t "$(D)/lib/tmpfiles.d"
-	install -m 0644 -D init/dbus/*.conf -t "$(D)/share/dbus-1/system.d"
-	for file in init/dbus/*.service; do \
-	  $(PLACED) $$file >"$(D)/share/dbus-1/system-services/$${file##*/}" || exit 1; \
-	done
-	for file in $(filter-out init/systemd/example-%,$(wildcard init/systemd/*)); do \
-	  $(PLACED) $$file >"$(DESTDIR)$(UNIT_DIRECTORY)/$${file##*/}" || exit 1; \
-	done
+	$(INSTALL_PROGRAM) -D -m 0644 "$(PAM_MODULE)" -t "$(DESTDIR)$(PAM_DIRECTORY)"
+	sed 's|pam_daemonstore.so|$(PAM_LINE)|' init/pam/daemonstore | \
+	  install -D -m 0644 /dev/stdin "$(DESTDIR)$(PAM_PROFILE_DIRECTORY)/daemonstore"
+	install -D -m 0644 init/sysusers.d/*.conf -t "$(D)/lib/sysusers.d"
+	install -D -m 0644 init/tmpfiles.d/*.conf -t "$(D)/lib/tmpfiles.d"
 	install -D -m 0644 init/dbus/*.conf -t "$(DESTDIR)$(BUS_POLICY_DIRECTORY)"
-	install -d "$(DESTDIR)$(PREFIX)/share/dbus-1/system-services"
-	for service in init/dbus/*.service; do \
-	  sed 's#^Exec=/usr/bin/#Exec=$(PREFIX)/bin/#' $$service \
-	    >"$(DESTDIR)$(PREFIX)/share/dbus-1/system-services/$${service##*/}" || exit 1; \
-	done
+	$(call placed,$(wildcard init/dbus/*.service),$(PREFIX)/share/dbus-1/system-services)
+	$(call placed,$(filter-out init/systemd/example-%,$(wildcard init/systemd/*)),$(UNIT_DIRECTORY))
+	$(foreach manager,$(INIT),$(install_$(manager)))
 	for page in docs/man/*.[1-9]; do \
-	  install -d "$(D)/share/man/man$${page##*.}" && umask 022 && sed '/^\.Os daemon-store$$/s/$$/ $(VERSION)/' $$page \
-	    >"$(D)/share/man/man$${page##*.}/$${page##*/}" || exit 1; \
+	  sed '/^\.Os daemon-store$$/s/$$/ $(VERSION)/' $$page | \
+	    install -D -m 0644 /dev/stdin "$(D)/share/man/man$${page##*.}/$${page##*/}" || exit 1; \
 	done
 	for program in $(PROGRAMS); do \
-	  install -m 0644 -D $(BIN)/completions/$$program.bash "$(D)/share/bash-completion/completions/$$program" && \
-	  install -m 0644 -D $(BIN)/completions/$$program.zsh "$(DESTDIR)$(ZSH_DIRECTORY)/_$$program" && \
-	  install -m 0644 -D $(BIN)/completions/$$program.fish -t "$(D)/share/fish/vendor_completions.d" || exit 1; \
+	  install -D -m 0644 "$(BIN)/completions/$$program.bash" "$(D)/share/bash-completion/completions/$$program" && \
+	  install -D -m 0644 "$(BIN)/completions/$$program.zsh" "$(DESTDIR)$(ZSH_DIRECTORY)/_$$program" && \
+	  install -D -m 0644 "$(BIN)/completions/$$program.fish" -t "$(D)/share/fish/vendor_completions.d" || exit 1; \
 	done
-	install -d "$(D)/share/doc/daemon-store/examples/systemd"
-	umask 022; cp -R init/openrc init/sysvinit init/upstart "$(D)/share/doc/daemon-store/examples/"
-	install -m 0644 init/systemd/example-* "$(D)/share/doc/daemon-store/examples/systemd/"
-	$(foreach manager,$(INIT),$(install_$(manager)))
+	$(call placed,$(wildcard init/systemd/example-*),$(EXAMPLES)/systemd)
+	$(call placed,$(wildcard init/upstart/*),$(EXAMPLES)/upstart)
+	$(call placed,$(wildcard init/openrc/*),$(EXAMPLES)/openrc,0755)
+	$(call placed,$(wildcard init/sysvinit/*),$(EXAMPLES)/sysvinit,0755)
+
+install_sysvinit = $(call placed,init/sysvinit/daemon-store-startup,/etc/init.d,0755)
+install_openrc = $(call placed,init/openrc/daemon-store-startup,/etc/init.d,0755)
+install_upstart = $(call placed,init/upstart/daemon-store-startup.conf,/etc/init)
 
 install-client: ## Copies the library for daemon authors alone.
 	@test -e "$(BIN)/libdaemonstore.a" || { echo "install: nothing is built; run make build first" >&2; exit 1; }
-	install -m 0644 -D Sources/libdaemonstore/include/daemonstore.h -t "$(D)/include"
-	install -d "$(DESTDIR)$(LIBRARY_DIRECTORY)/pkgconfig"
-	$(INSTALL_PROGRAM) -m 0644 "$(BIN)/libdaemonstore.so.1" "$(DESTDIR)$(LIBRARY_DIRECTORY)/"
+	install -D -m 0644 Sources/libdaemonstore/include/daemonstore.h -t "$(D)/include"
+	$(INSTALL_PROGRAM) -D -m 0644 "$(BIN)/libdaemonstore.so.1" -t "$(DESTDIR)$(LIBRARY_DIRECTORY)"
 	ln -sf libdaemonstore.so.1 "$(DESTDIR)$(LIBRARY_DIRECTORY)/libdaemonstore.so"
 	install -m 0644 "$(BIN)/libdaemonstore.a" "$(DESTDIR)$(LIBRARY_DIRECTORY)/"
-	umask 022; sed -e 's#@PREFIX@#$(PREFIX)#' -e 's#@LIBRARY_DIRECTORY@#$(LIBRARY_DIRECTORY)#' \
-	  -e 's#@VERSION@#$(VERSION)#' Sources/libdaemonstore/libdaemonstore.pc.in \
-	  >"$(DESTDIR)$(LIBRARY_DIRECTORY)/pkgconfig/libdaemonstore.pc"
-
-define install_sysvinit
-$(PLACED_SCRIPT) init/sysvinit/daemon-store-startup | install -D -m 0755 /dev/stdin "$(DESTDIR)/etc/init.d/daemon-store-startup"
-
-endef
-define install_openrc
-$(PLACED_SCRIPT) init/openrc/daemon-store-startup | install -D -m 0755 /dev/stdin "$(DESTDIR)/etc/init.d/daemon-store-startup"
-
-endef
-define install_upstart
-$(PLACED_SCRIPT) init/upstart/daemon-store-startup.conf | install -D -m 0644 /dev/stdin "$(DESTDIR)/etc/init/daemon-store-startup.conf"
-
-endef
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBRARY_DIRECTORY@|$(LIBRARY_DIRECTORY)|' -e 's|@VERSION@|$(VERSION)|' \
+	  Sources/libdaemonstore/libdaemonstore.pc.in | \
+	  install -D -m 0644 /dev/stdin "$(DESTDIR)$(LIBRARY_DIRECTORY)/pkgconfig/libdaemonstore.pc"
 
 # Where packages are put. Those with the symbols for debuggers take minutes: make deb DEB_BUILD_OPTIONS=
 DEB := .build/deb
 DEB_BUILD_OPTIONS ?= noautodbgsym
 
-deb: MORE_PACKAGES := $(DEB_PACKAGES)
-deb: build-deps ## Makes the Debian packages, in .build/deb.
+deb: build-deps deb-deps ## Makes the Debian packages, in .build/deb.
 	@mkdir -p $(DEB)
 	rm -f $(DEB)/*
 	DEB_BUILD_OPTIONS="$(DEB_BUILD_OPTIONS)" DEB_DIRECTORY=$(DEB) dpkg-buildpackage -b -us -uc \
@@ -226,10 +201,19 @@ deb: build-deps ## Makes the Debian packages, in .build/deb.
 	  --changes-file=$(DEB)/daemon-store.changes --changes-option=-u$(DEB) \
 	  --buildinfo-option=-u$(DEB)
 
-test-package: MORE_PACKAGES := $(DEB_PACKAGES) $(PACKAGE_TEST_PACKAGES)
-test-package: build-deps deb ## Installs, upgrades, removes and purges the packages in a Debian of their own.
+# Where the disk with a Debian is kept that is made once, and a place to work.
+BOOT ?= .build/boot
+
+image: boot-deps
+	$(SUDO) sh Tests/Boot/image.sh "$(BOOT)"
+
+test-package: deb image ## Installs, upgrades, removes and purges the packages in a Debian of their own.
 	lintian --allow-root --fail-on error,warning $(DEB)/daemon-store.changes
-	$(SUDO) timeout 600 sh Tests/Package/test.sh $(DEB) .build/package
+	$(SUDO) timeout 1200 sh Tests/Package/test.sh $(DEB) "$(BOOT)"
+
+test-boot: deb image ## Boots a real Debian with the package, and uses it as people do.
+	$(SUDO) unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
+	  python3 -B Tests/Boot/boot.py "$(BOOT)" $(DEB)/daemon-store_*.deb
 
 dist: ## Makes the source tarball of what is committed, in .build.
 	@mkdir -p .build

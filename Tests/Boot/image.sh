@@ -1,6 +1,7 @@
 #!/bin/sh
 # image.sh DIRECTORY: makes there, unless they are made, the disk of a Debian 12 with systemd
-# (root.img) and Debian's own kernel (linux). From the same archive as this machine's packages.
+# (root.img) and Debian's own kernel (linux), for `make test-boot` and `make test-package`. From the
+# same archive as this machine's packages.
 set -eu
 recipe=$(sha256sum <"$0")
 mkdir -p "$1"
@@ -15,14 +16,21 @@ archive=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
   exit 1
 }
 echo "making a Debian in $1, once"
-packages=dbus,e2fsprogs,init,kmod,libcap2,libpam-systemd,linux-image-cloud-amd64,login,udev
-packages=$packages,util-linux
+packages=dbus,e2fsprogs,gcc,init,kmod,libc6-dev,libcap2,libpam-systemd,linux-image-cloud-amd64
+packages=$packages,login,pkg-config,procps,udev,util-linux
 debootstrap --variant=minbase --include="$packages" bookworm tree "$archive" \
   >debootstrap.log 2>&1 || {
   tail -n 5 debootstrap.log >&2
   echo "image.sh: debootstrap failed; all it said is in $1/debootstrap.log" >&2
   exit 1
 }
+# What cannot be installed beside systemd's init, and what it needs.
+mkdir tree/root/other-inits
+(
+  cd tree/root/other-inits
+  apt-get download -qq -o APT::Sandbox::User=root \
+    initscripts insserv libeinfo1 librc1 openrc startpar sysv-rc sysvinit-core
+)
 
 # The vaults are on a disk of their own. In a container it is mounted already, and systemd skips it.
 echo '/dev/vda /home ext4 defaults 0 2' >tree/etc/fstab
@@ -40,6 +48,15 @@ for unit in apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer e2scrub_re
   fstrim.timer getty@tty1.service; do
   ln -sf /dev/null "tree/etc/systemd/system/$unit"
 done
+# Nobody is hurried: all of it may be emulated, beside somebody's build.
+sed -i 's/^LOGIN_TIMEOUT.*/LOGIN_TIMEOUT 600/' tree/etc/login.defs
+mkdir tree/etc/systemd/system.conf.d
+cat >tree/etc/systemd/system.conf.d/patience.conf <<END
+[Manager]
+DefaultTimeoutStartSec=10min
+DefaultTimeoutStopSec=10min
+DefaultDeviceTimeoutSec=10min
+END
 echo root:root | chroot tree chpasswd
 chroot tree useradd --create-home --shell /bin/bash alice
 chroot tree useradd --create-home --shell /bin/bash bob

@@ -132,7 +132,7 @@ enum UpstartJob {
     guard let line = try lines(job).first(where: { $0.hasPrefix("exec ") }) else {
       throw Problem("\(job) has no exec line")
     }
-    return line
+    return line.replacing("exec /usr/bin/", with: "exec ")
   }
 
   /// What sh runs for it: its variables, and the command.

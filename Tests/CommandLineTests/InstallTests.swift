@@ -28,7 +28,8 @@ import Testing
 
 /// What `make install` brings, which is what the Debian packages are made of.
 @Suite struct InstallTests {
-  @Test func filesNameThePlaceThatTheyAreIn() throws {
+  @Test(arguments: ["/usr", "/usr/local"])
+  func filesAreWhereTheyAreLookedForAndNameWhereTheyAre(prefix: String) throws {
     var template = Array("/tmp/install-XXXXXX".utf8CString)
     guard mkdtemp(&template) != nil else { throw Problem("mkdtemp") }
     let place = String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
@@ -37,45 +38,58 @@ import Testing
       "/usr/bin/make",
       [
         "-s", "-C", projectFile(""), "install", "BIN=\(try builtPrograms())", "DESTDIR=\(place)",
-        "PREFIX=/opt/stores", "INIT=sysvinit upstart",
+        "PREFIX=\(prefix)", "INIT=sysvinit upstart",
       ])
     guard made.status == 0 else { throw Problem("\(made)") }
     #expect(made.output.isEmpty && made.errors.isEmpty, "\(made)")
 
     let found = try TestSupport.run(
       "/bin/sh", ["-c", "cd \"$0\" && find . ! -type d -printf '%m %P\\n' | sort -k 2", place])
-    let files = Set(found.lines.map { $0.split(separator: " ")[1] })
-    for program in try TestSupport.run("/bin/ls", ["\(place)/opt/stores/bin"]).lines {
+    let files = Set(found.lines.map { "/" + $0.split(separator: " ")[1] })
+    for program in try TestSupport.run("/bin/ls", ["\(place)\(prefix)/bin"]).lines {
       let isThere = ["1", "8"].contains {
-        files.contains("opt/stores/share/man/man\($0)/\(program).\($0)")
+        files.contains("\(prefix)/share/man/man\($0)/\(program).\($0)")
       }
       #expect(isThere, "\(program) has no manual page")
       for completion in [
         "bash-completion/completions/\(program)", "zsh/site-functions/_\(program)",
         "fish/vendor_completions.d/\(program).fish",
       ] {
-        #expect(files.contains("opt/stores/share/\(completion)"))
+        #expect(files.contains("\(prefix)/share/\(completion)"))
       }
     }
     for file in [
-      "etc/init.d/daemon-store-startup", "etc/init/daemon-store-startup.conf",
-      "opt/stores/lib/systemd/system/daemon-store.target",
-      "opt/stores/lib/systemd/system/daemon-store-user@.target",
-      "opt/stores/lib/libdaemonstore.a",
+      "/etc/init.d/daemon-store-startup", "/etc/init/daemon-store-startup.conf",
+      "\(prefix)/lib/systemd/system/daemon-store.target",
+      "\(prefix)/lib/systemd/system/daemon-store-user@.target",
+      "\(prefix)/lib/sysusers.d/daemon-store.conf", "\(prefix)/lib/tmpfiles.d/daemon-store.conf",
+      "\(prefix)/share/dbus-1/system-services/org.daemonstore.Manager1.service",
+      "\(prefix)/lib/libdaemonstore.a", "/usr/share/pam-configs/daemonstore",
     ] {
-      #expect(files.contains(file[...]), "\(file)")
+      #expect(files.contains(file), "\(file)")
     }
+    #expect(
+      files.filter { $0.hasSuffix("/org.daemonstore.Manager1.conf") } == [
+        (prefix == "/usr" ? "/usr/share" : "/etc")
+          + "/dbus-1/system.d/org.daemonstore.Manager1.conf"
+      ])
     // Nobody else writes what root runs.
     #expect(found.lines.allSatisfy { ["644", "755", "777"].contains($0.prefix(3)) }, "\(found)")
 
-    let strays = try TestSupport.run(
-      "/bin/grep", ["-rIlE", "(Exec.*=|exec )/usr/bin/(cryptohome|daemon-store|minijail0)", place])
-    #expect(strays.lines.allSatisfy { $0.contains("/examples/") }, "\(strays)")
-    for script in ["init.d/daemon-store-startup", "init/daemon-store-startup.conf"] {
-      let text = try readFile("\(place)/etc/\(script)")
-      #expect(text.contains(" /opt/stores/bin/daemon-store startup\n"), "\(text)")
-    }
-    let page = try readFile("\(place)/opt/stores/share/man/man8/cryptohome.8")
+    // Whatever names a program of ours names the one that is installed.
+    let names = try TestSupport.run(
+      "/bin/sh",
+      [
+        "-c",
+        """
+        cd "$0" && grep -rIhoE --exclude-dir=man '/[a-z/]*bin/(cryptohomed?|daemon-store|minijail0)( |$)' .
+        """, place,
+      ])
+    let programs = Set(names.lines.map { $0.prefix { $0 != " " } })
+    var expected: Set = ["cryptohomed", "daemon-store", "minijail0"]
+    if prefix != "/usr" { expected.insert("cryptohome") }  // in the PAM profile
+    #expect(programs == Set(expected.map { "\(prefix)/bin/\($0)" }), "\(names)")
+    let page = try readFile("\(place)\(prefix)/share/man/man8/cryptohome.8")
     #expect(page.contains("\n.Os daemon-store \(version)\n"))
   }
 }

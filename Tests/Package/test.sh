@@ -1,57 +1,39 @@
 #!/bin/sh
 # test.sh PACKAGES DIRECTORY: installs the packages in PACKAGES in a Debian 12 of their own, upgrades
 # them while a jail runs and a user is logged in, removes and purges them, and compares the files with
-# those from before. The Debian is made in DIRECTORY, once. Needs root; mounts in a namespace of its own.
+# those from before. DIRECTORY has the disk that image.sh makes, which is not changed. Needs root;
+# mounts in a namespace of its own.
 set -eu
 
 packages=$(cd "$1" && pwd)
-mkdir -p "$2"
-directory=$(cd "$2" && pwd)
+disk=$(cd "$2" && pwd)/root.img
 here=$(cd "$(dirname "$0")" && pwd)
 
-made_of=dbus,gcc,libc6-dev,pkg-config,systemd,sysvinit-core,util-linux
-if [ "$(cat "$directory/made-of" 2>/dev/null)" != "$made_of" ]; then
-  archive=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
-    'Origin: Debian' 'Codename: bookworm' 'Component: main' | head -n 1)
-  [ -n "$archive" ] || {
-    echo "test.sh: apt's sources have no Debian 12 (bookworm); add it, and run apt-get update" >&2
-    exit 1
-  }
-  echo "making a Debian in $directory"
-  rm -rf "$directory/made-of" "$directory/debian"
-  debootstrap --variant=minbase --include="$made_of" bookworm "$directory/debian" "$archive" \
-    >"$directory/debootstrap.log" 2>&1 || {
-    tail -n 5 "$directory/debootstrap.log" >&2
-    echo "test.sh: debootstrap failed; all it said is in $directory/debootstrap.log" >&2
-    exit 1
-  }
-  echo "$made_of" >"$directory/made-of"
-fi
-
-# A later version: the same files, and another number.
-rm -rf "$directory/later"
-mkdir "$directory/later"
-for package in "$packages"/*.deb; do
-  dpkg-deb -R "$package" "$directory/later/tree"
-  sed -i 's/^Version: .*/&+later/; s/(= [^)]*/&+later/' "$directory/later/tree/DEBIAN/control"
-  dpkg-deb -Z none -b "$directory/later/tree" "$directory/later/${package##*/}" >/dev/null
-  rm -rf "$directory/later/tree"
-done
-
-export packages directory here
+export packages disk here
 exec unshare --mount --pid --fork --kill-child --uts --ipc --propagation private sh -eu -c '
   mount -t tmpfs -o mode=755 package-test /mnt
-  mkdir /mnt/upper /mnt/work /mnt/root
-  mount -t overlay -o "lowerdir=$directory/debian,upperdir=/mnt/upper,workdir=/mnt/work" debian /mnt/root
-  cd /mnt/root
+  cd /mnt
+  mkdir disk upper work root
+  mount -o ro,loop "$disk" disk
+  mount -t overlay -o lowerdir=disk,upperdir=upper,workdir=work debian root
+  # A later version: the same files, and another number.
+  mkdir later
+  for package in "$packages"/*.deb; do
+    dpkg-deb -R "$package" tree
+    sed -i "s/^Version: .*/&+later/; s/(= [^)]*/&+later/" tree/DEBIAN/control
+    dpkg-deb -Znone -b tree "later/${package##*/}" >/dev/null
+    rm -r tree
+  done
+
+  cd root
   mount -t proc proc proc
   mount -t sysfs -o ro sys sys
   mount --rbind /dev dev
   for place in run tmp home; do mount -t tmpfs -o mode=755 "$place" "$place"; done
-  mkdir tmp/first tmp/later tmp/old
+  mkdir tmp/first tmp/old
   cp "$packages"/*.deb tmp/first/
-  cp "$directory"/later/*.deb tmp/later/
-  cp "$here/inside.sh" tmp/
+  mv /mnt/later tmp/
+  cp "$here"/inside.sh tmp/
   pivot_root . tmp/old
   umount -l /tmp/old
   rmdir /tmp/old
