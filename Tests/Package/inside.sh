@@ -52,7 +52,7 @@ done
 ! grep -q daemonstore /etc/pam.d/common-session-noninteractive \
   || fail "cron and the like would log in, too"
 # This Debian has no manual pages.
-systemd-analyze verify --man=no $(dpkg -L daemon-store | grep '/systemd/system/.*\.[a-z]*$' |
+systemd-analyze verify --man=no $(dpkg -L daemon-store | grep '/systemd/.*\.[a-z]*$' |
   sed "s/@\./@0123456789012345678901234567890123456789./") 2>/tmp/errors || fail "systemd-analyze"
 silent /tmp/errors
 for shell in $(dpkg -L daemon-store | grep '/bash-completion/completions/.'); do bash -n "$shell"; done
@@ -154,6 +154,40 @@ install -d -m 0700 -o notes -g notes /etc/daemon-store/notes
 dpkg -i /tmp/first/*.deb >/tmp/out 2>/tmp/errors || { cat /tmp/out /tmp/errors >&2; fail "dpkg -i"; }
 cryptohome mount alice >/tmp/out
 [ -e "/run/daemon-store/notes/$alice/seen" ] || fail "the old data is not shown"
-cryptohome unmount alice --wait 5s >/tmp/out
 
+# ---- Without systemd ---------------------------------------------------------------------------
+
+# asked COMMAND...: starts, repeats, tells, and does not stop, with alice's folder in place.
+asked() {
+  before=$(group /run/daemon-store/notes)
+  "$@" start >/tmp/out 2>&1
+  "$@" start >/tmp/out 2>&1
+  "$@" status >/tmp/out
+  "$@" restart >/tmp/out
+  "$@" stop >/tmp/out 2>&1
+  expect "cut off every daemon" /tmp/out
+  [ "$(group /run/daemon-store/notes)" = "$before" ] || fail "$* has replaced the store"
+  [ -e "/run/daemon-store/notes/$alice/seen" ] || fail "$* has taken the folder away"
+}
+
+step 'sysvinit: in its place in the boot, and harmless afterwards'
+cd /root/other-inits
+dpkg -i initscripts_* insserv_* startpar_* sysv-rc_* >/tmp/out 2>&1 || { cat /tmp/out >&2; fail "dpkg -i"; }
+order=$(insserv --showall | sed -n 's/.*:S:\(mountall.sh\|daemon-store-startup\)$/\1/p' | tr '\n' ' ')
+[ "$order" = "mountall.sh daemon-store-startup " ] || fail "the order in the boot is $order"
+asked service daemon-store-startup
+/etc/init.d/daemon-store-startup made-up 2>/tmp/errors && fail "a word that is none is taken"
+expect usage: /tmp/errors
+
+step 'OpenRC: the same'
+dpkg -i libeinfo1_* librc1_* openrc_* >/tmp/out 2>&1 || { cat /tmp/out >&2; fail "dpkg -i"; }
+cp /usr/share/doc/daemon-store/examples/openrc/daemon-store-startup /etc/init.d/
+rc-update --update >/tmp/out
+rc-service daemon-store-startup iuse >/tmp/uses
+expect mountall /tmp/uses
+mkdir -p /run/openrc
+touch /run/openrc/softlevel # as after a boot; the scripts of this one are for a whole machine
+asked rc-service --nodeps daemon-store-startup
+
+cryptohome unmount alice --wait 5s >/tmp/out
 echo "the packages install, upgrade, remove and purge as they should"

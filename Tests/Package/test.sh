@@ -28,7 +28,9 @@ exec unshare --mount --pid --fork --kill-child --uts --ipc --propagation private
   cd root
   mount -t proc proc proc
   mount -t sysfs -o ro sys sys
-  mount --rbind /dev dev
+  mount -t tmpfs -o mode=755 dev dev
+  (cd /dev && cp -a fd full null random stderr stdin stdout tty urandom zero /mnt/root/dev/)
+  : >etc/fstab  # the disks that it names are not there, or somebody else'"'"'s
   for place in run tmp home; do mount -t tmpfs -o mode=755 "$place" "$place"; done
   mkdir tmp/first tmp/old
   cp "$packages"/*.deb tmp/first/
