@@ -131,7 +131,7 @@ function zshValue(i, label) {
   if (kind[i] == "user") return label "_users"
   if (kind[i] == "group") return label "_groups"
   if (kind[i] == "file") return label "_files"
-  if (kind[i] == "store") return label "_files -W /etc/daemon-store"
+  if (kind[i] == "store") return label "{compadd -- /etc/daemon-store/*(N\\:t)}"
   if (kind[i] ~ /^words /) return label "(" substr(kind[i], 7) ")"
   return label
 }

@@ -1,3 +1,4 @@
+import Glibc
 import TestSupport
 import Testing
 
@@ -49,10 +50,33 @@ import Testing
     #expect(offers == [offer], "\(outcome)")
   }
 
-  @Test(arguments: Set(lines.map { $0.words[0] }).sorted())
-  func zshReads(program: String) throws {
-    let outcome = try TestSupport.run("/usr/bin/zsh", ["-n", try script(program, "zsh")])
-    #expect(outcome.status == 0 && outcome.errors.isEmpty, "\(outcome)")
+  /// It completes for somebody at a terminal only.
+  @Test(arguments: lines)
+  func zshOffers(words: [String], offer: String) throws {
+    var template = Array("/tmp/zsh-XXXXXX".utf8CString)
+    guard mkdtemp(&template) != nil else { throw Problem("mkdtemp") }
+    let place = String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
+    defer { _ = try? TestSupport.run("/bin/rm", ["-r", "--", place]) }
+    try makeLink("\(place)/_\(words[0])", to: script(words[0], "zsh"))
+    let outcome = try TestSupport.run(
+      "/usr/bin/zsh",
+      [
+        "-f", "-c",
+        """
+        zmodload zsh/zpty
+        zpty shell zsh -f
+        zpty -w shell "
+        PS1= fpath=($0 \\$fpath)
+        autoload -U compinit; compinit -u -D
+        offer() { zle complete-word; print -r -- \\"<\\$BUFFER>\\"; exit }
+        zle -N offer; bindkey '^I' offer"
+        zpty -w -n shell "$*"$'\\t'
+        zpty -r shell said $'*\\n<*>'
+        print -r -- "${${said##*<}%>*}"
+        """, place,
+      ] + words)
+    #expect(
+      outcome.lines == [(words.dropLast() + [offer, ""]).joined(separator: " ")], "\(outcome)")
   }
 
   /// Those that are made from the help have every option that is in it.
