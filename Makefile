@@ -23,7 +23,7 @@ TEST_PACKAGES := bash-completion bubblewrap crun dbus-bin dbus-daemon e2fsprogs 
 	libseccomp-dev mandoc mount pamtester passwd pkg-config podman procps python3 \
 	python3-cryptography python3-jsonschema strace systemd uidmap util-linux zsh
 # To make packages, and to try them in a Debian of their own.
-DEB_PACKAGES := debhelper dpkg-dev lintian
+DEB_PACKAGES := build-essential debhelper lintian
 BOOT_PACKAGES := debootstrap e2fsprogs mount python3 qemu-system-x86 systemd-container util-linux
 
 RELEASE := -c release --static-swift-stdlib --disable-local-rpath \
@@ -205,6 +205,7 @@ deb: build-deps deb-deps ## Makes the Debian packages, in .build/deb.
 BOOT ?= .build/boot
 
 image: boot-deps
+	@mkdir -p "$(BOOT)"
 	$(SUDO) sh Tests/Boot/image.sh "$(BOOT)"
 
 test-package: deb image ## Installs, upgrades, removes and purges the packages in a Debian of their own.
@@ -221,4 +222,5 @@ dist: ## Makes the source tarball of what is committed, in .build.
 	@echo .build/daemon-store-$(VERSION).tar.gz
 
 clean: ## Removes what was built.
+	! command -v dh_clean >/dev/null || dh_clean
 	rm -rf .build
