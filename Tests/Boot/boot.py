@@ -51,10 +51,10 @@ def expect(what, is_true):
 
 
 @contextlib.contextmanager
-def cgroup():
-    """One of our own, for the containers; of version 2 alone, as Debian has it."""
+def cgroup(cache):
+    """One of this cache's run, for the containers; of version 2 alone, as Debian has it."""
     do("mount", "-t", "cgroup2", "cgroup2", "/sys/fs/cgroup")
-    ours = pathlib.Path("/sys/fs/cgroup/daemon-store-boot")
+    ours = pathlib.Path(f"/sys/fs/cgroup/daemon-store-boot-{cache.stat().st_ino}")
     ours.mkdir(exist_ok=True)
     (ours / "cgroup.procs").write_text("0")
     try:
@@ -139,6 +139,11 @@ def people(machine):
             machine.look("confined", store)
         for user in PASSWORDS:
             machine.look("gone", user)
+    with step("a restart of what sets stores up removes what has no template, and cuts nobody off"):
+        machine.root.run("daemon-store template add old --owner root:root")
+        machine.root.run("ls -d /run/daemon-store/old && rmdir /etc/daemon-store/old")
+        machine.root.run("systemctl restart daemon-store-startup")
+        machine.root.run("! ls -d /run/daemon-store/old")
     with step("alice logs in on the console: both daemons see her folder and write"):
         alice.log_in("alice", PASSWORDS["alice"])
         alice.run(f"echo {LETTER} >letter")
@@ -308,7 +313,7 @@ def story(cache, package, run):
     do("mount", "-t", "tmpfs", "tmpfs", "/run")  # systemd-nspawn keeps notes there
     prepare(cache, package, run)
     print("In a container, under the kernel that runs here:")
-    with cgroup():
+    with cgroup(cache):
         machine = installed(run).boot()
         people(machine)
         reboot(machine)
