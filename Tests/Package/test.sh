@@ -30,7 +30,7 @@ exec unshare --mount --pid --fork --kill-child --uts --ipc --propagation private
   mount -t sysfs -o ro sys sys
   mount -t tmpfs -o mode=755 dev dev
   (cd /dev && cp -a fd full null random stderr stdin stdout tty urandom zero /mnt/root/dev/)
-  : >etc/fstab  # the disks that it names are not there, or somebody else'"'"'s
+  : >etc/fstab  # the disks that it names are of another machine
   for place in run tmp home; do mount -t tmpfs -o mode=755 "$place" "$place"; done
   mkdir tmp/first tmp/old
   cp "$packages"/*.deb tmp/first/
