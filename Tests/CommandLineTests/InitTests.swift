@@ -72,11 +72,6 @@ import Testing
   }
 }
 
-/// A file of the project.
-func projectFile(_ name: String) -> String {
-  "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/") + "/" + name
-}
-
 /// What systemd says of our units.
 @Suite struct UnitTests {
   /// The service that callers reach has an exposure below 3.0 of 10; the other one makes the system's

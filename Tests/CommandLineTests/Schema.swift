@@ -7,8 +7,7 @@ struct Schema: Sendable {
   private let text: String
 
   init(_ name: String) throws {
-    let package = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
-    text = try readFile("/\(package)/docs/schemas/\(name).json")
+    text = try readFile(projectFile("docs/schemas/\(name).json"))
   }
 
   /// What is wrong with a document; empty when nothing is. An independent reader says so.

@@ -40,21 +40,11 @@ func giveUpPrivileges() throws {
 @Suite struct LibraryDocumentationTests {
   @Test func theExamplesAreThoseOfThePage() throws {
     let source = try readFile(#filePath)
-    let page = try readFile(
-      "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
-        + "/docs/jail-library.md")
-    let blocks = page.components(separatedBy: "```swift\n").dropFirst().map {
-      $0.components(separatedBy: "```")[0]
+    let examples = try Page("docs/jail-library.md").blocks.map(\.text).filter {
+      $0.hasPrefix("///")
     }
-    let examples = blocks.filter { $0.hasPrefix("///") }
     #expect(examples.count == 2)
     for example in examples { #expect(source.contains(example), "\(example)") }
-  }
-}
-
-extension String {
-  fileprivate func components(separatedBy separator: String) -> [String] {
-    split(separator: separator, omittingEmptySubsequences: false).map(String.init)
   }
 }
 

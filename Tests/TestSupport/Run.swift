@@ -93,7 +93,7 @@ public func reap(_ process: pid_t) throws -> CInt {
 }
 
 /// Starts a program with these three descriptors and no other, and with no signal blocked.
-func spawn(
+public func spawn(
   _ program: String, _ arguments: [[CChar]], environment: [String]?, stdin: CInt, stdout: CInt,
   stderr: CInt
 ) throws -> pid_t {

@@ -15,9 +15,9 @@ struct BusMachine {
   let first: pid_t
   private let bus: Launched
 
-  init(_ host: Host) throws {
+  init(_ host: Host, stores: [String] = ["alpha", "bravo"]) throws {
     self.host = host
-    for store in ["alpha", "bravo"] { try host.template(store, owner: 5, group: 60, mode: 0o2770) }
+    for store in stores { try host.template(store, owner: 5, group: 60, mode: 0o2770) }
     try writeFile(
       "/etc/group", "root:x:0:\nnogroup:x:65534:\ncryptohome:x:\(Self.group):alice\n")
     try check("unshare", nil, linux_unshare(CLONE_NEWPID))
@@ -38,13 +38,13 @@ struct BusMachine {
   }
 
   private static func configure() throws {
-    let package = "/" + #filePath.split(separator: "/").dropLast(4).joined(separator: "/")
     try makeDirectory("/run/dbus")
     try makeLink("/var/run", to: "/run")  // where some clients look
     try makeDirectory("/etc/services")
-    try writeFile("/etc/client.py", try readFile("\(package)/Tests/CommandLineTests/Bus/client.py"))
-    for file in try names(in: "\(package)/init/dbus") {
-      let text = try readFile("\(package)/init/dbus/\(file)")
+    try writeFile(
+      "/etc/client.py", try readFile(projectFile("Tests/CommandLineTests/Bus/client.py")))
+    for file in try names(in: projectFile("init/dbus")) {
+      let text = try readFile(projectFile("init/dbus/\(file)"))
       if file.hasSuffix(".service") {
         try writeFile(
           "/etc/services/\(file)",

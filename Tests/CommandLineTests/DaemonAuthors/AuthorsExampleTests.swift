@@ -36,12 +36,9 @@ func find(_ user: String) throws -> String? {
 @Suite struct AuthorsPageTests {
   @Test func theSwiftExamplesAreThoseOfThePage() throws {
     let source = try readFile(#filePath)
-    let page = try AuthorsPage.text()
-    let blocks = page.split(separator: "```swift\n").dropFirst().compactMap {
-      $0.split(separator: "```").first
-    }
+    let blocks = try AuthorsPage.page().blocks.filter { $0.language == "swift" }
     #expect(blocks.count == 2)
-    for block in blocks { #expect(source.contains(block), "\(block)") }
+    for block in blocks { #expect(source.contains(block.text), "\(block)") }
   }
 
   /// What a program that links the library can see of it.
@@ -50,8 +47,7 @@ func find(_ user: String) throws -> String? {
     let symbols = try run("nm", ["--dynamic", "--defined-only", "--format=posix", library])
     let shown = symbols.lines.map { $0.prefix { $0 != " " && $0 != "@" } }
       .filter { $0 != "LIBDAEMONSTORE_1" }
-    let header = try readFile(
-      "\(AuthorsPage.package)/Sources/libdaemonstore/include/daemonstore.h")
+    let header = try readFile(projectFile("Sources/libdaemonstore/include/daemonstore.h"))
     #expect(shown.count == 9 && Set(shown).count == 9, "\(symbols)")
     for name in shown { #expect(header.contains("\(name)("), "\(name)") }
     let needed = try run("objdump", ["-p", library]).lines.filter { $0.contains("NEEDED") }
@@ -103,7 +99,7 @@ func find(_ user: String) throws -> String? {
     let program =
       language == "c"
       ? "\(workshop.path)/notes-daemon" : "/usr/bin/python3 \(workshop.path)/notes-daemon.py"
-    let jail = try AuthorsPage.command(below: "### minijail0")
+    let jail = try AuthorsPage.command(below: "minijail0")
       .replacing("/usr/local/sbin/notes-daemon", with: program)
     let script =
       "export LD_LIBRARY_PATH=\(workshop.library) PATH=/mnt/programs:/usr/bin:/bin; exec \(jail)"
@@ -147,7 +143,7 @@ func find(_ user: String) throws -> String? {
     await #expect(processExitsWith: .success) { [trigger] in
       do {
         let workshop = try Workshop()
-        let example = try AuthorsPage.block("python", below: "### Python")
+        let example = try AuthorsPage.page().file("notes-daemon.py")
           .split(separator: "async def main")[0]
         inHost(.shared) { host in
           try host.prepareNotes()
@@ -216,8 +212,8 @@ func find(_ user: String) throws -> String? {
   @Test func thePackageScriptsDoWhatThePageSays() async {
     await #expect(processExitsWith: .success) {
       do {
-        let install = try AuthorsPage.block("sh", below: "`debian/notes.postinst`:")
-        let remove = try AuthorsPage.block("sh", below: "`debian/notes.prerm`:")
+        let install = try AuthorsPage.page().file("debian/notes.postinst")
+        let remove = try AuthorsPage.page().file("debian/notes.prerm")
         inHost(.shared) { host in
           func script(_ text: String, _ verb: String) throws -> Outcome {
             try host.script("set -- \(verb)\n\(text)")

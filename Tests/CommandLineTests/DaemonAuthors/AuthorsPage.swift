@@ -5,25 +5,11 @@ import Testing
 
 /// docs/daemon-authors.md: what is printed there is what is run.
 enum AuthorsPage {
-  static func text() throws -> String { try readFile("\(package)/docs/daemon-authors.md") }
+  static func page() throws -> Page { try Page("docs/daemon-authors.md") }
 
-  static var package: String {
-    "/" + #filePath.split(separator: "/").dropLast(4).joined(separator: "/")
-  }
-
-  /// The first block of a language below a heading.
-  static func block(_ language: String, below heading: String) throws -> String {
-    let page = try text()
-    guard let start = page.firstRange(of: "\(heading)\n"),
-      let fence = page[start.upperBound...].firstRange(of: "```\(language)\n"),
-      let end = page[fence.upperBound...].firstRange(of: "```\n")
-    else { throw Problem("docs/daemon-authors.md has no \(language) below \(heading)") }
-    return String(page[fence.upperBound..<end.lowerBound])
-  }
-
-  /// A command of the page as one line.
+  /// The way to start the daemon that is below a heading, as one line.
   static func command(below heading: String) throws -> String {
-    try block("sh", below: heading).replacing("\\\n", with: "")
+    try page().block("sh", below: heading).text.replacing("\\\n", with: "")
       .split(separator: "\n").joined(separator: "; ")
   }
 }
@@ -41,11 +27,13 @@ final class Workshop {
     name = "notes-\(path.suffix(6))"
     try setMode(path, 0o755)
     try shell(
-      "make -s -C '\(AuthorsPage.package)' install-client DESTDIR='\(path)' PREFIX=/usr "
+      "make -s -C '\(projectFile(""))' install-client DESTDIR='\(path)' PREFIX=/usr "
         + "BIN='\(builtPrograms())'")
-    try writeFile("\(path)/notes-daemon.c", AuthorsPage.block("c", below: "### C"))
-    try writeFile("\(path)/notes-daemon.py", AuthorsPage.block("python", below: "### Python"))
-    let build = try AuthorsPage.command(below: "### C")
+    let page = try AuthorsPage.page()
+    for file in ["notes-daemon.c", "notes-daemon.py"] {
+      try writeFile("\(path)/\(file)", page.file(file))
+    }
+    let build = String(try page.block("console", below: "C").lines[0].dropFirst(2))
     try shell("\(build) -Wall -Wextra -Werror -std=c11")
     // For machines that have no place for a library.
     try shell(

@@ -12,7 +12,7 @@ import Testing
   @Test func minijail0() async {
     await #expect(processExitsWith: .success) {
       Self.eachUserIsOneMount { _, name in
-        try AuthorsPage.command(below: "### minijail0")
+        try AuthorsPage.command(below: "minijail0")
           .replacing("/usr/local/sbin/notes-daemon", with: "/usr/local/sbin/\(name)")
       }
     }
@@ -21,7 +21,7 @@ import Testing
   @Test func bubblewrap() async {
     await #expect(processExitsWith: .success) {
       Self.eachUserIsOneMount { _, name in
-        try AuthorsPage.command(below: "### Bubblewrap")
+        try AuthorsPage.command(below: "Bubblewrap")
           .replacing("/usr/local/sbin/notes-daemon", with: "/usr/local/sbin/\(name)")
       }
     }
@@ -30,7 +30,7 @@ import Testing
   @Test func podman() async {
     await #expect(processExitsWith: .success) {
       Self.eachUserIsOneMount { _, name in
-        let volume = try AuthorsPage.command(below: "### Podman and Docker").split(separator: " ")
+        let volume = try AuthorsPage.command(below: "Podman and Docker").split(separator: " ")
           .drop { $0 != "--volume" }.prefix(2).joined(separator: " ")
         // An image made of this machine's programs. It has the daemon's user, as an image would.
         for place in ["usr", "etc", "proc", "sys", "dev", "run", "tmp"] {
@@ -73,7 +73,7 @@ import Testing
   private static func systemd(
     _ name: String, _ change: (String) -> String
   ) throws -> String {
-    let unit = try AuthorsPage.block("ini", below: "### systemd")
+    let unit = try AuthorsPage.page().file("/etc/systemd/system/notes.service")
       .replacing("/usr/local/sbin/notes-daemon", with: "/usr/local/sbin/\(name)")
     try makeDirectory("/run/units")
     try writeFile("/run/units/notes.service", change(unit) + "StandardOutput=append:/mnt/said\n")

@@ -35,8 +35,7 @@ import Testing
 
   /// A file of the directory docs.
   private func page(_ name: String) throws -> String {
-    try readFile(
-      "/" + #filePath.split(separator: "/").dropLast(4).joined(separator: "/") + "/docs/" + name)
+    try readFile(projectFile("docs/\(name)"))
   }
 
   @Test func theManualPageHasEveryOption() throws {

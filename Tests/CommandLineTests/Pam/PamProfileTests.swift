@@ -8,9 +8,7 @@ import Testing
   @Test func profileIsForLoginsOnly() async {
     await #expect(processExitsWith: .success) {
       inMountNamespace {
-        let profile =
-          "/" + #filePath.split(separator: "/").dropLast(4).joined(separator: "/")
-          + "/init/pam/daemonstore"
+        let profile = projectFile("init/pam/daemonstore")
         let outcome = try run(
           "sh",
           [
