@@ -112,12 +112,9 @@ bench: deps build ## Measures the programs that policies are compiled to, and ho
 	@sh Benchmarks/seccomp.sh
 	@$(SUDO) env PATH="$(BIN):$$PATH" sh Benchmarks/wait.sh
 
-docs: build ## Makes the picture of how folders spread, and the text beside it, from a real run.
+docs: deps build ## Makes the picture of how folders spread, from a real run.
 	@$(SUDO) env PATH="$(BIN):$$PATH" FORMAT=svg sh docs/propagation.sh >.build/propagation.svg
-	@$(SUDO) env PATH="$(BIN):$$PATH" sh docs/propagation.sh | sed 's/^/    /' >.build/propagation.txt
 	@cp .build/propagation.svg docs/propagation.svg
-	@sed -i -e '/^<!-- tree/,/^<!-- end/{//!d}' -e '/^<!-- tree/r .build/propagation.txt' \
-	  docs/architecture.md
 
 # How long `make fuzz` looks for mistakes of the policy parser and compiler.
 FUZZ_SECONDS ?= 300

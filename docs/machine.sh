@@ -9,6 +9,7 @@ fi
 mount -t tmpfs -o mode=755 demo /mnt
 mkdir /mnt/etc /mnt/etc/daemon-store
 cp -a /etc/nsswitch.conf /etc/ld.so.cache /etc/alternatives /mnt/etc/
+[ ! -d /etc/fonts ] || cp -a /etc/fonts /mnt/etc/ # for pictures
 cat >/mnt/etc/passwd <<EOF
 root:x:0:0:root:/root:/bin/sh
 notesd:x:901:901:a daemon:/:/bin/false

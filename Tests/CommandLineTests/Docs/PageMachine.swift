@@ -96,6 +96,7 @@ struct PageMachine {
       make -s -C "\(outside)\(projectFile(""))" BIN=/mnt/programs PREFIX=/usr \\
         INSTALL_PROGRAM=install install
       for place in /root /tmp; do mount -t tmpfs -o mode=1777 tmp $place; done
+      cp -R "\(outside)\(projectFile("docs"))" /root/
       touch /etc/shadow /etc/gshadow
       chown alice /home/alice
       chown bob /home/bob
