@@ -4,22 +4,38 @@ import Testing
 
 @Suite(.needsRoot) struct UsageTests {
   private static let verbs = [
-    "daemon-store": ["startup", "shutdown"],
-    "cryptohome": ["mount", "unmount", "status", "sanitize"],
+    "daemon-store": [
+      "startup", "shutdown", "status", "tree", "who", "wait", "watch", "doctor", "template add",
+      "template remove", "template list", "template check",
+    ],
+    "cryptohome": [
+      "create", "remove", "passwd", "key add", "key remove", "key list", "mount", "unmount",
+      "status", "sanitize", "pam open", "pam close", "pam change", "pam settle",
+    ],
+    "sandboxed-services": ["list", "check", "baseline"],
+    "seccomp-policy": ["compile", "check", "explain", "generate", "disassemble", "syscalls"],
   ]
 
-  @Test(arguments: ["daemon-store", "cryptohome"])
+  private static func words(_ verb: String) -> [String] {
+    verb.split(separator: " ").map { String($0) }
+  }
+
+  private static let programs = verbs.keys.sorted()
+
+  @Test(arguments: programs)
   func helpAndVersion(program: String) async {
     await #expect(processExitsWith: .success) { [program] in
       inHost(.isolated) { host in
         let verbs = Self.verbs[program] ?? []
-        for arguments in [["--help"], ["-h"]] + verbs.map({ [$0, "--help"] }) {
+        for arguments in [["--help"], ["-h"]] + verbs.map({ Self.words($0) + ["--help"] }) {
           let outcome = try run("/mnt/programs/\(program)", arguments)
           #expect(outcome.status == 0 && outcome.errors.isEmpty, "\(outcome)")
           #expect(outcome.output.contains("USAGE: \(program)"), "\(outcome)")
         }
         let help = try host.run(program, "--help")
-        for verb in verbs { #expect(help.output.contains("  \(verb) "), "\(help)") }
+        for verb in verbs {
+          #expect(help.output.contains("  \(Self.words(verb)[0]) "), "\(verb): \(help)")
+        }
         let version = try host.run(program, "--version")
         #expect(version.status == 0 && version.errors.isEmpty, "\(version)")
         #expect(version.lines.count == 1 && version.output.contains("."), "\(version)")
@@ -41,7 +57,7 @@ import Testing
     }
   }
 
-  @Test(arguments: ["daemon-store", "cryptohome"])
+  @Test(arguments: programs)
   func mistakesAreOneLineAndStatusTwo(program: String) async {
     await #expect(processExitsWith: .success) { [program] in
       inHost(.isolated) { host in
@@ -49,13 +65,15 @@ import Testing
         let verbs = Self.verbs[program] ?? []
         let mistakes =
           [["--frobnicate"], ["frobnicate"]]
-          + verbs.flatMap { [[$0, "--frobnicate"], [$0, "a", "b"]] }
+          + verbs.flatMap { verb in
+            [["--frobnicate"], ["a", "b", "c", "d", "--frobnicate"]].map { Self.words(verb) + $0 }
+          }
         for arguments in mistakes {
           let outcome = try run("/mnt/programs/\(program)", arguments)
           #expect(outcome.status == 2 && outcome.output.isEmpty, "\(outcome)")
           let errors = outcome.errors.split(separator: "\n", omittingEmptySubsequences: false)
           #expect(errors.count == 2 && outcome.errors.hasPrefix("\(program): "), "\(outcome)")
-          let verb = verbs.contains(arguments[0]) ? "\(arguments[0]) " : ""
+          let verb = verbs.first { arguments.starts(with: Self.words($0)) }.map { "\($0) " } ?? ""
           #expect(outcome.errors.hasSuffix("; see \(program) \(verb)--help\n"), "\(outcome)")
         }
         #expect(try host.table() == before)
@@ -63,7 +81,7 @@ import Testing
     }
   }
 
-  @Test(arguments: ["daemon-store", "cryptohome"])
+  @Test(arguments: programs)
   func nothingSaidIsAMistake(program: String) async {
     await #expect(processExitsWith: .success) { [program] in
       inHost(.isolated) { host in
