@@ -22,7 +22,7 @@ public enum UserFindings {
         findings.append(
           Finding(
             .badVault, "user \(user)", "has a vault that cannot be looked at",
-            evidence: ["\(error)"], mend: "restore \(layout.shadow)/\(user) from a backup"))
+            evidence: ["\(error)"], mend: "# restore \(layout.shadow)/\(user) from a backup"))
       }
     }
     return findings + (try layout.pinnedData(of: loggedOut)) + (try confinedServices())

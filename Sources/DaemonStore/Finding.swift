@@ -73,7 +73,7 @@ public struct Finding: Equatable, Sendable {
   public let problem: String
   /// What was seen, a line each.
   public let evidence: [String]
-  /// The command that mends it.
+  /// The command that mends it, for sh(1); what it cannot do is a comment after it.
   public let mend: String
 
   public init(

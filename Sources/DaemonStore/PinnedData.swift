@@ -24,13 +24,16 @@ extension Layout {
 }
 
 extension MountNamespace.Keeper {
-  /// What ends the namespace.
-  fileprivate var mend: String {
+  /// The command that ends the namespace.
+  var mend: String {
     switch self {
     case .process(let process):
       process.unit.map { "systemctl stop \($0)" } ?? "kill \(process.pid)"
     case .file(let path, nil): "umount \(shellWord(path))"
-    case .file(let path, let keeper?): "umount \(shellWord(path)), in the namespace of \(keeper)"
+    case .file(let path, .process(let process)?):
+      "nsenter --target \(process.pid) --mount umount \(shellWord(path))"
+    case .file(let path, let keeper?):
+      "umount \(shellWord(path))  # in the mount namespace of \(keeper)"
     }
   }
 }

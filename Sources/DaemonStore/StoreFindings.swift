@@ -18,7 +18,7 @@ extension StoreSurvey {
         Finding(
           .unseen, "the mount namespace of \($0)", "cannot be looked into",
           evidence: ["it may have any store"],
-          mend: "run this with all capabilities, in the first pid and user namespace")
+          mend: "daemon-store doctor  # with all capabilities, in the first pid and user namespace")
       }
   }
 
@@ -63,7 +63,7 @@ extension SurveyedStore {
       return [
         Finding(
           .storeWithoutTemplate, path, "stays", evidence: [reason],
-          mend: "\(startup), when nobody uses it any more")
+          mend: "\(startup)  # when nobody uses it any more")
       ]
     case .repair(let repairs):
       return repairs.map { repair in
@@ -131,7 +131,9 @@ extension SurveyedStore {
     let subject = view.daemon ?? view.process
     let name = subject.map { "\($0)" } ?? "the mount namespace of \(view.keeper)"
     let unit = subject?.unit
-    let restart = unit.map { "systemctl restart \($0)" } ?? "restart \(name)"
+    let restart =
+      unit.map { "systemctl restart \($0)" }
+      ?? subject.map { "kill \($0.pid)  # and start it again" } ?? view.keeper.mend
     func finding(_ kind: Finding.Kind, _ problem: String, _ evidence: String) -> Finding {
       let owner = view.daemon.map { _ in ["it runs as the owner of the store"] } ?? []
       return Finding(

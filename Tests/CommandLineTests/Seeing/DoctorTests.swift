@@ -215,7 +215,8 @@ extension Host {
         let daemon = try deafness.build(host)
         let findings = try host.expect([deafness.kind], schema)
         let name = try shownName(of: daemon)
-        #expect(findings[0].subject == name && findings[0].mend == "restart \(name)")
+        #expect(findings[0].subject == name, "\(findings)")
+        #expect(findings[0].mend == "kill \(daemon)  # and start it again", "\(findings)")
         #expect(findings[0].problem.contains("alpha"))
         if deafness == .startedTooEarly {
           #expect(findings[0].evidence.contains("it runs as the owner of the store"))
