@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 
-from machine import Container, Emulated, Unexpected, mount
+from machine import Container, Emulated, Sysvinit, Unexpected, mount
 
 HERE = pathlib.Path(__file__).parent
 STORES = ["notes", "tags"]
@@ -79,7 +79,7 @@ def prepare(cache, package, run):
     mount(run / "root.img", root)
     shutil.copy(package, root / "root/daemon-store.deb")
     newer(package, run / "newer", root / "root/newer.deb")
-    for program in ["folder-daemon", "look"]:
+    for program in ["folder-daemon", "look", "other-init"]:
         shutil.copy(HERE / "guest" / program, root / "usr/local/sbin")
     for unit in UNITS:
         shutil.copy(HERE / "guest" / unit, root / "etc/systemd/system")
@@ -211,6 +211,27 @@ def unreadable(run):
         expect("the letter is on the disk, in clear", found.returncode == 1)
 
 
+def other_inits(run):
+    """Whatever starts the stores at boot: a login and a logout are the same."""
+    for manager in ["sysvinit", "openrc"]:
+        with step(f"{manager} takes the place of systemd, and boots"):
+            mount(run / "root.img", run / "root")
+            do("chroot", run / "root", "other-init", manager)
+            do("umount", run / "root")
+            machine = Sysvinit(run).boot()
+            machine.root.run("[ ! -e /run/systemd/system ]")
+            machine.look("confined", "notes")
+        alice = machine.consoles[1]
+        with step("alice logs in: both daemons see her folder and write"):
+            alice.log_in("alice", PASSWORDS["alice"])
+            read_letter(alice)
+            machine.look("writes", "alice")
+        with step("alice logs out: gone everywhere, locked"):
+            alice.log_out()
+            machine.look("gone", "alice")
+        machine.end("poweroff")
+
+
 def older_kernel(machine):
     alice = machine.consoles[0]
     with step(f"Debian's kernel {machine.root.run('uname -r')} boots the same disk"):
@@ -325,6 +346,9 @@ def story(cache, package, run):
     machine.boot()
     older_kernel(machine)
     power_cuts(machine)
+    print("In a container without systemd:")
+    with cgroup(cache):
+        other_inits(run)
 
 
 def main():

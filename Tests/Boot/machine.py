@@ -27,9 +27,10 @@ class Unexpected(Exception):
 class Console:
     """A person at a terminal: reads until something is there, and types."""
 
-    def __init__(self, name, descriptor, transcript):
+    def __init__(self, name, descriptor, machine, transcript):
         self.name = name
         self.descriptor = descriptor
+        self.machine = machine  # the process
         self.transcript = open(transcript, "ab", buffering=0)
         self.unread = ""
 
@@ -37,13 +38,17 @@ class Console:
         """The match, once what came since the last one matches; what it covers is read then."""
         end = time.monotonic() + PATIENCE
         while not (match := re.search(pattern, self.unread)):
-            if not select.select([self.descriptor], [], [], max(0, end - time.monotonic()))[0]:
+            left = end - time.monotonic()
+            if left < 0 or not select.select([self.descriptor], [], [], left)[0]:
                 raise Unexpected(
                     f"{self.name}: no {pattern!r} within {PATIENCE} s, but {self.unread[-2000:]!r}"
                 )
             try:
                 data = os.read(self.descriptor, 65536)
-            except OSError:  # how the end of a terminal looks
+            except OSError:  # nobody has the terminal open: between two gettys, or for ever
+                if self.machine.poll() is None:
+                    time.sleep(0.1)
+                    continue
                 data = b""
             if not data:
                 raise Unexpected(f"{self.name}: ended before {pattern!r}: {self.unread[-2000:]!r}")
@@ -87,7 +92,8 @@ class Machine:
 
     def console(self, descriptor):
         name = f"{type(self).__name__.lower()}-{len(self.consoles)}"
-        self.consoles.append(Console(name, descriptor, self.directory / f"{name}.log"))
+        transcript = self.directory / f"{name}.log"
+        self.consoles.append(Console(name, descriptor, self.process, transcript))
 
     def boot(self):
         """Up, with root logged in on the third console."""
@@ -113,6 +119,9 @@ class Machine:
 class Container(Machine):
     """Under the kernel that runs here, with a systemd of its own as process 1."""
 
+    # Its status is not shown: the console is a person's.
+    init = ["--boot", "--", "--show-status=no"]
+
     def start(self):
         root = self.directory / "root"
         root.mkdir(exist_ok=True)
@@ -120,11 +129,10 @@ class Container(Machine):
         mount(self.directory / "home.img", root / "home")
         mine, terminal = os.openpty()
         self.process = subprocess.Popen(
-            ["systemd-nspawn", "--quiet", "--boot", "--directory", root, "--machine=boot"]
+            ["systemd-nspawn", "--quiet", "--directory", root, "--machine=boot"]
             + ["--register=no", "--keep-unit", "--private-network", "--settings=no"]
             + ["--capability=CAP_IPC_LOCK"]  # cryptohome locks keys in memory
-            + ["--link-journal=no", "--resolv-conf=off", "--timezone=off"]
-            + ["--", "--show-status=no"],  # systemd's: the console is a person's
+            + ["--link-journal=no", "--resolv-conf=off", "--timezone=off", *self.init],
             stdin=terminal,
             stdout=terminal,
             stderr=terminal,
@@ -144,16 +152,24 @@ class Container(Machine):
         master = os.open(f"/proc/{leader}/root/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
         fcntl.ioctl(master, TIOCSPTLCK, bytes(4))
         number = int.from_bytes(fcntl.ioctl(master, TIOCGPTN, bytes(4)), "little")
-        subprocess.run(
-            ["nsenter", "--target", leader, "--all"]
-            + ["systemctl", "start", f"container-getty@{number}.service"],
-            check=True,
-        )
+        subprocess.run(["nsenter", "--target", leader, "--all", *self.getty(number)], check=True)
         self.console(master)
+
+    def getty(self, number):
+        return ["systemctl", "start", f"container-getty@{number}.service"]
 
     def finish(self):
         self.process.wait(PATIENCE)
         subprocess.run(["umount", "--recursive", self.directory / "root"], check=True)
+
+
+class Sysvinit(Container):
+    """The same with sysvinit as process 1, which starts nothing later."""
+
+    init = ["--", "/sbin/init"]
+
+    def getty(self, number):
+        return ["setsid", "--fork", "agetty", "--noclear", f"pts/{number}", "linux"]
 
 
 class Emulated(Machine):
