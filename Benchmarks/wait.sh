@@ -34,15 +34,25 @@ findmnt=$(command -v findmnt)
 
 echo "From mount(2) to the end of who waits for it, $mounts mounts present, $rounds times, in"
 echo "microseconds: the median, the longest, and mount(2) alone."
-for place in host jail; do
-  measure() {
-    name=$1
-    shift
-    printf '%-4s  %-22s' "$place" "$name"
-    "$WAIT" measure "$rounds" "$place" "$folder" "$@"
-  }
+measure() {
+  printf '%-10s  %-20s' "$load$place" "$1"
+  shift
+  "$WAIT" measure "$rounds" "$place" "$folder" "$@"
+}
+compare() {
   measure 'C, the least' "$WAIT" floor "$folder"
   measure 'daemon-store wait' "$program" wait notes "$hash"
   rounds=$(((rounds + 4) / 5)) measure 'findmnt --poll' \
     "$findmnt" --poll=mount --first-only "$folder"
+}
+load=
+for place in host jail; do compare; done
+# With twice as many at work as there are processors.
+load='busy '
+spinning=
+for _ in $(seq $((2 * $(nproc)))); do
+  sh -c 'while :; do :; done' &
+  spinning="$spinning $!"
 done
+trap 'kill $spinning' EXIT
+for place in host jail; do compare; done
