@@ -52,7 +52,7 @@ def expect(what, is_true):
 
 @contextlib.contextmanager
 def cgroup(cache):
-    """One of this cache's run, for the containers; of version 2 alone, as Debian has it."""
+    """One of this cache's run, for the machines; of version 2 alone, as Debian has it."""
     do("mount", "-t", "cgroup2", "cgroup2", "/sys/fs/cgroup")
     ours = pathlib.Path(f"/sys/fs/cgroup/daemon-store-boot-{cache.stat().st_ino}")
     ours.mkdir(exist_ok=True)
@@ -333,21 +333,20 @@ def story(cache, package, run):
     subprocess.run(["sh", HERE / "image.sh", cache], check=True)
     do("mount", "-t", "tmpfs", "tmpfs", "/run")  # systemd-nspawn keeps notes there
     prepare(cache, package, run)
-    print("In a container, under the kernel that runs here:")
     with cgroup(cache):
+        print("In a container, under the kernel that runs here:")
         machine = installed(run).boot()
         people(machine)
         reboot(machine)
         upgrade(machine)
         unreadable(run)
-    machine = Emulated(run)
-    how = "in KVM" if "kvm" in machine.acceleration() else "in emulation"
-    print(f"Under Debian's own kernel, {how}:")
-    machine.boot()
-    older_kernel(machine)
-    power_cuts(machine)
-    print("In a container without systemd:")
-    with cgroup(cache):
+        machine = Emulated(run)
+        how = "in KVM" if "kvm" in machine.acceleration() else "in emulation"
+        print(f"Under Debian's own kernel, {how}:")
+        machine.boot()
+        older_kernel(machine)
+        power_cuts(machine)
+        print("In a container without systemd:")
         other_inits(run)
 
 
