@@ -44,12 +44,6 @@ enum Pages {
     Elsewhere("docs/jail-library.md", ".package(", by: "nothing: the place is the reader's"),
     Elsewhere("docs/jail-library.md", "/// Runs a helper", by: "LibraryTests"),
     Elsewhere("docs/jail-library.md", "/// Gives up", by: "LibraryTests"),
-    Elsewhere(
-      "docs/daemon-authors.md", "#!/bin/sh\nset -e\nif [ \"$1\" = configure",
-      by: "AuthorsExampleTests"),
-    Elsewhere(
-      "docs/daemon-authors.md", "#!/bin/sh\nset -e\nif [ \"$1\" = remove",
-      by: "AuthorsExampleTests"),
     Elsewhere("docs/daemon-authors.md", "import asyncio", by: "AuthorsExampleTests"),
     Elsewhere("docs/daemon-authors.md", "[Unit]", by: "AuthorsStartTests, with systemd"),
     Elsewhere("docs/daemon-authors.md", "/// Says who comes", by: "AuthorsExampleTests"),
