@@ -40,7 +40,10 @@ public struct Page {
       .enumerated()
     {
       let line = String(substring)
-      if line.hasPrefix("```") {
+      if line.contains("```") {
+        guard line.hasPrefix("```") else {
+          throw Problem("\(name):\(index + 1): a fence begins its line")
+        }
         if let block = open {
           blocks.append(block)
           open = nil

@@ -39,14 +39,17 @@ struct PageCommand {
   }
 }
 
-/// The numbers of processes and of peer groups, in the order in which they come in a text: today's
-/// is then that of any other day. The same number is the same, and another is another.
+/// What a text of today has in common with that of any other day: the numbers of processes and of
+/// peer groups by the order in which they come, so that the same is the same and another another.
 struct Numbering {
   private var known: [Substring] = []
 
-  /// Blanks at the end of a line are left out: nobody sees them.
+  /// Blanks at the end of a line are left out: nobody sees them. A password costs what half a second
+  /// of the machine allows.
   mutating func renumber(_ text: String) -> String {
     text.replacing(#/ +\n/#, with: "\n").replacing(
+      #/(?:32|64) MiB for each guess/#, with: "half a second for each guess"
+    ).replacing(
       #/((?:pid|peer group|child process) |libminijail\[)([0-9]+)/#
     ) { match in
       if !known.contains(match.2) { known.append(match.2) }
