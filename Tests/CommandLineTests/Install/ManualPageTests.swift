@@ -110,7 +110,7 @@ struct OptionHelp {
 }
 
 /// What `PROGRAM VERB --help` says.
-private struct VerbHelp {
+struct VerbHelp {
   let verb: String
   let options: [OptionHelp]
   /// The verb with what it cannot be without.
