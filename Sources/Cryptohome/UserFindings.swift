@@ -11,18 +11,28 @@ public enum UserFindings {
     var loggedOut: [ObfuscatedUsername] = []
     for user in users {
       do {
-        _ = try VaultKind.existing(of: user, layout)
-        let status = try UserStatus.of(user, layout)
-        findings +=
-          [status.staleKey, try status.abandoned(layout), status.incomplete(layout)]
-          .compactMap { $0 }
-        if !status.isMounted { loggedOut.append(user) }
+        // A login or a logout that is on its way is not half of one.
+        try locked(user, layout, until: .now + .seconds(2)) {
+          do {
+            _ = try VaultKind.existing(of: user, layout)
+            let status = try UserStatus.of(user, layout)
+            findings +=
+              [status.staleKey, try status.abandoned(layout) ?? status.incomplete(layout)]
+              .compactMap { $0 }
+            if !status.isMounted { loggedOut.append(user) }
+          } catch {
+            // One bad vault is one bad vault.
+            findings.append(
+              Finding(
+                .badVault, "user \(user)", "has a vault that cannot be looked at",
+                evidence: ["\(error)"], mend: "# restore \(layout.shadow)/\(user) from a backup"))
+          }
+        }
       } catch {
-        // One bad vault is one bad vault.
         findings.append(
           Finding(
-            .badVault, "user \(user)", "has a vault that cannot be looked at",
-            evidence: ["\(error)"], mend: "# restore \(layout.shadow)/\(user) from a backup"))
+            .unseen, "user \(user)", "could not be looked at", evidence: ["\(error)"],
+            mend: "daemon-store doctor  # again"))
       }
     }
     return findings + (try layout.pinnedData(of: loggedOut)) + (try confinedServices())

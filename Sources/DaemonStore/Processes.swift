@@ -89,6 +89,14 @@ enum Processes {
     }
   }
 
+  /// Those that are hidden from us.
+  static func hidden() throws(SystemError) -> [ProcessName] {
+    try all().filter { process in
+      guard let directory = try? Directory(opening: "/proc/\(process)") else { return false }
+      return isHidden(process, directory)
+    }.map { ProcessName($0) }
+  }
+
   /// By PF_KTHREAD.
   private static func isKernelThread(_ process: pid_t) -> Bool {
     ProcessStat(of: process).map { $0.flags & 0x0020_0000 != 0 } ?? false

@@ -55,11 +55,8 @@ struct NamespaceOption: ParsableArguments {
   /// - Returns: whether this is the namespace that the system sees.
   @discardableResult
   func enter(_ verb: String, _ consequence: String) throws -> Bool {
-    if entersInitNamespace { try enterInitNamespace() }
-    guard isForeignNamespace() != true else {
-      warnOfForeignNamespace(verb, consequence)
-      return false
-    }
+    if entersInitNamespace { try InitNamespace.enter() }
+    guard !InitNamespace.warn("cryptohome: \(verb)", consequence) else { return false }
     settleSessions()
     return true
   }
@@ -67,35 +64,5 @@ struct NamespaceOption: ParsableArguments {
 
 /// Ends the sessions whose leaders are gone, where this is the namespace that they are in.
 func settleSessions() {
-  if isForeignNamespace() != true { Sessions.settleAll(.system) }
-}
-
-/// Enters the mount namespace of process 1, as `/proc` shows it.
-func enterInitNamespace() throws(SystemError) {
-  guard isForeignNamespace() != false else { return }
-  let path = "/proc/1/ns/mnt"
-  let namespace = Descriptor(
-    owning: try check("open", path, open(path, O_RDONLY | O_CLOEXEC)))
-  try NamespaceKinds.mount.enter(namespace, shown: path)
-}
-
-/// Says so when what is done here is not done for the rest of the system.
-private func warnOfForeignNamespace(_ verb: String, _ consequence: String) {
-  Program.complain(
-    "cryptohome: \(verb): warning: this is not the mount namespace of pid 1, so \(consequence)")
-}
-
-/// nil when nobody can tell.
-private func isForeignNamespace() -> Bool? {
-  if let own = try? linkTarget(of: "/proc/self/ns/mnt"),
-    let first = try? linkTarget(of: "/proc/1/ns/mnt")
-  {
-    return own != first
-  }
-  // Some systems hide pid 1's links even from root, but not its mounts, whose ids are unique.
-  guard let own = try? kernelFile("/proc/self/mountinfo"),
-    let first = try? kernelFile("/proc/1/mountinfo")
-  else { return nil }
-  let space = UInt8(ascii: " ")
-  return own.prefix { $0 != space } != first.prefix { $0 != space }
+  if InitNamespace.isOther != true { Sessions.settleAll(.system) }
 }

@@ -22,7 +22,7 @@ struct PamCommand: ParsableCommand {
   /// What all of them begin with.
   fileprivate static func begin() throws {
     try Program.requireRoot()
-    try enterInitNamespace()
+    try InitNamespace.enter()
     try Program.leaveWorkingDirectory()
   }
 

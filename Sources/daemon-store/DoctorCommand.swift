@@ -20,9 +20,11 @@ struct DoctorCommand: ParsableCommand {
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
+    InitNamespace.warn("daemon-store: doctor", "what is said of the host is said of this one")
     var findings = try Self.findings(.system)
-    // What was only on its way, a login for one, is not there at a second look.
-    if !findings.isEmpty {
+    // What was only on its way, a login that one jail had and another had not, is not there when
+    // it is looked for again and again.
+    for _ in 1...2 where !findings.isEmpty {
       let again = try Self.findings(.system)
       findings = again.filter { now in
         findings.contains { ($0.kind, $0.subject) == (now.kind, now.subject) }
@@ -43,8 +45,17 @@ struct DoctorCommand: ParsableCommand {
   }
 
   private static func findings(_ layout: Layout) throws -> [Finding] {
-    let survey = try StoreSurvey(of: layout, isThorough: true)
-    return Finding.sorted(survey.findings + survey.ownerDrift() + (try UserFindings.all(layout)))
+    let users = try UserFindings.all(layout)
+    do {
+      let survey = try StoreSurvey(of: layout, isThorough: true)
+      return Finding.sorted(survey.findings + survey.ownerDrift() + users)
+    } catch let refusal as Refusal {
+      // What is at the place of all stores is none of ours.
+      let finding = Finding(
+        .storeReplaced, refusal.path, "cannot hold the stores", evidence: [refusal.reason],
+        mend: refusal.mend ?? "umount \(refusal.path) && daemon-store startup")
+      return Finding.sorted([finding] + users)
+    }
   }
 }
 

@@ -18,6 +18,7 @@ struct StatusCommand: ParsableCommand {
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
+    InitNamespace.warn("daemon-store: status", "what is said of the host is said of this one")
     let survey = try StoreSurvey(of: .system)
     let stores = try StatusOutput.all(survey, only: store)
     if json {

@@ -24,6 +24,7 @@ struct TreeCommand: ParsableCommand {
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
+    InitNamespace.warn("daemon-store: tree", "what is said of the host is said of this one")
     let tree = TreeOutput(try StoreSurvey(of: .system))
     switch format {
     case .text: for line in tree.text() { Program.say(line) }

@@ -12,6 +12,8 @@ extension Layout {
   /// Who holds a store, and the folders in it: processes, by the files themselves, private copies in
   /// all mount namespaces, other mounts of the same data here, and loop devices.
   ///
+  /// A logout waits meanwhile: this holds the folders that it looks for.
+  ///
   /// - Parameter user: whose folder alone counts; nil for the store and all folders.
   public func holders(of store: StoreName, user: ObfuscatedUsername?) throws -> [StoreHolding] {
     let survey = try StoreSurvey(of: self).stores.filter { $0.name == store }
@@ -23,13 +25,28 @@ extension Layout {
     if user == nil {
       holdings += try holders(of: survey).map { StoreHolding(user: nil, holder: $0) }
     }
-    for user in user.map({ [$0] }) ?? Set(survey.flatMap(\.users)).sorted() {
-      let folders = try UserSubtree(of: user, in: store, self)
-      let places = StoreTree.allCases.map { path(of: user, in: store, $0) }
-      holdings += try folders.holders(besides: Set(places))
-        .map { StoreHolding(user: user, holder: $0) }
+    let users = user.map { [$0] } ?? Set(survey.flatMap(\.users)).sorted()
+    return try holdings
+      + locked(users[...], until: .now + .seconds(1)) { try holders(of: users, in: store) }
+  }
+
+  /// Runs `body` while nobody logs these users in or out; whoever does so for longer does not matter.
+  private func locked<Value>(
+    _ users: ArraySlice<ObfuscatedUsername>, until deadline: ContinuousClock.Instant,
+    _ body: () throws -> Value
+  ) throws -> Value {
+    guard let user = users.first else { return try body() }
+    var outcome: Result<Value, any Error>?
+    func goOn() {
+      outcome = Result { try locked(users.dropFirst(), until: deadline, body) }
     }
-    return holdings
+    do {
+      try DaemonStore.locked(user, self, until: deadline) { goOn() }
+    } catch  where outcome == nil {
+      goOn()
+    }
+    guard let outcome else { return try body() }
+    return try outcome.get()
   }
 
   private func holders(of store: [SurveyedStore]) throws -> [Holder] {
@@ -39,18 +56,52 @@ extension Layout {
       + store.flatMap(\.views).filter { !$0.role.receives }
       .map { Holder(keeper: $0.keeper, hold: .mountNamespace($0.path)) }
   }
+
+  /// All namespaces are looked at once, and all processes once, and again for each folder that
+  /// somebody uses: few are, as a rule.
+  private func holders(
+    of users: [ObfuscatedUsername], in store: StoreName
+  ) throws -> [StoreHolding] {
+    let folders = try users.map { try UserSubtree(of: $0, in: store, self) }
+    let namespaces = try MountNamespace.all(
+      containing: Set(folders.flatMap(\.needles)).sorted())
+    let views = folders.map { $0.views(in: namespaces) }
+    var used: Set<ObfuscatedUsername> = []
+    var sight = HolderSearch(
+      for: { file, link, process in
+        for folder in folders where !used.contains(folder.user) {
+          if folder.contains(file, link, in: process) { used.insert(folder.user) }
+        }
+        return false
+      },
+      isNamed: { path in
+        for folder in folders where folder.isNamed(in: path) { used.insert(folder.user) }
+        return false
+      })
+    // Who cannot be looked at may hold any.
+    let anybody = try sight.processes()
+    return try zip(folders, views).flatMap { folder, views in
+      let places = StoreTree.allCases.map { path(of: folder.user, in: store, $0) }
+      var processes = anybody
+      if used.contains(folder.user) {
+        var search = HolderSearch(for: folder.contains, isNamed: folder.isNamed)
+        processes = try search.processes()
+      }
+      return (processes + folder.mounts(in: views, besides: Set(places)) + folder.loopDevices())
+        .map { StoreHolding(user: folder.user, holder: $0) }
+    }
+  }
 }
 
 extension UserSubtree {
+  /// The mounts of it that are neither where it is to be, nor followers of those.
+  ///
   /// - Parameter places: where it is to be mounted, in our namespace.
-  fileprivate func holders(besides places: Set<String>) throws -> [Holder] {
-    let views = try views()
-    var search = HolderSearch(for: contains, isNamed: isNamed)
-    let processes = try search.processes()
+  fileprivate func mounts(in views: [NamespaceView], besides places: Set<String>) -> [Holder] {
     let groups = Set(
       views.filter(\.isOwn).flatMap(\.shown).filter { places.contains($0.mount.target) }
         .compactMap { $0.parent?.peerGroup })
-    let mounts = views.flatMap { view -> [Holder] in
+    return views.flatMap { view -> [Holder] in
       let keeper = view.isOwn ? nil : view.keeper
       if view.isClosed { return [Holder(keeper: keeper, hold: .closedNamespace)] }
       let copies = view.shown.filter {
@@ -64,6 +115,5 @@ extension UserSubtree {
               ? .mount($0.mount.target, "the same data") : .mountNamespace($0.mount.target))
         }
     }
-    return processes + mounts + loopDevices()
   }
 }

@@ -23,15 +23,12 @@ enum Followers {
   static func of<Key>(_ stores: [Key: [Mount]], ground: Mount) throws -> [Key: [Follower]] {
     let groups = stores.mapValues { Set($0.compactMap(\.peerGroup)) }.filter { !$0.value.isEmpty }
     guard !groups.isEmpty else { return [:] }
-    for process in try Processes.all() {
-      guard let directory = try? Directory(opening: "/proc/\(process)"),
-        Processes.isHidden(process, directory)
-      else { continue }
+    if let process = try Processes.hidden().first {
       throw Refusal(
-        path: directory.path,
+        path: "/proc/\(process.pid)",
         reason:
-          "\(ProcessName(process)) may not be looked at, so nobody knows whether it follows a "
-          + "store; CAP_SYS_PTRACE is needed")
+          "\(process) may not be looked at, so nobody knows whether it follows a store; "
+          + "CAP_SYS_PTRACE is needed")
     }
     let namespaces = try MountNamespace.all(containing: ["/daemon-store"])
     let known = PeerGroups(namespaces.lazy.compactMap(\.table))

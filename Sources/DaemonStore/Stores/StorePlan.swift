@@ -87,6 +87,10 @@ enum StorePlan {
   static let attributes: MountAttributes = [.readOnly, .data]
   static let permissions: mode_t = 0o751
 
+  /// Of a store that is a slave.
+  static let follower =
+    "follows a store of another mount namespace: this is a jail or a container; look on its host"
+
   /// - Parameters:
   ///   - group: of the template; nil when there is none any more.
   ///   - use: who uses it, when anybody does: `is followed by …`; asked only when it is to go.
@@ -106,6 +110,9 @@ enum StorePlan {
         : .refuse(
           "has \(place.mounts.count) mounts stacked on it; unmount all but one, or all: umount "
             + place.path)
+    }
+    if mount.master != nil {
+      return group == nil ? .keep : .refuse(follower)
     }
     guard mount.device == ground.mount.device, mount.root == ground.root(of: place.path) else {
       return group == nil

@@ -8,7 +8,7 @@ extension StoreSurvey {
     stores.flatMap { store -> [Finding] in
       guard let template = store.template else { return [] }
       return store.users.compactMap { user in
-        store.drift(of: "\(store.path)/\(user)", from: template)
+        store.drift(of: user, from: template)
       }
     }
   }
@@ -23,8 +23,23 @@ extension Template {
 }
 
 extension SurveyedStore {
-  fileprivate func drift(of path: String, from template: Template) -> Finding? {
-    guard let folder = try? Directory(opening: path) else { return nil }  // logged out meanwhile
+  fileprivate func drift(of user: ObfuscatedUsername, from template: Template) -> Finding? {
+    let path = "\(self.path)/\(user)"
+    guard let folder = try? Directory(opening: path), let status = try? folder.status() else {
+      return nil  // logged out meanwhile
+    }
+    guard
+      (status.owner, status.group, status.permissions)
+        == (template.owner, template.group, template.permissions)
+    else {
+      return Finding(
+        .ownerDrift, path,
+        "belongs to \(status.owner):\(status.group), mode \(octal(status.permissions)), and not to "
+          + "\(template.owner):\(template.group), mode \(octal(template.permissions)), as the "
+          + "template says",
+        evidence: ["a login gives it that owner and mode, also of who is mounted"],
+        mend: "cryptohome mount \(user)")
+    }
     var drifted: [(path: String, owner: uid_t)] = []
     var count = 0
     let isComplete = folder.forEachFile { name, file in

@@ -14,6 +14,14 @@ extension StoreSurvey {
           : ["no store is made of it"],
         mend: refusal.mend ?? "rm -r \(shellWord(refusal.path))")
     } + stores.flatMap(\.findings) + daemonFindings
+      + (hidden.first.map { first in
+        [
+          Finding(
+            .unseen, hidden.count == 1 ? "\(first)" : "\(hidden.count) processes as \(first)",
+            "may not be looked at", evidence: ["their mount namespaces may have any store"],
+            mend: "daemon-store doctor  # with CAP_SYS_PTRACE, in the first pid and user namespace")
+        ]
+      } ?? [])
       + closed.map {
         Finding(
           .unseen, "the mount namespace of \($0)", "cannot be looked into",
@@ -85,9 +93,16 @@ extension SurveyedStore {
         .storeReplaced, path, reason, evidence: what, mend: "rm \(path) && daemon-store startup")
     }
     if place.mounts.count > 1 {
+      // The lowest stays: it is the one that jails follow. None goes that users are mounted in.
+      let umounts = place.mounts.dropFirst().map { _ in "umount \(path) && " }.joined()
       return Finding(
         .storeStacked, path, "has \(place.mounts.count) mounts stacked on it", evidence: what,
-        mend: "umount \(path) && daemon-store startup")
+        mend: place.below.isEmpty
+          ? "\(umounts)daemon-store startup" : "daemon-store shutdown && daemon-store startup")
+    }
+    if place.mounts.last?.master != nil {
+      return Finding(
+        .unseen, path, reason, evidence: what, mend: "daemon-store doctor  # on the host")
     }
     if isInForeignGroup {
       return Finding(

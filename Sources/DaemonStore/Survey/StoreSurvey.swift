@@ -11,6 +11,8 @@ public struct StoreSurvey: Sendable {
   public let stores: [SurveyedStore]
   /// Those that cannot be looked into, and may have any store.
   public let closed: [MountNamespace.Keeper]
+  /// Those of which nobody can tell which namespace they are in.
+  public let hidden: [ProcessName]
 
   /// - Parameter isThorough: whether namespaces count that have the directories around a store and
   ///   not the store. It takes longer: more mount tables are parsed.
@@ -48,6 +50,7 @@ public struct StoreSurvey: Sendable {
       ($0.name, $0.tree == .data ? 0 : 1) < ($1.name, $1.tree == .data ? 0 : 1)
     }
     closed = namespaces.filter { $0.table == nil }.map { $0.keeper }
+    hidden = try Processes.hidden()
   }
 }
 
