@@ -1,6 +1,7 @@
 import ArgumentParser
 import Cryptohome
 import DaemonStore
+import Kernel
 import Program
 
 struct DoctorCommand: ParsableCommand {
@@ -51,9 +52,14 @@ struct DoctorCommand: ParsableCommand {
       return Finding.sorted(survey.findings + survey.ownerDrift() + users)
     } catch let refusal as Refusal {
       // What is at the place of all stores is none of ours.
+      let isMounted =
+        StoreTree.allCases.map(layout.directory).contains(refusal.path)
+        ? try FileStatus.mountID(at: refusal.path) != nil : false
       let finding = Finding(
         .storeReplaced, refusal.path, "cannot hold the stores", evidence: [refusal.reason],
-        mend: refusal.mend ?? "umount \(refusal.path) && daemon-store startup")
+        mend: isMounted
+          ? "umount \(refusal.path) && daemon-store startup"
+          : refusal.mend ?? "daemon-store startup")
       return Finding.sorted([finding] + users)
     }
   }

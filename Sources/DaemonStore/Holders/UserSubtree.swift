@@ -22,13 +22,20 @@ public final class UserSubtree {
   private var devices: [UInt64: UInt64]?
 
   /// Empty for a user who has no vault and no mount.
-  public init(of user: ObfuscatedUsername, in layout: Layout) throws {
+  ///
+  /// - Parameter mountsAlone: whether only mounts are looked for: else the vault is held open, to
+  ///   look for files of it, and whoever logs the user out finds that.
+  public init(
+    of user: ObfuscatedUsername, in layout: Layout, mountsAlone: Bool = false
+  ) throws {
     let table = try MountTable.current()
     var parts: [VaultPart] = []
     let path = "\(layout.shadow)/\(user)/mount"
     // A vault that was moved or removed is known by what its mounts show.
     if let vault = try? Directory(opening: path) {
-      parts.append(try VaultPart(vault: vault, of: user, in: layout, table: table))
+      parts.append(
+        try VaultPart(
+          vault: vault, of: user, in: layout, table: table, keepsOpen: !mountsAlone))
     }
     let isOpen = !parts.isEmpty
     let shown = table.mounts.compactMap { ShownPart($0, of: user, in: layout) }

@@ -31,17 +31,20 @@ final class VaultPart {
   private var verdicts: [FileIdentity: Bool] = [:]
   private var listing: TreeListing?
 
-  /// - Parameter vault: the directory `…/H/mount`, open.
+  /// - Parameters:
+  ///   - vault: the directory `…/H/mount`, open.
+  ///   - keepsOpen: whether files of it can be told; else mounts alone.
   init(
-    vault: borrowing Directory, of user: ObfuscatedUsername, in layout: Layout, table: MountTable
+    vault: borrowing Directory, of user: ObfuscatedUsername, in layout: Layout, table: MountTable,
+    keepsOpen: Bool = true
   ) throws {
     let status = try vault.status()
     guard let mount = table.mounts.first(where: { UInt64($0.id) == status.mountID }) else {
       throw Refusal(path: vault.path, reason: missingMount)
     }
     isWhole = mount.root == "/" && isPath(mount.target, atOrBelow: "\(layout.shadow)/\(user)")
-    anchor = isWhole ? try Self.anchor(vault) : nil
-    directory = isWhole ? nil : try vault.file(".", flags: O_RDONLY | O_DIRECTORY)
+    anchor = isWhole && keepsOpen ? try Self.anchor(vault) : nil
+    directory = isWhole || !keepsOpen ? nil : try vault.file(".", flags: O_RDONLY | O_DIRECTORY)
     path = vault.path
     device = status.identity.device
     mountDevice = mount.device

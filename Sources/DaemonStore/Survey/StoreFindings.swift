@@ -93,12 +93,11 @@ extension SurveyedStore {
         .storeReplaced, path, reason, evidence: what, mend: "rm \(path) && daemon-store startup")
     }
     if place.mounts.count > 1 {
-      // The lowest stays: it is the one that jails follow. None goes that users are mounted in.
-      let umounts = place.mounts.dropFirst().map { _ in "umount \(path) && " }.joined()
+      // Each one that is more is mounted on all peers, and unmounted with them.
+      let isOneMore = place.mounts.count == 2 && place.below.isEmpty
       return Finding(
         .storeStacked, path, "has \(place.mounts.count) mounts stacked on it", evidence: what,
-        mend: place.below.isEmpty
-          ? "\(umounts)daemon-store startup" : "daemon-store shutdown && daemon-store startup")
+        mend: (isOneMore ? "umount \(path)" : "daemon-store shutdown") + " && daemon-store startup")
     }
     if place.mounts.last?.master != nil {
       return Finding(

@@ -69,15 +69,16 @@ extension Host {
   /// Something that is wrong with templates and stores, which a command mends.
   enum Fault: String, Codable, CaseIterable {
     case templateForEverybody, templatesForTheGroup, templateIsAFile
-    case unmounted, stacked, replaced, isAFile, unshared, writable, foreignOwner
+    case unmounted, stacked, stackedTwice, replaced, isAFile, unshared, writable, foreignOwner
+    case allReplaced
     case foreignGroup, withoutTemplate
 
     var kind: String {
       switch self {
       case .templateForEverybody, .templatesForTheGroup, .templateIsAFile: "insecure-template"
       case .unmounted: "store-missing"
-      case .stacked: "store-stacked"
-      case .replaced, .isAFile: "store-replaced"
+      case .stacked, .stackedTwice: "store-stacked"
+      case .replaced, .allReplaced, .isAFile: "store-replaced"
       case .unshared: "store-not-shared"
       case .writable, .foreignOwner: "store-drifted"
       case .foreignGroup: "store-foreign-group"
@@ -93,6 +94,9 @@ extension Host {
       case .templateIsAFile: try writeFile("/etc/daemon-store/a file; reboot", "")
       case .unmounted: try unmountFilesystem(store)
       case .stacked: try bindMount(store, store)
+      case .stackedTwice: for _ in 1...2 { try bindMount(store, store) }
+      case .allReplaced:
+        try mountFilesystem("other", "/run/daemon-store", "tmpfs", 0, "mode=1777")
       case .replaced:
         try unmountFilesystem(store)
         try mountFilesystem("other", store, "tmpfs")
@@ -136,6 +140,52 @@ extension Host {
           #expect(mended.status == 0, "\(mended)")
         }
         try host.expect([], schema)
+      }
+    }
+  }
+
+  @Test func aStackedStoreThatUsersAreInIsMended() async {
+    await #expect(processExitsWith: .success) {
+      let schema = try Schema("doctor")
+      inHost(.shared) { host in
+        try host.boot("alpha")
+        try host.login("alice")
+        try bindMount("/run/daemon-store/alpha", "/run/daemon-store/alpha", recursively: true)
+        let findings = try host.expect(["store-stacked"], schema)
+        #expect(try host.script(findings[0].mend).status == 0)
+        try host.login("alice")
+        try host.expect([], schema)
+      }
+    }
+  }
+
+  /// A jail or a container has the stores of its host: there is nothing to mend.
+  @Test func whereStoresAreFollowedTheHostIsNamed() async {
+    await #expect(processExitsWith: .success) {
+      let schema = try Schema("doctor")
+      inHost(.shared) { host in
+        try host.boot("alpha")
+        try host.login("alice")
+        let inside = try host.script(
+          "unshare --mount --propagation slave daemon-store doctor --json")
+        let findings = try schema.decode([Found].self, inside.output)
+        #expect(inside.status == 3 && !findings.isEmpty, "\(inside)")
+        #expect(
+          findings.allSatisfy {
+            $0.kind == "unseen" && $0.problem.contains("host") && !$0.mend.contains("umount")
+          }, "\(inside)")
+      }
+    }
+  }
+
+  @Test func whatMayNotBeLookedAtIsSaid() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.shared) { host in
+        try host.boot("alpha")
+        _ = try host.follower()
+        let outcome = try host.script("setpriv --bounding-set=-sys_ptrace daemon-store doctor")
+        #expect(outcome.status == 3, "\(outcome)")
+        #expect(outcome.lines.contains { $0.hasSuffix("may not be looked at") }, "\(outcome)")
       }
     }
   }

@@ -51,6 +51,47 @@ import Testing
     }
   }
 
+  @Test func aFolderThatIsNotAsItsTemplateIsFound() async {
+    await #expect(processExitsWith: .success) {
+      let schema = try Schema("doctor")
+      inHost(.shared) { host in
+        try host.boot("alpha")
+        try host.login("alice")
+        try host.succeed(
+          "daemon-store", "template", "add", "alpha", "--owner", "7:8", "--mode", "0750")
+        let findings = try host.expect(["owner-drift", "owner-drift"], schema)
+        #expect(
+          findings[0].problem
+            == "belongs to 5:60, mode 02770, and not to 7:8, mode 0750, as the template says")
+        #expect(try host.script(findings[0].mend).status == 0)
+        try host.expect([], schema)
+      }
+    }
+  }
+
+  /// A login is no half login while it is on its way, and is not kept from going on; nor is a logout,
+  /// whoever else looks.
+  @Test(.timeLimit(.minutes(5))) func whoLooksDisturbsNobodyAndIsNotDisturbed() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.shared) { host in
+        try host.boot("alpha", "bravo", "charlie")
+        try host.login("alice", "bob")
+        let doctor = "daemon-store doctor || touch /mnt/disturbed"
+        let lookers = try [doctor, "daemon-store who alpha", "daemon-store tree"].map { command in
+          try host.helpers.start(
+            "sh", "-c",
+            "PATH=$PATH:/mnt/programs; echo ready; while :; do \(command) >>/mnt/said; done")
+        }
+        for _ in 1...25 {
+          try host.logout("alice")
+          try host.login("alice")
+        }
+        for looker in lookers { try host.helpers.stop(looker) }
+        #expect(!exists("/mnt/disturbed"), "\((try? readFile("/mnt/said")) ?? "")")
+      }
+    }
+  }
+
   @Test func halfALoginIsFound() async {
     await #expect(processExitsWith: .success) {
       let schema = try Schema("doctor")
