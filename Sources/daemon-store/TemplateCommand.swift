@@ -82,6 +82,10 @@ struct TemplateAddCommand: ChangingCommand {
     let change = try Templates.add(template, to: layout)
     Program.say("\(change.rawValue) \(layout.templates)/\(name)")
     try followUp(name, layout, "add")
+    guard change == .changed else { return }
+    for user in try UserFolders.users(of: layout, in: name) {
+      Program.say("\(user) has the old owner and mode until: cryptohome mount \(user)")
+    }
   }
 
   private func number(

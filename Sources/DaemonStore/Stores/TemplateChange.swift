@@ -111,7 +111,7 @@ extension Templates {
 
 extension UserFolders {
   /// Who is mounted in one store, in either tree; nobody where no stores are set up.
-  static func users(of layout: Layout, in store: StoreName) throws -> [ObfuscatedUsername] {
+  public static func users(of layout: Layout, in store: StoreName) throws -> [ObfuscatedUsername] {
     var users: Set<ObfuscatedUsername> = []
     for tree in StoreTree.allCases {
       guard let front = try Startup.existing(tree, layout),

@@ -70,7 +70,7 @@ extension SurveyedStore {
     case .retain(let reason):
       return [
         Finding(
-          .storeWithoutTemplate, path, "stays", evidence: [reason],
+          .storeWithoutTemplate, path, "has no template any more", evidence: [reason],
           mend: "\(startup)  # when nobody uses it any more")
       ]
     case .repair(let repairs):

@@ -57,8 +57,9 @@ import Testing
       inHost(.shared) { host in
         try host.boot("alpha")
         try host.login("alice")
-        try host.succeed(
+        let change = try host.succeed(
           "daemon-store", "template", "add", "alpha", "--owner", "7:8", "--mode", "0750")
+        #expect(change.lines.last?.hasSuffix("until: cryptohome mount \(Host.alice)") == true)
         let findings = try host.expect(["owner-drift", "owner-drift"], schema)
         #expect(
           findings[0].problem
