@@ -90,6 +90,16 @@ import Testing
     }
   }
 
+  /// By its path below Sources, or below a module that the line has named.
+  @Test func everySourceFileIsThere() throws {
+    let list = try run("find", [projectFile("Sources"), "-name", "*.swift", "-o", "-name", "*.c"])
+    for name in ["docs/architecture.md", "CONTRIBUTING.md"] {
+      for match in try Page(name).text.matches(of: #/`([A-Za-z_/-]+\.(?:swift|c))`/#) {
+        #expect(list.lines.contains { $0.hasSuffix("/\(match.1)") }, "\(name): \(match.1)")
+      }
+    }
+  }
+
   /// What the pages call by its name.
   @Test func everyVerbOfMakeIsThere() throws {
     let verbs = Set(
