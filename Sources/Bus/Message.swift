@@ -88,6 +88,21 @@ extension Message {
     return pairs
   }
 
+  /// An array of structures, each of which begins with a string: those strings.
+  ///
+  /// - Parameter rest: the signature of what follows the string.
+  public func firstStrings(before rest: String) throws(SystemError) -> [String] {
+    var strings: [String] = []
+    try enter("a", "(s\(rest))")
+    while try enter("r", "s\(rest)", orEnd: true) {
+      strings.append(try string())
+      try accept("sd_bus_message_skip", sd_bus_message_skip(pointer, rest))
+      try leave()
+    }
+    try leave()
+    return strings
+  }
+
   /// A dictionary of named values of any type: `a{sv}`.
   public func options() throws(SystemError) -> [String: Value] {
     var options: [String: Value] = [:]

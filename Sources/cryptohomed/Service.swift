@@ -44,7 +44,7 @@ final class Service {
     try bus.publish(cryptohomeMisc, at: Self.userDataAuthPath)
     try bus.attach(to: loop)
     try take()
-    for user in tracker.users { startUnit(of: user) }
+    startAndStopUnits()
     leaders = try Leaders(self)
     releaseCode()
     let status = try loop.run()

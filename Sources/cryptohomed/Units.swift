@@ -12,6 +12,7 @@ enum UserUnit {
   static var isSupported: Bool { access("/run/systemd/system", F_OK) == 0 }
 
   static func name(of user: ObfuscatedUsername) -> String { "daemon-store-user@\(user).target" }
+  static let pattern = "daemon-store-user@*.target"
 
   static func manager(_ member: String) -> RemoteMethod {
     RemoteMethod(
@@ -23,6 +24,31 @@ enum UserUnit {
 extension Service {
   func startUnit(of user: ObfuscatedUsername) { job("StartUnit", UserUnit.name(of: user)) }
   func stopUnit(of user: ObfuscatedUsername) { job("StopUnit", UserUnit.name(of: user)) }
+
+  /// Starts the units of those who are mounted, and stops the others: somebody may have logged out
+  /// while this did not run.
+  func startAndStopUnits() {
+    for user in tracker.users { startUnit(of: user) }
+    guard UserUnit.isSupported else { return }
+    do {
+      try bus.call(UserUnit.manager("ListUnitsByPatterns")) { message throws(SystemError) in
+        try message.append(["active"])
+        try message.append([UserUnit.pattern])
+      } then: { [unowned self] reply in
+        do {
+          if let error = reply.error { throw error }
+          let wanted = Set(tracker.users.map(UserUnit.name))
+          for unit in try reply.firstStrings(before: "sssssouso") where !wanted.contains(unit) {
+            job("StopUnit", unit)
+          }
+        } catch {
+          Program.complain("cryptohomed: \(UserUnit.pattern): \(error)")
+        }
+      }
+    } catch {
+      Program.complain("cryptohomed: \(UserUnit.pattern): \(error)")
+    }
+  }
 
   private func job(_ member: String, _ unit: String) {
     guard UserUnit.isSupported else { return }

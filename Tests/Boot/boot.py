@@ -200,6 +200,13 @@ def upgrade(machine):
         for console, user in [(alice, "alice"), (bob, "bob")]:
             console.log_out()
             machine.look("gone", user)
+    with step("a logout while cryptohomed is down ends what is for the user when that is up again"):
+        bob.log_in("bob", PASSWORDS["bob"])
+        machine.look("writes", "bob")
+        root.run("systemctl mask --runtime --now cryptohomed")
+        bob.log_out()
+        root.run("systemctl unmask --runtime cryptohomed && systemctl start cryptohomed")
+        machine.look("gone", "bob")
     with step("no unit has failed, and no error is in the journal"):
         machine.look("healthy")
     machine.end("poweroff")
