@@ -63,7 +63,8 @@ let package = Package(
 
     // The domain.
     .target(
-      name: "DaemonStore", dependencies: ["Accounts", "CLinux", "Kernel", "MountTable"],
+      name: "DaemonStore",
+      dependencies: ["Accounts", "CLinux", "DaemonStoreClient", "Kernel", "MountTable"],
       swiftSettings: strict),
     .target(
       name: "Cryptohome",

@@ -1,6 +1,6 @@
 /// Something that is there but is not what it must be: refused, and never changed or overwritten.
-/// Beside ``SystemError`` and ``MountTableError`` the only error of this module; each of them
-/// prints as one line.
+/// Beside ``SystemError``, ``MountTableError`` and `StoreClientError` the only error of this module;
+/// each of them prints as one line.
 public struct Refusal: Error, Equatable, CustomStringConvertible, Sendable {
   public let path: String
   /// Goes on after the path, and ends with the way out: `is a file, not a directory; remove it`.

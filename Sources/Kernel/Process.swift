@@ -115,32 +115,13 @@ public func waitUntilReadable(_ descriptors: [CInt]) throws(SystemError) -> [Boo
 }
 
 /// Waits until something of what was asked for, or an error, is at one of the descriptors; says at
-/// which. At none when `deadline` comes first: poll(2).
+/// which: poll(2).
 public func wait(
-  for events: [(descriptor: CInt, events: CInt)], until deadline: ContinuousClock.Instant? = nil
+  for events: [(descriptor: CInt, events: CInt)]
 ) throws(SystemError) -> [Bool] {
   var entries = events.map { pollfd(fd: $0, events: Int16($1), revents: 0) }
-  while true {
-    let left = deadline.map { max(.zero, ContinuousClock.now.duration(to: $0)) }
-    if poll(&entries, nfds_t(entries.count), left?.milliseconds ?? -1) < 0 {
-      guard errno == EINTR else {
-        throw SystemError(operation: "poll", path: nil, code: errno)
-      }
-    } else if entries.contains(where: { $0.revents != 0 }) {
-      return entries.map { $0.revents != 0 }
-    } else if let deadline, ContinuousClock.now >= deadline {
-      return entries.map { _ in false }
-    }
-  }
-}
-
-extension Duration {
-  /// For poll(2), at most a day, and rounded up: a wait that is too short would be one more round.
-  fileprivate var milliseconds: CInt {
-    let (seconds, attoseconds) = components
-    return CInt(min(seconds, 86_400)) * 1_000
-      + CInt((attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000)
-  }
+  try check("poll", nil, poll(&entries, nfds_t(entries.count), -1))
+  return entries.map { $0.revents != 0 }
 }
 
 /// prlimit(2): the soft and the hard limit of one kind (`RLIMIT_…`); `UInt64.max` for none.

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import Kernel
 
@@ -9,19 +10,21 @@ import Kernel
 public struct MountEvents: ~Copyable {
   private let file: Descriptor
 
-  /// - Throws: `ENOENT` where no `/proc` shows this process.
+  /// - Throws: `ENOENT` where no `/proc` shows this process: a file that is called so is none.
   public init() throws(SystemError) {
     let path = "/proc/self/mountinfo"
+    var (type, id): (UInt64, UInt64) = (0, 0)
+    guard linux_file_system(path, &type, &id) == 0, type == 0x9fa0 else {  // PROC_SUPER_MAGIC
+      throw SystemError(operation: "open", path: path, code: ENOENT)
+    }
     file = Descriptor(owning: try check("open", path, open(path, O_RDONLY | O_CLOEXEC)))
   }
 
-  /// Waits for a change since the last call, or for one of `others`; says which of those it was, and
-  /// is empty when `deadline` came first. What happened before the call is not lost.
+  /// Waits for a change since the last call, or for one of `others`; says which of those it was.
+  /// What happened before the call is not lost.
   public func next(
-    or others: [(descriptor: CInt, events: CInt)] = [],
-    until deadline: ContinuousClock.Instant? = nil
+    or others: [(descriptor: CInt, events: CInt)]
   ) throws(SystemError) -> [Bool] {
-    let woken = try wait(for: [(file.number, CInt(POLLPRI))] + others, until: deadline)
-    return woken.contains(true) ? Array(woken.dropFirst()) : []
+    Array(try wait(for: [(file.number, CInt(POLLPRI))] + others).dropFirst())
   }
 }

@@ -178,8 +178,9 @@ static int ask(const char *path, int wanted) {
     }
     memcpy(store, path, length);
     memcpy(store + length, ".", 2);
-    struct stat status;
-    return stat(store, &status) == 0 ? 0 : -1;
+    int is_store = daemonstore_is_mounted(store);
+    if (is_store == 0) errno = ENOENT;
+    return is_store == 1 ? 0 : -1;
 }
 
 static int wait_until(const char *path, int wanted, int timeout) {

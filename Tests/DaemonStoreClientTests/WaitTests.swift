@@ -7,9 +7,11 @@ import Testing
 
 private let folder = UserFolder(path: "/mnt/store/\(Host.alice)")
 
-/// A store without the rest: a directory with a folder for alice, which is not mounted.
+/// A store without the rest: a mount with a folder for alice, which is not mounted.
 private func inStore(_ body: (Helpers) throws -> Void) {
   inMountNamespace {
+    try makeDirectory("/mnt/store")
+    try mountFilesystem("x", "/mnt/store", "tmpfs")
     try makeDirectory(folder.path)
     let helpers = Helpers()
     defer { helpers.stopAll() }
@@ -126,11 +128,7 @@ private struct Background: ~Copyable {
       inStore { _ in
         let waiting = try Background { "\(try folder.wait())" }
         #expect(try waiting.isWaiting())
-        try remove(folder.path)
-        try remove("/mnt/store")
-        // Something is unmounted with a store.
-        try mountFilesystem("x", "/mnt", "tmpfs")
-        try unmountFilesystem("/mnt")
+        try unmountFilesystem("/mnt/store")
         #expect(try waiting.result().contains("no such store"))
       }
     }

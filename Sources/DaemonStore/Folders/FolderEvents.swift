@@ -1,3 +1,4 @@
+import DaemonStoreClient
 import Glibc
 import Kernel
 import MountTable
@@ -6,7 +7,7 @@ import MountTable
 /// the kernel wakes it, and one statx(2) a folder tells.
 public enum FolderEvents {
   /// Waits until a user's folder is mounted, or with `gone` until it is not; false when `timeout`
-  /// came first.
+  /// came first. It is what libdaemonstore does for daemons, with the way out for who types.
   ///
   /// - Throws: ``Refusal`` where it could never come, or nobody would tell.
   public static func wait(
@@ -14,14 +15,21 @@ public enum FolderEvents {
     timeout: Duration?, _ layout: Layout
   ) throws -> Bool {
     let deadline = timeout.map { ContinuousClock.now + $0 }
-    let path = layout.path(of: user, in: store, tree)
-    // Before the first look, so that nothing happens in between.
-    let events = try events()
+    let folder = UserFolder(path: layout.path(of: user, in: store, tree))
     while true {
-      if (try FileStatus.mountID(at: path) != nil) != gone { return true }
-      if !gone { try requireStore(store, tree, layout) }
+      // No longer than poll(2) can wait at once.
+      let left = deadline.map { ContinuousClock.now.duration(to: $0) }
+      do throws(StoreClientError) {
+        if gone ? try folder.waitUntilGone(for: left) : try folder.wait(for: left) { return true }
+      } catch {
+        switch error.code {
+        case EINTR: continue
+        case ENOENT: throw noStore(layout.path(of: store, in: tree), store)
+        case ENOTSUP: throw noEvents
+        default: throw error
+        }
+      }
       if let deadline, ContinuousClock.now >= deadline { return false }
-      _ = try events.next(until: deadline)
     }
   }
 
@@ -29,19 +37,17 @@ public enum FolderEvents {
     do {
       return try MountEvents()
     } catch  where [ENOENT, ENOTDIR].contains(error.code) {
-      throw Refusal(
-        path: "/proc/self/mountinfo",
-        reason: "is not there, and nothing else tells of mounts; give this jail a /proc of its own "
-          + "(minijail0 -p)")
+      throw noEvents
     }
   }
 
-  private static func requireStore(
-    _ store: StoreName, _ tree: StoreTree, _ layout: Layout
-  ) throws {
-    let path = layout.path(of: store, in: tree)
-    guard try FileStatus.mountID(at: path) == nil else { return }
-    throw Refusal(
+  private static let noEvents = Refusal(
+    path: "/proc/self/mountinfo",
+    reason: "is not there, and nothing else tells of mounts; give this jail a /proc of its own "
+      + "(minijail0 -p)")
+
+  fileprivate static func noStore(_ path: String, _ store: StoreName) -> Refusal {
+    Refusal(
       path: path,
       reason: "is no store here, so no user's folder comes; run daemon-store startup, or give this "
         + "jail the store (minijail0 --daemon-store \(store))")
@@ -85,7 +91,12 @@ public struct FolderWatch: ~Copyable {
   }
 
   /// - Parameter only: the store; nil for all that are there at the time of each look.
+  /// - Throws: ``Refusal`` without that store, and where nobody would tell.
   public init(_ only: StoreName?, _ tree: StoreTree, _ layout: Layout) throws {
+    if let only {
+      let path = layout.path(of: only, in: tree)
+      if try FileStatus.mountID(at: path) == nil { throw FolderEvents.noStore(path, only) }
+    }
     events = try FolderEvents.events()
     self.only = only
     self.tree = tree

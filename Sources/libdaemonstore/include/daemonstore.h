@@ -34,7 +34,7 @@ int daemonstore_is_mounted(const char *path);
 
 /// Waits until something is mounted at `path`: 1, at once if it is. 0 when `timeout` milliseconds
 /// have passed; -1 waits for ever, 0 not at all. The kernel wakes it up.
-/// EINTR: a signal was caught. ENOENT: there is no store at the directory that `path` is in.
+/// EINTR: a signal was caught. ENOENT: no store is mounted at the directory that `path` is in.
 /// ENOTSUP: there is no `/proc` of this process's.
 int daemonstore_wait(const char *path, int timeout);
 

@@ -83,9 +83,8 @@ extension Launched {
           $0.contains("mountinfo") || $0.contains(Host.alice)
         }
         let names = calls.map { $0.prefix { $0 != "(" } }.filter { $0 != "execve" && $0 != "write" }
-        #expect(names.first?.hasPrefix("open") == true, "\(calls)")
-        let rest = names.dropFirst().filter { $0 != "close" }
-        #expect(rest == ["statx", "poll", "statx"], "\(calls)")
+        let wanted = ["statx", "openat", "fstatfs", "statx", "poll", "statx", "close"]
+        #expect(names.map(String.init) == wanted, "\(calls)")
       }
     }
   }
@@ -145,7 +144,13 @@ extension Launched {
     await #expect(processExitsWith: .success) {
       inHost(.isolated) { host in
         let store = ["/run/daemon-store/alpha", "no store here", "minijail0 --daemon-store alpha"]
-        try host.refuse(store, "daemon-store", "wait", "alpha", "alice")
+        try host.succeed("daemon-store", "startup")
+        for bare in [false, true] {
+          if bare { try makeDirectory("/run/daemon-store/alpha") }
+          try host.refuse(store, "daemon-store", "wait", "alpha", "alice")
+          try host.refuse(store, "daemon-store", "watch", "alpha")
+        }
+        try remove("/run/daemon-store/alpha")
         try host.boot("alpha")
         try host.refuse(
           ["upper-case"], "daemon-store", "wait", "alpha", Host.alice.uppercased())
@@ -159,13 +164,28 @@ extension Launched {
         try host.login("alice")
         let hashed = try host.runAsNobody("daemon-store", "wait", "alpha", Host.alice)
         #expect(hashed.status == 0, "\(hashed)")
-        // A jail without /proc: nobody would tell.
+        // A jail without /proc, or with files that are called so: nobody would tell.
+        let now = [["wait", "alpha", Host.alice], ["wait", "alpha", Host.bob, "--gone"]]
+        let later = [["wait", "alpha", Host.bob], ["wait", "alpha", Host.alice, "--gone"]]
         _ = try? unmountFilesystem("/proc", lazily: true)
-        for verb in [["wait", "alpha", Host.bob], ["watch", "alpha"]] {
-          let blind = try run(Self.wait, verb)
-          #expect(
-            blind.status == 1 && blind.complains(of: "/proc/self/mountinfo", "minijail0 -p"),
-            "\(blind)")
+        for round in 0...1 {
+          for verb in later + [["watch", "alpha"]] {
+            let blind = try run("timeout", ["10", Self.wait] + verb)
+            #expect(
+              blind.status == 1 && blind.complains(of: "/proc/self/mountinfo", "minijail0 -p"),
+              "\(round) \(blind)")
+          }
+          for verb in now { #expect(try run(Self.wait, verb).status == 0, "\(verb)") }
+          for verb in later {
+            let over = try run(Self.wait, verb + ["--timeout", "0"])
+            #expect(over.status == 1 && over.complains(of: "time was over"), "\(over)")
+          }
+          if round == 1 { break }
+          try mountFilesystem("x", "/proc", "tmpfs")
+          for directory in ["/proc/self", "/proc/thread-self"] {
+            try makeDirectory(directory)
+            try writeFile("\(directory)/mountinfo", "")
+          }
         }
       }
     }
