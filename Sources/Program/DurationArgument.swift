@@ -1,17 +1,14 @@
-import ArgumentParser
-
-/// A time on the command line: `5`, `5s`, `500ms`, `2m`.
-public struct DurationArgument: ExpressibleByArgument {
+/// A time on the command line: `5`, `5s`, `500ms`, `2m`, `1.5h`.
+public struct DurationArgument: Sendable {
   public let duration: Duration
 
-  public init?(argument: String) {
-    let units: [(String, Int64)] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("", 1_000)]
+  public init(_ argument: String) throws(Failure) {
+    let units = [("ms", 1.0), ("s", 1e3), ("m", 60e3), ("h", 3600e3), ("", 1e3)]
     guard let (suffix, factor) = units.first(where: { argument.hasSuffix($0.0) }),
       argument.utf8.first.map({ (48...57).contains($0) }) == true,
-      let count = Int64(argument.dropLast(suffix.count))
-    else { return nil }
-    let (milliseconds, overflow) = count.multipliedReportingOverflow(by: factor)
-    guard !overflow, milliseconds <= 1_000 * 86_400 * 365 else { return nil }
-    duration = .milliseconds(milliseconds)
+      argument.dropLast(suffix.count).utf8.allSatisfy({ (48...57).contains($0) || $0 == 46 }),
+      let count = Double(argument.dropLast(suffix.count)), count * factor <= 365 * 86_400e3
+    else { throw Failure("a time is like 5s, 500ms, 2m or 1.5h, and a year at most") }
+    duration = .milliseconds(count * factor)
   }
 }

@@ -11,6 +11,9 @@ public enum ExitStatus: CInt, Sendable {
   case usage = 2
   /// Done except for what was named on standard error.
   case partial = 3
+  /// The command that was to be run is there, and cannot be run: as sh(1) and env(1) say it.
+  case notRunnable = 126
+  case notFound = 127
 }
 
 /// Ends a command with a status whose reasons have been printed.
@@ -134,6 +137,9 @@ public enum Program {
     if fflush(nil) != 0, outputError == nil { outputError = errno }
     return outputError == nil
   }
+
+  /// The last word of the command line: an option that takes all that follows may be it.
+  public static var lastArgument: String? { rawArguments.last.map { String(cString: $0) } }
 
   /// Becomes another program, which is found in PATH and finds everything as this one did.
   ///

@@ -25,7 +25,7 @@ struct UnmountCommand: ChangingCommand {
   @Option(
     help: ArgumentHelp(
       "Try again for so long (5s, 500ms, 2m) while it is in use, or while another command works "
-        + "on the user.", valueName: "time"))
+        + "on the user.", valueName: "time"), transform: DurationArgument.init)
   var wait: DurationArgument?
 
   @Flag(

@@ -15,7 +15,8 @@ struct CryptohomedProgram: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "How long a logout waits for those who delay it (2s, 500ms).", valueName: "time"))
+      "How long a logout waits for those who delay it (2s, 500ms).", valueName: "time"),
+    transform: DurationArgument.init)
   var delay: DurationArgument?
 
   @Flag(help: .hidden)

@@ -1,12 +1,15 @@
-import ArgumentParser
 import Bus
 import Cryptohome
 import DaemonStore
 import Kernel
 import Program
 
-extension StoreName: ExpressibleByArgument {
-  public init?(argument: String) { self.init(argument) }
+/// The name of a store, as it is typed.
+func storeName(_ text: String) throws(Failure) -> StoreName {
+  guard let name = StoreName(text) else {
+    throw Failure("the name of a store is letters, digits, and after the first also . _ and -")
+  }
+  return name
 }
 
 /// The user that is meant: a hash, or a name and the salt of the system. Where that cannot be read,

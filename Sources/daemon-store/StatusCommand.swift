@@ -9,7 +9,7 @@ struct StatusCommand: ParsableCommand {
     abstract: "Say of each store whether it is healthy, who is mounted in it, and who follows it.",
     discussion: "Exit status: 0 printed, 1 failed, 2 usage.")
 
-  @Argument(help: "The store; all when left out.")
+  @Argument(help: "The store; all when left out.", transform: storeName)
   var store: StoreName?
 
   @Flag(help: "Print the result as JSON.")

@@ -43,16 +43,20 @@ struct TemplateAddCommand: ChangingCommand {
       not, for the reason on standard error.
       """)
 
-  @Argument(help: "The name of the store: letters, digits, and after the first also . _ and -.")
+  @Argument(
+    help: "The name of the store: letters, digits, and after the first also . _ and -.",
+    transform: storeName)
   var name: StoreName
 
   @Option(
     help: ArgumentHelp(
-      "Who owns a user's folder in the store: names, or numbers.", valueName: "user:group"))
+      "Who owns a user's folder in the store: names, or numbers.", valueName: "user:group"),
+    transform: OwnerNames.init)
   var owner: OwnerNames
 
-  @Option(help: "The mode of a user's folder, in octal.")
-  var mode = ModeArgument(permissions: 0o700)
+  @Option(
+    help: "The mode of a user's folder, in octal; 0700 when left out.", transform: permissions)
+  var mode: mode_t = 0o700
 
   @Flag(help: "Make the user and the group, if they are missing, as the distribution makes them.")
   var createUser = false
@@ -78,7 +82,7 @@ struct TemplateAddCommand: ChangingCommand {
       name: name,
       owner: try number(owner.user, "user", of: layout) { try names.user(named: $0) },
       group: try number(owner.group, "group", of: layout) { try names.group(named: $0) },
-      permissions: mode.permissions)
+      permissions: mode)
     let change = try Templates.add(template, to: layout)
     Program.say("\(change.rawValue) \(layout.templates)/\(name)")
     try followUp(name, layout, "add")
@@ -109,7 +113,9 @@ struct TemplateRemoveCommand: ChangingCommand {
       not, for the reason on standard error.
       """)
 
-  @Argument(help: "The name of the store: letters, digits, and after the first also . _ and -.")
+  @Argument(
+    help: "The name of the store: letters, digits, and after the first also . _ and -.",
+    transform: storeName)
   var name: StoreName
 
   @OptionGroup var place: TemplateRoot
@@ -142,32 +148,25 @@ private func followUp(_ name: StoreName, _ layout: Layout, _ verb: String) throw
 }
 
 /// `USER:GROUP`, not looked up yet.
-struct OwnerNames: ExpressibleByArgument {
+struct OwnerNames {
   let user: String
   let group: String
 
-  init?(argument: String) {
+  init(_ argument: String) throws(Failure) {
     let parts = argument.split(separator: ":", omittingEmptySubsequences: false)
     guard parts.count == 2, parts.allSatisfy({ !$0.isEmpty && !$0.hasPrefix("-") }) else {
-      return nil
+      throw Failure("an owner is user:group, names or numbers")
     }
     (user, group) = (String(parts[0]), String(parts[1]))
   }
 }
 
 /// `0700`: the low twelve bits of a mode.
-struct ModeArgument: ExpressibleByArgument {
-  let permissions: mode_t
-  var defaultValueDescription: String { octal(permissions) }
-
-  init(permissions: mode_t) { self.permissions = permissions }
-
-  init?(argument: String) {
-    guard argument.utf8.count <= 5, argument.utf8.allSatisfy({ (48...55).contains($0) }),
-      let permissions = mode_t(argument, radix: 8), permissions <= 0o7777
-    else { return nil }
-    self.permissions = permissions
-  }
+private func permissions(_ argument: String) throws(Failure) -> mode_t {
+  guard argument.utf8.count <= 5, argument.utf8.allSatisfy({ (48...55).contains($0) }),
+    let permissions = mode_t(argument, radix: 8), permissions <= 0o7777
+  else { throw Failure("a mode is octal, from 0 to 7777: 0700") }
+  return permissions
 }
 
 struct TemplateListCommand: ParsableCommand {
@@ -249,7 +248,7 @@ struct TemplateCheckCommand: ParsableCommand {
       Exit status: 0 nothing is wrong, 1 failed, 2 usage, 3 each problem is a line on standard error.
       """)
 
-  @Argument(help: "The names of the stores; all when left out.")
+  @Argument(help: "The names of the stores; all when left out.", transform: storeName)
   var names: [StoreName] = []
 
   @Flag(help: "Print the result as JSON.")

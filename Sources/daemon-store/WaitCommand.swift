@@ -1,5 +1,6 @@
 import ArgumentParser
 import DaemonStore
+import Glibc
 import Program
 
 struct WaitCommand: ParsableCommand {
@@ -11,10 +12,10 @@ struct WaitCommand: ParsableCommand {
       user may run it, in any mount namespace that has /proc and the store.
 
       Exit status: 0 it is so, 1 the time is over or it can never be so, 2 usage. With --exec, that \
-      of the command.
+      of the command; 127 when there is none of that name, 126 when it cannot be run.
       """)
 
-  @Argument(help: "The store.")
+  @Argument(help: "The store.", transform: storeName)
   var store: StoreName
 
   @Argument(help: "The user's 40-digit hash; or the name, where the salt can be read.")
@@ -26,7 +27,9 @@ struct WaitCommand: ParsableCommand {
   @Flag(help: "The folder in /run/daemon-store-cache.")
   var cache = false
 
-  @Option(help: ArgumentHelp("Give up after so long (5s, 500ms, 2m).", valueName: "time"))
+  @Option(
+    help: ArgumentHelp("Give up after so long (5s, 500ms, 2m, 1.5h).", valueName: "time"),
+    transform: DurationArgument.init)
   var timeout: DurationArgument?
 
   @Option(
@@ -35,6 +38,13 @@ struct WaitCommand: ParsableCommand {
       "Then become this command, with all arguments that follow; DAEMON_STORE_PATH is the path of "
         + "the folder.", valueName: "command"))
   var command: [String] = []
+
+  func validate() throws {
+    // The parser takes the option with nothing after it as if it were not there.
+    if command.isEmpty, user != "--exec", Program.lastArgument == "--exec" {
+      throw ValidationError("--exec is followed by a command, and here by nothing")
+    }
+  }
 
   func run() throws {
     // A command is to find the working directory that it was started in.
@@ -48,7 +58,12 @@ struct WaitCommand: ParsableCommand {
       throw Failure("\(path): \(gone ? "still mounted" : "not mounted") when the time was over")
     }
     if !command.isEmpty {
-      try Program.become(command, setting: ["DAEMON_STORE_PATH": path])
+      do {
+        try Program.become(command, setting: ["DAEMON_STORE_PATH": path])
+      } catch {
+        Program.complain("daemon-store: wait: \(error)")
+        throw Ending(error.code == ENOENT ? .notFound : .notRunnable)
+      }
     }
     if !gone { Program.say(path) }
   }

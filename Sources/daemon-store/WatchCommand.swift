@@ -15,7 +15,7 @@ struct WatchCommand: ParsableCommand {
       Exit status: 0 stopped, 1 failed, 2 usage.
       """)
 
-  @Argument(help: "The store; all when left out.")
+  @Argument(help: "The store; all when left out.", transform: storeName)
   var store: StoreName?
 
   @Flag(help: "The folders in /run/daemon-store-cache.")

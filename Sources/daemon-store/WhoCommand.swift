@@ -13,7 +13,7 @@ struct WhoCommand: ParsableCommand {
       Exit status: 0 printed, 1 failed, 2 usage.
       """)
 
-  @Argument(help: "The store.")
+  @Argument(help: "The store.", transform: storeName)
   var store: StoreName
 
   @Argument(help: "The user's name or 40-digit hash; the store and all its folders when left out.")

@@ -92,6 +92,37 @@ import Testing
     }
   }
 
+  @Test func aMistakeSaysWhatIsValid() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.isolated) { host in
+        let time = "5s, 500ms, 2m or 1.5h"
+        for (command, valid) in [
+          ("daemon-store wait a/b alice", "letters, digits"),
+          ("daemon-store watch .alpha", "letters, digits"),
+          ("daemon-store template check alpha ''", "letters, digits"),
+          ("daemon-store template add alpha --owner root", "user:group"),
+          ("daemon-store template add alpha --owner root:root --mode 0800", "0700"),
+          ("daemon-store template add alpha --owner root:root --mode 17777", "0700"),
+          ("daemon-store wait alpha alice --timeout 5d", time),
+          ("daemon-store wait alpha alice --timeout 1.2.3s", time),
+          ("daemon-store wait alpha alice --timeout .5s", time),
+          ("daemon-store wait alpha alice --timeout 8761h", time),
+          ("daemon-store wait alpha alice --timeout ms", time),
+          ("cryptohome unmount alice --wait 1e3", time), ("cryptohomed --delay inf", time),
+        ] {
+          let outcome = try host.script(command)
+          #expect(outcome.status == 2 && outcome.complaints.count == 1, "\(outcome)")
+          #expect(outcome.complains(of: valid, "--help"), "\(command): \(outcome)")
+        }
+        try host.boot("alpha")
+        try host.login("alice")
+        for time in ["0", "5", "1h", "8760h", "1.5s", "0.25ms", "2.m"] {
+          try host.succeed("daemon-store", "wait", "alpha", "alice", "--timeout", time)
+        }
+      }
+    }
+  }
+
   @Test func missingUserIsAMistake() async {
     await #expect(processExitsWith: .success) {
       inHost(.isolated) { host in

@@ -130,9 +130,15 @@ extension Launched {
         #expect(outcome.status == -SIGPIPE, "\(outcome)")
         let failed = try host.run("daemon-store", "wait", "alpha", "alice", "--exec", "false")
         #expect(failed.status == 1 && failed.output.isEmpty && failed.errors.isEmpty)
+        for (command, status, words) in [
+          ("/nowhere", 127, ["exec", "/nowhere", "ENOENT"]), ("nowhere", 127, ["exec", "nowhere"]),
+          ("/mnt/here", 126, ["exec", "/mnt/here", "EACCES"]),
+        ] as [(String, CInt, [String])] {
+          try host.refuse(
+            status: status, words, "daemon-store", "wait", "alpha", "alice", "--exec", command)
+        }
         try host.refuse(
-          ["exec", "/nowhere", "ENOENT"], "daemon-store", "wait", "alpha", "alice", "--exec",
-          "/nowhere")
+          status: 2, ["--exec", "command"], "daemon-store", "wait", "alpha", "alice", "--exec")
         try host.succeed(
           "daemon-store", "wait", "alpha", "bob", "--gone", "--exec", "sh", "-c",
           "test $DAEMON_STORE_PATH = \(Self.folder(Host.bob))")
