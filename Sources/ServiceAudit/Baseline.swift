@@ -37,15 +37,20 @@ public struct Baseline: Equatable, Sendable {
   public init(parsing text: String, named name: String) throws(Mistake) {
     var lines: [Line] = []
     var ignored: Set<String> = []
-    for (number, line) in zip(1..., text.split(separator: "\n", omittingEmptySubsequences: false)) {
+    // CR LF is one Character.
+    let rows = text.split(omittingEmptySubsequences: false) { $0 == "\n" || $0 == "\r\n" }
+    for (number, line) in zip(1..., rows) {
       func mistake(_ reason: String) -> Mistake {
         Mistake(description: "\(name):\(number): \(reason)")
       }
-      let fields = line.prefix { $0 != "#" }.split { $0 == " " || $0 == "\t" || $0 == "\r" }
+      let fields = line.prefix { $0 != "#" }.split { $0 == " " || $0 == "\t" }
       guard let first = fields.first else { continue }
       if first == "ignore" && fields.count == 2 {
         ignored.insert(Self.unescaped(fields[1]))
         continue
+      }
+      guard first != "ignore" || fields.count > 1 else {
+        throw mistake("ignore is followed by the program that is not looked at")
       }
       guard fields.count >= 3 else {
         throw mistake("a service has a program, a user and a group, then features")
