@@ -9,6 +9,8 @@
 #include <linux/kcmp.h>
 #include <link.h>
 #include <linux/loop.h>
+#include <linux/sockios.h>
+#include <linux/un.h>
 #include <net/if.h>
 #include <sched.h>
 #include <signal.h>
@@ -191,6 +193,21 @@ int linux_get_descriptor(pid_t process, int number) {
     close(pidfd);
     errno = code;
     return copy;
+}
+
+int linux_print(const void *bytes, size_t count) {
+    return fwrite(bytes, 1, count, stdout) == count ? 0 : -1;
+}
+
+int linux_socket_file(int socket) { return ioctl(socket, SIOCUNIXFILE); }
+
+void linux_occupy_standard_descriptors(void) {
+    // The lowest number that is free is given: once above 2, none of them is.
+    for (int number = 0; number <= 2; number++) {
+        if (fcntl(number, F_GETFD) >= 0) continue;
+        int mode = number == STDIN_FILENO ? O_WRONLY : O_RDONLY;
+        if (open("/dev/null", mode | O_CLOEXEC) < 0) return;
+    }
 }
 
 int linux_peek_descriptors(int socket, int *out, int capacity) {

@@ -13,5 +13,5 @@ public func printJSONLine(_ value: some Encodable) throws {
 private func printJSON(_ value: some Encodable, _ form: JSONEncoder.OutputFormatting) throws {
   let encoder = JSONEncoder()
   encoder.outputFormatting = form
-  print(String(decoding: try encoder.encode(value), as: UTF8.self))
+  Program.put(String(decoding: try encoder.encode(value), as: UTF8.self) + "\n")
 }

@@ -38,6 +38,7 @@ public enum Program {
   /// An argument that is not UTF-8 is refused: repaired, two names of users could become one.
   public static func run<Root: ParsableCommand>(_ root: Root.Type) -> Never {
     let program = root.configuration.commandName ?? "program"
+    linux_occupy_standard_descriptors()
     // The work is done whether or not somebody still reads what is said about it.
     pipeHandler = signal(SIGPIPE, SIG_IGN)
     raiseDescriptorLimit()
@@ -101,7 +102,7 @@ public enum Program {
   ) -> Never {
     let code = root.exitCode(for: error)
     if code == .success {  // --help and --version
-      print(root.fullMessage(for: error))
+      put(root.fullMessage(for: error) + "\n")
       finish(.done, name)
     }
     if code == .validationFailure {
@@ -158,7 +159,14 @@ public enum Program {
   }
 
   /// One line of a result, on standard output.
-  public static func say(_ line: String) { print(oneLine(line)) }
+  public static func say(_ line: String) { put(oneLine(line) + "\n") }
+
+  /// A result as it is. What is longer than a buffer may fail here, and not when it is flushed.
+  public static func put(_ text: String) {
+    var text = text
+    let code = text.withUTF8 { linux_print($0.baseAddress, $0.count) == 0 ? nil : errno }
+    outputError = outputError ?? code
+  }
 
   /// One line on standard error.
   public static func complain(_ line: String) {

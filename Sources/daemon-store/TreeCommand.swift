@@ -18,19 +18,28 @@ struct TreeCommand: ParsableCommand {
 
   enum Format: String, CaseIterable, ExpressibleByArgument { case text, json, dot, svg }
 
-  @Option(help: "text, json, dot, or svg, which needs Graphviz.")
-  var format = Format.text
+  @Option(help: "text, json, dot, or svg, which needs Graphviz; text when left out.")
+  var format: Format?
+
+  @Flag(help: "The same as --format json.")
+  var json = false
+
+  func validate() throws {
+    guard !json || format == nil || format == .json else {
+      throw ValidationError("--json is one format, and --format names another")
+    }
+  }
 
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
     InitNamespace.warn("daemon-store: tree", "what is said of the host is said of this one")
     let tree = TreeOutput(try StoreSurvey(of: .system))
-    switch format {
+    switch json ? .json : format ?? .text {
     case .text: for line in tree.text() { Program.say(line) }
     case .json: try printJSON(tree)
-    case .dot: print(tree.dot(), terminator: "")
-    case .svg: try Graphviz.draw(tree.dot())
+    case .dot: Program.put(tree.dot())
+    case .svg: Program.put(try Graphviz.draw(tree.dot()))
     }
   }
 }

@@ -96,22 +96,24 @@ extension TreeOutput {
 }
 
 enum Graphviz {
-  /// Lets `dot` draw a picture to standard output.
-  static func draw(_ text: String) throws {
+  /// The picture that `dot` makes of it.
+  static func draw(_ text: String) throws -> String {
     let file = Descriptor(owning: try check("memfd_create", nil, linux_memory_file("picture")))
     try file.write(Array(text.utf8), shown: "picture")
     try check("lseek", "picture", lseek(file.number, 0, SEEK_SET))
-    Program.flush()
+    let picture = try Pipe()
     guard let drawer = try fork() else {
       dup2(file.number, STDIN_FILENO)
+      dup2(picture.writing.number, STDOUT_FILENO)
       do {
         try Program.become(["dot", "-Tsvg"], setting: [:])
       } catch {
         _exit(error.code == ENOENT ? 127 : 126)
       }
     }
+    let bytes = try picture.intoReading().read(atMost: .max, shown: "picture") ?? []
     switch try wait(for: drawer).end {
-    case .exited(0): return
+    case .exited(0): return String(decoding: bytes, as: UTF8.self)
     case .exited(127):
       throw Failure(
         "dot: there is no such program; install graphviz, or use --format dot and draw it elsewhere"

@@ -25,9 +25,12 @@ extension TreeOutput {
       let column = names.map(\.count).max() ?? 0
       for (name, view) in zip(names, store.namespaces) {
         let padding = String(repeating: " ", count: column - name.count)
-        let arrived = "\(view.arrived.count) of \(store.users.count)"
-        let users = view.missing.isEmpty ? "all users" : "\(arrived) users"
-        lines.append("    \(name)\(padding)  \(view.relation), \(users)")
+        let users =
+          store.users.isEmpty
+          ? ""
+          : view.missing.isEmpty
+            ? ", all users" : ", \(view.arrived.count) of \(store.users.count) users"
+        lines.append("    \(name)\(padding)  \(view.relation)\(users)")
         for user in view.missing { lines.append("      not \(user)") }
       }
     }

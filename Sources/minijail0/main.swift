@@ -2,6 +2,7 @@ import CLinux
 import Glibc
 import Jail
 
+linux_occupy_standard_descriptors()
 var words: [RawArgument] = []
 for index in 0..<Int(linux_argument_count()) {
   guard let word = linux_arguments()[index] else { break }

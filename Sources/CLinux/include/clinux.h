@@ -105,6 +105,13 @@ int linux_compare_files(pid_t one, pid_t other);
 void linux_clear_protection(int directory, const char *_Nonnull name);
 /// pidfd_getfd(2), Linux 5.6: a copy of a descriptor of another process.
 int linux_get_descriptor(pid_t process, int number);
+/// fwrite(3) to standard output, which Swift does not let be named: -1 when not all was taken.
+int linux_print(const void *_Nullable bytes, size_t count);
+/// SIOCUNIXFILE, Linux 4.13: opens what a UNIX socket is bound to, as with O_PATH. ENOENT: nothing.
+int linux_socket_file(int socket);
+/// Opens those of the descriptors 0, 1 and 2 that are closed, so that no file gets their number: each
+/// for what it is not used for, and closed again on exec.
+void linux_occupy_standard_descriptors(void);
 /// recvmsg(2) with MSG_PEEK: copies of the descriptors in the first message of a socket's queue that
 /// has any. The message stays. Returns their number. EBUSY: the socket has an SO_PEEK_OFF, which a
 /// look would move; it was left alone.

@@ -24,6 +24,19 @@ import Testing
     #expect(changed.map { names[$0] } == new, "\(outcome)")
   }
 
+  /// What is closed stays closed, and no file of the launcher gets its number.
+  @Test(arguments: ["", "-p", "-m -M", "-p -t -n -v", "-p -T static", "--logging=stderr"])
+  func closedDescriptors(options: String) throws {
+    let list = "for n in 0 1 2; do test -e /proc/self/fd/$n || echo $n >>list; done"
+    for (closing, closed) in [
+      ("<&-", ["0"]), (">&-", ["1"]), ("<&- >&- 2>&-", ["0", "1", "2"]), ("", []),
+    ] {
+      let outcome = try CommandLine.run(
+        "touch list; minijail0 \(options) -- /bin/sh -c '\(list)' \(closing) && cat list")
+      #expect(outcome.status == 0 && outcome.lines == closed, "\(closing): \(outcome)")
+    }
+  }
+
   @Test(arguments: [
     CommandLine("--uts=aaa --uts=bbb /bin/uname -n", 0, "aaa\n"),
     CommandLine("--uts /bin/uname -n | grep -c .", 0, "1\n"),

@@ -52,7 +52,7 @@ private struct Tree: Decodable {
         try host.login("bob")
         let users = [Host.alice, Host.bob]
         let tree = try schema.decode(
-          Tree.self, try host.succeed("daemon-store", "tree", "--format", "json").output)
+          Tree.self, try host.succeed("daemon-store", "tree", "--json").output)
         #expect(tree.stores.map(\.store) == ["alpha", "alpha", "bravo", "bravo"])
         #expect(tree.stores.allSatisfy { $0.users == users })
         for (process, role, ownBind, path, arrived) in [
@@ -105,6 +105,12 @@ private struct Tree: Decodable {
         #expect(try host.succeed("daemon-store", "tree").lines == ["no stores"])
         let long = String(repeating: "long-", count: 40)
         try host.boot("alpha", long)
+        let early = try host.follower()
+        #expect(
+          try host.succeed("daemon-store", "tree").lines.contains {
+            $0.contains("(pid \(early))") && $0.hasSuffix("  follows, inherited")
+          })
+        try host.helpers.stop(early)
         try host.login("alice")
         let jail = try host.jail(following: "alpha")
         let copy = try host.holder {
@@ -161,6 +167,16 @@ private struct Tree: Decodable {
           let found = texts.lines.map { $0.split(separator: "\u{a0}").joined(separator: " ") }
           #expect(found.contains(text), "\(text): \(texts)")
         }
+        // Its results are like all others: whoever closes early has had enough.
+        let tree = "daemon-store tree --format svg"
+        for place in [">/dev/full", ">&-"] {
+          let lost = try host.script("\(tree) \(place)")
+          #expect(lost.status == 1 && lost.complains(of: "standard output"), "\(place): \(lost)")
+        }
+        let closed = try host.script("(\(tree); echo $? >/mnt/status) | true; cat /mnt/status")
+        #expect(closed.lines == ["0"] && !closed.errors.contains("daemon-store"), "\(closed)")
+        try host.refuse(
+          status: 2, ["--json", "--format"], "daemon-store", "tree", "--json", "--format", "dot")
         let without = try run(
           "/mnt/programs/daemon-store", ["tree", "--format", "svg"], environment: ["PATH=/nowhere"])
         #expect(without.status == 1 && without.complains(of: "dot", "graphviz", "--format dot"))
