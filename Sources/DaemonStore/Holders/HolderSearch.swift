@@ -10,7 +10,7 @@ public struct Holder: Hashable, Sendable, CustomStringConvertible {
     /// With the file's path, as the process knows it.
     case openFile(String)
     case mapping(String)
-    /// A UNIX socket that is bound to this path.
+    /// A UNIX socket that is bound to a file of this path.
     case socket(String)
     /// A file that was sent to this process, and that it has not received yet.
     case sentFile(String)
@@ -196,10 +196,11 @@ struct HolderSearch: ~Copyable {
     for name in names {
       guard let status = links.status(behind: name) else { continue }
       if status.mode & S_IFMT == S_IFSOCK {
-        if socket == nil, let path = sockets.path(of: status.identity),
-          isHeld("root\(path)", directory) || isNamed(path)
-        {
-          socket = path
+        if socket == nil, let path = sockets.path(of: status.identity) {
+          let isPath = path.hasPrefix("/")
+          socket =
+            isPath && (isHeld("root\(path)", directory) || isNamed(path))
+            ? path : boundFile(of: name, status.identity, in: process)
         }
         let held = SentDescriptors.held(
           at: name, of: process, task, patience: isSuspect && unseen.isEmpty ? patience : nil,
@@ -223,6 +224,22 @@ struct HolderSearch: ~Copyable {
     }
   }
 
+  /// The path of what a socket is bound to, if that is one of them: as the kernel has it, whatever
+  /// path it was bound by, and from where. It takes CAP_NET_ADMIN.
+  private func boundFile(of name: String, _ socket: FileIdentity, in process: pid_t) -> String? {
+    guard let number = CInt(name), case let copy = linux_get_descriptor(process, number), copy >= 0
+    else { return nil }
+    let descriptor = Descriptor(owning: copy)
+    // Another one, when the table of this thread is its own.
+    guard (try? descriptor.status())?.identity == socket,
+      case let bound = linux_socket_file(copy), bound >= 0
+    else { return nil }
+    let file = Descriptor(owning: bound)
+    guard let own = try? Directory(opening: "/proc/\(getpid())/fd"), isHeld("\(file.number)", own)
+    else { return nil }
+    return (try? linkTarget(of: own.path(of: "\(file.number)"))) ?? "?"
+  }
+
   private func mapping(of process: borrowing Directory) -> String? {
     guard let links = try? process.directory("map_files"), let names = try? links.names() else {
       return nil
@@ -234,8 +251,8 @@ struct HolderSearch: ~Copyable {
   }
 }
 
-/// The UNIX sockets that have a path. Such a socket keeps the mount busy that its path was on, and
-/// the descriptor says nothing about it.
+/// The UNIX sockets that have a name. One that is bound to a path keeps the mount busy that this was
+/// on, and the descriptor says nothing about it.
 private struct BoundSockets {
   private var paths: [UInt64: String] = [:]
   private var networks: Set<FileIdentity> = []
@@ -260,7 +277,7 @@ private struct BoundSockets {
     // Num RefCount Protocol Flags Type St Inode Path: proc_pid_net(5).
     for line in text.split(separator: UInt8(ascii: "\n")).dropFirst() {
       let fields = line.split(separator: UInt8(ascii: " "), maxSplits: 7)
-      guard fields.count == 8, fields[7].first == UInt8(ascii: "/"),
+      guard fields.count == 8,
         let inode = UInt64(String(decoding: fields[6], as: UTF8.self))
       else { continue }
       paths[inode] = String(decoding: fields[7], as: UTF8.self)

@@ -24,6 +24,19 @@ private struct Holding: Decodable {
     }
   }
 
+  private static func bindSocket(_ path: String) throws {
+    let number = try check("socket", nil, socket(AF_UNIX, CInt(SOCK_DGRAM.rawValue), 0))
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+    let bound = withUnsafePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        bind(number, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+      }
+    }
+    try check("bind", path, bound)
+  }
+
   @Test(arguments: Machine.allCases, ["plain", "ephemeral"])
   func everyKindOfHoldIsNamed(machine: Machine, vault: String) async {
     await #expect(processExitsWith: .success) { [machine, vault] in
@@ -58,6 +71,12 @@ private struct Holding: Decodable {
           let memory = mmap(nil, 4096, PROT_READ, MAP_PRIVATE, file, 0)
           guard memory != MAP_FAILED else { throw Problem("mmap") }
           close(file)
+        }
+        // Its path says nothing, and the directory that it is relative to is left.
+        try hold("socket") {
+          try check("chdir", folder, chdir(folder))
+          try Self.bindSocket("socket")
+          try check("chdir", "/", chdir("/"))
         }
         try hold("cwd", "store") { try check("chdir", nil, chdir("/run/daemon-store/alpha")) }
         try hold("cwd", Host.bob) {
