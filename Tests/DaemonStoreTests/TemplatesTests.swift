@@ -31,14 +31,16 @@ import Testing
         try makeDirectory("\(Self.templates)/good")
         try makeLink("\(Self.templates)/link", to: "good")
         try writeFile("\(Self.templates)/file", "")
-        try makeDirectory("\(Self.templates)/.hidden")
+        try makeDirectory("\(Self.templates)/_under")
+        try makeDirectory("\(Self.templates)/.hidden", mode: 0o777)
+        try writeFile("\(Self.templates)/.keep", "")
         try makeDirectory("\(Self.templates)/open", mode: 0o1777)
         let read = try Self.read()
         #expect(read.valid.map(\.name.description) == ["good"], "\(read)")
         let seen = read.rejected.map(\.description)
         #expect(seen.count == 4, "\(seen)")
         for (name, reason) in [
-          (".hidden", "not a store name"), ("file", "is a file"), ("link", "is a symbolic link"),
+          ("_under", "not a store name"), ("file", "is a file"), ("link", "is a symbolic link"),
           ("open", "mode 01777"),
         ] {
           #expect(

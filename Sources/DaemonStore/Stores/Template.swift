@@ -47,7 +47,8 @@ public struct Templates: Equatable, Sendable {
   }
 
   /// Reads the templates of `layout`. A template is a real directory with a valid name that nobody
-  /// but its owner and group can write, reached through directories that only root can write.
+  /// but its owner and group can write, reached through directories that only root can write. A name
+  /// that begins with a dot is hidden, and nothing is made or said of it.
   ///
   /// - Throws: ``SystemError`` when the directory is there and cannot be read.
   public static func read(_ layout: Layout) throws -> Templates {
@@ -64,7 +65,7 @@ public struct Templates: Equatable, Sendable {
     var valid: [Template] = []
     var rejected: [Refusal] = []
     var rejectedNames: Set<StoreName> = []
-    for entry in try directory.names() where entry != unfinished {
+    for entry in try directory.names() where !entry.hasPrefix(".") {
       switch try judge(entry, in: directory) {
       case .success(let template): valid.append(template)
       case .failure(let rejection):

@@ -8,7 +8,7 @@ public enum TemplateChange: String, Sendable {
 }
 
 extension Templates {
-  /// What a change that was killed may leave, and the next one removes. Not the name of a store.
+  /// What a change that was killed may leave, and the next one removes. It is hidden.
   static let unfinished = ".unfinished"
 
   /// Makes the template, or gives the one that is there this owner and mode: it is always as it was

@@ -23,11 +23,12 @@ import Testing
         #expect(outcome.status == 3, "\(outcome)")
         for (name, reason) in [
           ("link", "symbolic link"), ("dangling", "symbolic link"), ("file", "is a file"),
-          (".hidden", "not a store name"), ("two words", "not a store name"),
+          ("two words", "not a store name"),
           ("-dash", "not a store name"), ("writable", "0777"),
         ] {
           #expect(outcome.complains(of: "\(templates)/\(name): ", reason), "\(name) in \(outcome)")
         }
+        #expect(!outcome.errors.contains(".hidden"), "\(outcome)")
         #expect(outcome.output.contains("2 stores ready"), "\(outcome)")
         #expect(try names(in: "/run/daemon-store") == ["good", "zulu"])
         for tree in trees {
