@@ -89,4 +89,7 @@ extension Directory {
 }
 
 /// As chmod(1) writes a mode: `0751`.
-public func octal(_ mode: mode_t) -> String { "0" + String(mode, radix: 8) }
+public func octal(_ mode: mode_t) -> String {
+  let digits = String(mode, radix: 8)
+  return "0" + String(repeating: "0", count: max(0, 3 - digits.count)) + digits
+}

@@ -1,3 +1,5 @@
+import Kernel
+import TestSupport
 import Testing
 
 @testable import DaemonStore
@@ -24,9 +26,14 @@ import Testing
   @Test(arguments: [
     ("/run/daemon-store/notes", "/run/daemon-store/notes"), ("a_b-1.2", "a_b-1.2"),
     ("", "''"), ("a b", "'a b'"), ("it's", "'it'\\''s'"), ("$(id)", "'$(id)'"), ("a;b", "'a;b'"),
-    ("~", "'~'"), ("é", "'é'"), ("a\nb", "'a\nb'"),
+    ("~", "'~'"), ("é", "'é'"), ("/a\n'b %é", "\"$(printf '/a\\012\\047b\\040\\045\\303\\251')\""),
+    ("/a\u{1b}[m", "\"$(printf '/a\\033\\133m')\""),
+    ("/a\n\n", "\"$(printf '/a')${IFS#??}${IFS#??}\""), ("\u{7f}\u{85}", nil),
   ])
-  func isOneWord(text: String, word: String) {
-    #expect(shellWord(text) == word)
+  func isOneWord(text: String, word: String?) throws {
+    if let word { #expect(shellWord(text) == word) }
+    // What the shell makes of it, and that it is what is shown.
+    let said = try run("sh", ["-c", "printf '%s|' \(oneLine(shellWord(text)))"])
+    #expect(said.output == "\(text)|")
   }
 }

@@ -1,10 +1,25 @@
-/// The text as one word of a command for sh(1).
+import Kernel
+
+/// The path as one word of a command for sh(1), in one line.
 func shellWord(_ text: String) -> String {
-  let plain = text.utf8.allSatisfy { byte in
+  func isPlain(_ byte: UInt8) -> Bool {
     (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte | 0x20)
       || (UInt8(ascii: "-")...UInt8(ascii: "9")).contains(byte) || byte == UInt8(ascii: "_")
   }
-  if plain && !text.isEmpty { return text }
+  if text.utf8.allSatisfy(isPlain) && !text.isEmpty { return text }
+  // Shown to a person, a control character would be another text.
+  if oneLine(text) != text {
+    let bytes = text.utf8.map { byte in
+      let octal = String(byte, radix: 8)
+      return isPlain(byte)
+        ? String(UnicodeScalar(byte))
+        : "\\" + String(repeating: "0", count: 3 - octal.count) + octal
+    }
+    // The shell takes line ends off the end of what a command prints; IFS ends with one.
+    let ends = bytes.reversed().prefix { $0 == "\\012" }.count
+    return "\"$(printf '\(bytes.dropLast(ends).joined())')"
+      + String(repeating: "${IFS#??}", count: ends) + "\""
+  }
   let quoted = text.split(separator: "'", omittingEmptySubsequences: false)
   return "'" + quoted.joined(separator: "'\\''") + "'"
 }
