@@ -25,6 +25,11 @@ import Testing
     }
   }
 
+  @Test func modesHaveFourDigitsOrMore() {
+    let modes: [mode_t] = [0, 0o7, 0o700, 0o1777]
+    #expect(modes.map(octal) == ["0000", "0007", "0700", "01777"])
+  }
+
   @Test func rejectsWhatIsNone() async {
     await #expect(processExitsWith: .success) {
       inMountNamespace {
