@@ -51,7 +51,7 @@ for place in host jail; do compare; done
 load='busy '
 spinning=
 for _ in $(seq $((2 * $(nproc)))); do
-  sh -c 'while :; do :; done' &
+  setpriv --pdeathsig KILL sh -c 'while :; do :; done' &
   spinning="$spinning $!"
 done
 trap 'kill $spinning' EXIT

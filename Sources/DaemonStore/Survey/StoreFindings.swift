@@ -17,8 +17,8 @@ extension StoreSurvey {
       + (hidden.first.map { first in
         [
           Finding(
-            .unseen, hidden.count == 1 ? "\(first)" : "\(hidden.count) processes as \(first)",
-            "may not be looked at", evidence: ["their mount namespaces may have any store"],
+            .unseen, "processes", "may not be looked at, and may have any store",
+            evidence: ["\(hidden.count) of them, the first \(first)"],
             mend: "daemon-store doctor  # with CAP_SYS_PTRACE, in the first pid and user namespace")
         ]
       } ?? [])

@@ -100,7 +100,7 @@ private struct Store: Decodable {
         #expect(stores[0].data.jails.map(\.unit) == [unit])
         let text = try host.succeed("daemon-store", "tree").output
         #expect(
-          text.contains("    \(unit) (pid \(jail))  follows, own bind, all users\n"), "\(text)")
+          text.contains("    \(unit) (pid \(jail))  follows, own bind\n"), "\(text)")
         try mountFilesystem("none", "/run/daemon-store/alpha", nil, MS_PRIVATE)
         let doctor = try host.run("daemon-store", "doctor").lines
         #expect(doctor.contains("  mend: systemctl restart \(unit)"), "\(doctor)")
