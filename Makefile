@@ -1,6 +1,10 @@
 # Every verb that a person needs; `make help` lists them.
 PREFIX ?= /usr
 DESTDIR ?=
+ifneq ($(words $(PREFIX)) $(filter /%,$(PREFIX)),1 $(PREFIX))
+$(error PREFIX is "$(PREFIX)": give an absolute path without blanks)
+endif
+override PREFIX := $(abspath $(PREFIX))
 # Where distributions differ.
 LIBRARY_DIRECTORY ?= $(PREFIX)/lib
 UNIT_DIRECTORY ?= $(PREFIX)/lib/systemd/system
@@ -13,6 +17,9 @@ PAM_PROFILE_DIRECTORY ?= /usr/share/pam-configs
 INSTALL_PROGRAM ?= install -s
 # The service managers beside systemd that get a script: sysvinit, openrc, upstart.
 INIT ?=
+ifneq ($(and $(filter install,$(MAKECMDGOALS)),$(filter-out sysvinit openrc upstart,$(INIT))),)
+$(error INIT is "$(INIT)": there are scripts for sysvinit, openrc and upstart, and systemd needs none)
+endif
 SWIFT ?= swift
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 

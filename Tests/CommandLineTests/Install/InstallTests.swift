@@ -38,7 +38,7 @@ import Testing
       "/usr/bin/make",
       [
         "-s", "-C", projectFile(""), "install", "BIN=\(try builtPrograms())", "DESTDIR=\(place)",
-        "PREFIX=\(prefix)", "INIT=sysvinit upstart",
+        "PREFIX=\(prefix)/", "INIT=sysvinit upstart",
       ])
     guard made.status == 0 else { throw Problem("\(made)") }
     #expect(made.output.isEmpty && made.errors.isEmpty, "\(made)")
@@ -91,5 +91,20 @@ import Testing
     #expect(programs == Set(expected.map { "\(prefix)/bin/\($0)" }), "\(names)")
     let page = try readFile("\(place)\(prefix)/share/man/man8/cryptohome.8")
     #expect(page.contains("\n.Os daemon-store \(version)\n"))
+  }
+
+  /// Instead of half an installation, or one elsewhere.
+  @Test(arguments: [
+    "PREFIX=usr", "PREFIX=/usr /opt", "PREFIX=", "INIT=runit", "INIT=sysvinit runit",
+  ])
+  func whatCannotBeFollowedIsRefused(variable: String) throws {
+    let made = try TestSupport.run(
+      "/usr/bin/make",
+      ["-s", "-C", projectFile(""), "install", "BIN=/dev/null", "DESTDIR=/dev/null", variable])
+    let name = variable.prefix { $0 != "=" }
+    #expect(
+      made.status == 2 && made.output.isEmpty && made.errors.contains("*** \(name) is \""),
+      "\(made)")
+    #expect(made.errors.split(separator: "\n").count == 1, "\(made)")
   }
 }
