@@ -106,6 +106,18 @@ bob=$(cryptohome sanitize bob)
 eventually test -e "/run/daemon-store/notes/$bob/seen"
 cryptohome unmount bob --wait 1m >/tmp/out
 
+# ---- Not removed -----------------------------------------------------------------------------
+
+step 'a removal that is given up leaves everything as it was'
+prerm=/var/lib/dpkg/info/daemon-store.prerm
+cp $prerm /tmp/prerm
+echo 'exit 1' >>$prerm
+dpkg -r daemon-store >/tmp/out 2>&1 && fail "a prerm that fails does not count"
+cp /tmp/prerm $prerm
+expect pam_daemonstore.so /etc/pam.d/common-session
+[ "$(group /run/daemon-store/notes)" = "$before" ] || fail "the store is another mount now"
+cryptohome mount alice >/tmp/out
+
 # ---- Removed -----------------------------------------------------------------------------------
 
 step 'remove, while a jail runs: what is free is locked, what is in use is named'
@@ -154,6 +166,26 @@ install -d -m 0700 -o notes -g notes /etc/daemon-store/notes
 dpkg -i /tmp/first/*.deb >/tmp/out 2>/tmp/errors || { cat /tmp/out /tmp/errors >&2; fail "dpkg -i"; }
 cryptohome mount alice >/tmp/out
 [ -e "/run/daemon-store/notes/$alice/seen" ] || fail "the old data is not shown"
+
+# ---- Where nothing may be mounted --------------------------------------------------------------
+
+step 'install without CAP_SYS_ADMIN: it says what does not work, is installed, and leaves nothing'
+cryptohome unmount alice --wait 1m >/tmp/out
+dpkg -P $(dpkg-query -W -f '${Package}\n' '*daemon*store*') >/tmp/out 2>&1
+mv /home/.shadow /home/shadow
+unable() { setpriv --bounding-set -sys_admin --inh-caps -sys_admin "$@"; }
+unable dpkg -i /tmp/first/*.deb >/tmp/out 2>/tmp/errors ||
+  { cat /tmp/out /tmp/errors >&2; fail "dpkg -i"; }
+expect EPERM /tmp/errors
+unable dpkg -r daemon-store >/tmp/out 2>/tmp/errors
+! grep 'until the next boot' /tmp/errors || fail "nothing is mounted, and it says so"
+kept=made-up dpkg -P daemon-store >/tmp/out 2>/tmp/errors
+expect 'need it: /var/lib/system_salt' /tmp/errors
+[ "$(ls -A /home)" = shadow ] || fail "empty folders are left in /home"
+mv /home/shadow /home/.shadow
+install -d -m 0700 -o notes -g notes /etc/daemon-store/notes
+dpkg -i /tmp/first/*.deb >/tmp/out 2>&1 || { cat /tmp/out >&2; fail "dpkg -i"; }
+cryptohome mount alice >/tmp/out
 
 # ---- Without systemd ---------------------------------------------------------------------------
 
