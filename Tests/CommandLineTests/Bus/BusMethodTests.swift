@@ -68,7 +68,8 @@ import Testing
         ])
         #expect(
           properties.lines == [
-            "t 2000000", "as 2 \"\(Host.alice)\" \"\(Host.bob)\"", "s \"started\"", "s \"\(version)\"",
+            "t 2000000", "as 2 \"\(Host.alice)\" \"\(Host.bob)\"", "s \"started\"",
+            "s \"\(version)\"",
           ], "\(properties)")
         let list = try machine.run([
           "dbus-send", "--system", "--print-reply=literal", "--dest=\(BusMachine.manager)",
