@@ -114,7 +114,9 @@ struct NamespaceLink {
 
   /// One for each namespace, this process's own first: those that a thread is in, then those that
   /// are kept by nothing but an open descriptor.
-  static func all() throws(SystemError) -> [NamespaceLink] {
+  ///
+  /// - Parameter lost: nil, or the namespaces that every way into is wanted of, and no others.
+  static func all(of lost: Set<UInt64>? = nil) throws(SystemError) -> [NamespaceLink] {
     var links: [NamespaceLink] = []
     var places: [UInt64: Int] = [:]
     let own = getpid()
@@ -123,17 +125,17 @@ struct NamespaceLink {
       for thread in Processes.threads(of: process) {
         let task = "\(process)/task/\(thread)"
         // A thread that is gone is in none.
-        guard let id = (try? linkTarget(of: "/proc/\(task)/ns/mnt")).flatMap(id(in:)) else {
-          continue
-        }
-        if places[id] == nil {
-          places[id] = links.count
+        guard let id = (try? linkTarget(of: "/proc/\(task)/ns/mnt")).flatMap(id(in:)),
+          lost?.contains(id) != false
+        else { continue }
+        if lost != nil || places[id] == nil {
+          places[id] = places[id] ?? links.count
           links.append(
             NamespaceLink(id: id, keeper: .process(ProcessName(process)), path: "\(task)/ns/mnt"))
         }
         // Mounts above the root of a thread are not in its own table, nor are those below another
         // root in the table of who enters.
-        guard let place = places[id], place > 0,
+        guard let place = places[id], lost != nil || place > 0,
           let directory = try? Directory(opening: "/proc/\(task)"),
           let root = directory.status(behind: "root").map({ Root($0) }),
           !links[place].threads.contains(where: { $0.root == root })
@@ -147,13 +149,16 @@ struct NamespaceLink {
         for name in (try? Directory(opening: "/proc/\(directory)").names()) ?? [] {
           let path = "\(directory)/\(name)"
           guard let id = (try? linkTarget(of: "/proc/\(path)")).flatMap(id(in:)),
-            places[id] == nil
+            lost?.contains(id) ?? (places[id] == nil)
           else { continue }
-          places[id] = links.count
+          places[id] = places[id] ?? links.count
           links.append(
             NamespaceLink(id: id, keeper: .process(ProcessName(process)), path: path))
         }
       }
+    }
+    for index in links.indices {
+      links[index].threads = places[links[index].id].map { links[$0].threads } ?? []
     }
     return links
   }

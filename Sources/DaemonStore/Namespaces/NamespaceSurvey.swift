@@ -61,13 +61,17 @@ struct NamespaceSurvey: ~Copyable {
     survey.look(into: nil, link: links.removeFirst())
     survey.lookIntoPending()
     var rounds = 10
-    while !links.isEmpty {
+    while true {
+      var lost = Set(links.map(\.id))
+      for link in links where lost.contains(link.id) && survey.visit(link) { lost.remove(link.id) }
       rounds -= 1
-      var lost: Set<UInt64> = []
-      for link in links where !survey.visit(link, isLast: rounds == 0) { lost.insert(link.id) }
       guard !lost.isEmpty else { break }
+      if rounds == 0 {
+        for id in lost { survey.giveUp(links.last { $0.id == id }) }
+        break
+      }
       survey.comeBack()
-      links = try NamespaceLink.all().filter { lost.contains($0.id) }
+      links = try NamespaceLink.all(of: lost)
     }
     repeat {
       while let (id, file) = survey.spare.popFirst() {
@@ -128,18 +132,19 @@ struct NamespaceSurvey: ~Copyable {
 
   /// False when what has led there does so no more: whoever it was has ended, or is in another
   /// namespace by now, as every survey is in each for a moment. Others may still be there.
-  ///
-  /// - Parameter isLast: whether it counts as one that cannot be looked into then.
-  private mutating func visit(_ link: NamespaceLink, isLast: Bool) -> Bool {
-    var file = openNamespace(link.id, at: link.path)
-    if case .failure(let error) = file, [ENOENT, ESRCH].contains(error.code) {
-      guard isLast else { return false }
-      file = .failure(SystemError(operation: "open", path: link.path, code: EBUSY))
-    }
+  private mutating func visit(_ link: NamespaceLink) -> Bool {
+    let file = openNamespace(link.id, at: link.path)
+    if case .failure(let error) = file, [ENOENT, ESRCH].contains(error.code) { return false }
     look(into: file, link: link)
     if visits[visits.count - 1].code == 0 { missed.remove(link.id) }
     lookIntoPending()
     return true
+  }
+
+  /// One that is always there, and never where it was: it cannot be looked into.
+  private mutating func giveUp(_ link: NamespaceLink?) {
+    guard let link else { return }
+    look(into: .failure(SystemError(operation: "open", path: link.path, code: EBUSY)), link: link)
   }
 
   /// - Parameter path: below `/proc`. `ESRCH`: it leads to another one by now.

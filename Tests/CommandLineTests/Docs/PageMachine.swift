@@ -50,7 +50,7 @@ struct Numbering {
     text.replacing(#/ +\n/#, with: "\n").replacing(
       #/(?:32|64) MiB for each guess/#, with: "half a second for each guess"
     ).replacing(
-      #/((?:pid|peer group|child process) |libminijail\[)([0-9]+)/#
+      #/((?:pid|peer group|child process|kill) |libminijail\[)([0-9]+)/#
     ) { match in
       if !known.contains(match.2) { known.append(match.2) }
       return "\(match.1)#\(known.firstIndex(of: match.2) ?? 0)"
