@@ -108,7 +108,10 @@ public enum Program {
     if code == .validationFailure {
       let program = root.configuration.commandName ?? name
       let help = ([program] + typedVerbs(below: root) + ["--help"]).joined(separator: " ")
-      complain("\(program): \(root.message(for: error)); see \(help)")
+      // Some messages of the parser are sentences.
+      let message = root.message(for: error)
+      complain(
+        "\(program): \(message.hasSuffix(".") ? message.dropLast() : message[...]); see \(help)")
       finish(.usage, name)
     }
     complain("\(name): \(error)")

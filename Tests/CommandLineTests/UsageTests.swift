@@ -123,6 +123,16 @@ import Testing
     }
   }
 
+  @Test func whatCanBeChosenIsSaid() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.isolated) { host in
+        try host.refuse(
+          status: 2, ["'dot' or 'svg'; see daemon-store tree --help"], "daemon-store", "tree",
+          "--format", "gif")
+      }
+    }
+  }
+
   @Test func missingUserIsAMistake() async {
     await #expect(processExitsWith: .success) {
       inHost(.isolated) { host in
