@@ -1,6 +1,5 @@
 import ArgumentParser
 import DaemonStore
-import Kernel
 import Program
 
 struct TreeCommand: ParsableCommand {
@@ -77,8 +76,7 @@ struct TreeOutput: Encodable {
   let stores: [Store]
 
   init(_ survey: StoreSurvey) {
-    let first = try? linkTarget(of: "/proc/1/ns/mnt")
-    host = first == nil || first == (try? linkTarget(of: "/proc/self/ns/mnt"))
+    host = InitNamespace.isOther != true
     stores = survey.stores.map { store in
       Store(
         store: store.name.description, tree: store.tree.rawValue, path: store.path,

@@ -120,7 +120,8 @@ private struct Tree: Decodable {
         try host.login("bob")
         let lines = try host.succeed("daemon-store", "tree").lines
         #expect(lines.allSatisfy { $0.count <= 80 && $0.utf8.allSatisfy { $0 < 128 } }, "\(lines)")
-        #expect(lines.contains("/run/daemon-store/alpha") && lines.contains("    the host"))
+        #expect(
+          lines.contains("/run/daemon-store/alpha") && lines.contains("    this mount namespace"))
         #expect(
           lines.contains { $0.contains("(pid \(jail))") && $0.hasSuffix("own bind, all users") })
         #expect(
@@ -145,7 +146,7 @@ private struct Tree: Decodable {
         }
         try host.login("bob")
         let dot = try host.succeed("daemon-store", "tree", "--format", "dot").output
-        #expect(dot.contains("digraph") && dot.contains("the host"))
+        #expect(dot.contains("digraph") && dot.contains("this mount namespace"))
         // As Graphviz understands it: what leads where, and how.
         let plain = try run("dot", ["-Tplain"], stdin: dot)
         #expect(plain.status == 0, "\(plain)")
