@@ -156,6 +156,9 @@ let package = Package(
     .testTarget(
       name: "CommandLineTests",
       dependencies: ["CLinux", "DaemonStoreClient", "Kernel", "TestSupport"],
-      exclude: ["Bus/client.py"], swiftSettings: strict),
+      path: "Tests",
+      exclude: ["Boot", "Package", "CommandLineTests/Bus/client.py"],
+      // The attacks are tests of the same programs, on the same machines.
+      sources: ["CommandLineTests", "Attack"], swiftSettings: strict),
   ]
 )

@@ -1,0 +1,120 @@
+/// A path or a name as the kernel has it: bytes, none of them NUL, in no encoding.
+///
+/// Two paths are equal if their bytes are equal. Nothing here compares or splits text: to Swift's
+/// `Character`, "/" followed by a combining mark is one character and no slash.
+public struct FilePath: Hashable, Sendable {
+  /// The bytes and the NUL that ends them: what a C function takes.
+  public let cString: [CChar]
+
+  /// nil for bytes that contain a NUL: the kernel would see a shorter path.
+  public init?(_ bytes: some Sequence<UInt8>) {
+    var cString = bytes.map { CChar(bitPattern: $0) }
+    guard !cString.contains(0) else { return nil }
+    cString.append(0)
+    self.cString = cString
+  }
+
+  /// The bytes up to the first NUL.
+  init(truncating bytes: some Sequence<UInt8>) {
+    cString = bytes.prefix { $0 != 0 }.map { CChar(bitPattern: $0) } + [0]
+  }
+
+  /// Without the NUL at the end.
+  public var bytes: some RandomAccessCollection<UInt8> & Sendable {
+    cString.dropLast().lazy.map { UInt8(bitPattern: $0) }
+  }
+
+  public var isEmpty: Bool { cString.count == 1 }
+  public var isAbsolute: Bool { cString.first == Self.slash }
+
+  /// What is between the slashes, without empty parts; `.` and `..` are kept.
+  public var components: [FilePath] {
+    bytes.split(separator: UInt8(ascii: "/")).map { FilePath(truncating: $0) }
+  }
+
+  /// Whether this can be the name of a directory entry: not empty, no slash, not `.` or `..`.
+  public var isName: Bool {
+    !isEmpty && !cString.contains(Self.slash) && self != "." && self != ".."
+  }
+
+  /// This path, a slash unless there is one, and `name`.
+  public func appending(_ name: FilePath) -> FilePath {
+    let separator: [UInt8] =
+      isEmpty || cString.dropLast().last == Self.slash ? [] : [UInt8(ascii: "/")]
+    return FilePath(truncating: Array(bytes) + separator + Array(name.bytes))
+  }
+
+  /// Whether this path is `directory` or lies below it, by whole components and without looking at
+  /// the file system.
+  public func isEqualOrBelow(_ directory: FilePath) -> Bool {
+    let own = components
+    let other = directory.components
+    return isAbsolute == directory.isAbsolute && own.count >= other.count
+      && own.prefix(other.count).elementsEqual(other)
+  }
+
+  private static let slash = CChar(bitPattern: UInt8(ascii: "/"))
+}
+
+extension FilePath: ExpressibleByStringInterpolation {
+  /// A path of our own in the source; what follows a NUL is dropped.
+  public init(stringLiteral text: String) { self.init(truncating: text.utf8) }
+
+  /// Joins paths byte by byte, where a `String` would replace what is not UTF-8.
+  public struct StringInterpolation: StringInterpolationProtocol {
+    fileprivate var bytes: [UInt8] = []
+
+    public init(literalCapacity: Int, interpolationCount: Int) {
+      bytes.reserveCapacity(literalCapacity + 16 * interpolationCount)
+    }
+
+    public mutating func appendLiteral(_ text: String) { bytes += text.utf8 }
+    public mutating func appendInterpolation(_ path: FilePath) { bytes += Array(path.bytes) }
+    public mutating func appendInterpolation(_ text: String) { bytes += text.utf8 }
+    public mutating func appendInterpolation(_ number: some BinaryInteger) {
+      bytes += String(number).utf8
+    }
+  }
+
+  public init(stringInterpolation: StringInterpolation) {
+    self.init(truncating: stringInterpolation.bytes)
+  }
+}
+
+extension FilePath: CustomStringConvertible {
+  /// For people, on one line: a byte that is not UTF-8 shows as `\xNN`, a control character as
+  /// `\u{NN}`. Never a path to open.
+  public var description: String { shownBytes(bytes) }
+}
+
+extension FilePath: Comparable {
+  /// By the values of the bytes.
+  public static func < (left: FilePath, right: FilePath) -> Bool {
+    left.bytes.lexicographicallyPrecedes(right.bytes)
+  }
+}
+
+/// Foreign bytes for a message: on one line, with `\xNN` for what is not UTF-8.
+public func shownBytes(_ bytes: some Sequence<UInt8>) -> String {
+  let bytes = Array(bytes)
+  if let text = String(validating: bytes, as: UTF8.self) { return oneLine(text) }
+  var result = ""
+  var rest = bytes[...]
+  while let first = rest.first {
+    // The longest scalar that is valid here; a scalar has at most four bytes.
+    let scalar = (1...4).reversed().lazy.filter { $0 <= rest.count }.compactMap { count in
+      String(validating: rest.prefix(count), as: UTF8.self).flatMap {
+        $0.unicodeScalars.count == 1 ? (count, $0) : nil
+      }
+    }.first
+    if let (count, text) = scalar {
+      result += oneLine(text)
+      rest = rest.dropFirst(count)
+    } else {
+      let digits = String(first, radix: 16)
+      result += "\\x" + (digits.count == 1 ? "0" : "") + digits
+      rest = rest.dropFirst()
+    }
+  }
+  return result
+}
