@@ -98,7 +98,13 @@ function bash(i) {
   print "    " pattern("user") ") COMPREPLY=($(compgen -u -- \"$cur\")) ;;"
   print "    " pattern("group") ") COMPREPLY=($(compgen -g -- \"$cur\")) ;;"
   print "    " pattern("file") ") _filedir ;;"
-  print "    " pattern("store") ") COMPREPLY=($(compgen -W \"$(ls /etc/daemon-store 2>/dev/null)\" -- \"$cur\")) ;;"
+  # compgen -W would expand what a name says: $(...), `...` and *.
+  print "    " pattern("store") ")"
+  print "      local store"
+  print "      for store in /etc/daemon-store/*/; do"
+  print "        store=${store%/}; store=${store##*/}"
+  print "        [[ $store =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ && $store == \"$cur\"* ]] && COMPREPLY+=(\"$store\")"
+  print "      done ;;"
   for (i = 1; i <= count; i++) {
     if (kind[i] ~ /^words /)
       print "    " name[i] ") COMPREPLY=($(compgen -W '" substr(kind[i], 7) "' -- \"$cur\")) ;;"
