@@ -23,20 +23,25 @@ endif
 SWIFT ?= swift
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-# What Debian 12 must have beside a Swift 6.3 toolchain: to build, and to test and measure.
+# What Debian must have beside a Swift 6.3 toolchain: to build, to test and measure, to check the form,
+# to make packages, and to boot them. `make build` needs the first list alone, on any distribution.
 BUILD_PACKAGES := binutils gcc libc6-dev libcap-dev libmount-dev libpam0g-dev \
 	libstdc++-12-dev libsystemd-dev
 TEST_PACKAGES := bash-completion bubblewrap crun dbus-bin dbus-daemon e2fsprogs fish graphviz libglib2.0-bin \
 	libseccomp-dev mandoc mount pamtester passwd pkg-config podman procps python3 \
 	python3-cryptography python3-jsonschema strace systemd uidmap util-linux zsh
-# To make packages, and to try them in a Debian of their own.
+LINT_PACKAGES := python3-venv shellcheck
 DEB_PACKAGES := build-essential debhelper lintian
 BOOT_PACKAGES := debootstrap e2fsprogs mount python3 qemu-system-x86 systemd-container util-linux
+RUFF := 0.17.6
 
 RELEASE := -c release --static-swift-stdlib --disable-local-rpath \
 	--explicit-target-dependency-import-check error
 PROGRAMS := daemon-store cryptohome cryptohomed minijail0 seccomp-policy sandboxed-services
 BIN := $(CURDIR)/.build/release
+LINT_TOOLS := .build/lint
+# The C compiler of the Swift toolchain: it has a static analyzer.
+CLANG ?= $(or $(wildcard $(dir $(realpath $(shell command -v $(SWIFT))))clang),clang)
 # What is preloaded into programs: C, and nothing of Swift's build in it.
 PRELOAD := $(BIN)/libminijailpreload.so
 PAM_MODULE := $(BIN)/pam_daemonstore.so
@@ -49,29 +54,36 @@ COMPLETIONS := $(foreach program,$(PROGRAMS),$(foreach shell,bash zsh fish,$(BIN
 VERSION := $(shell sed -n 's/^public let version = "\(.*\)"/\1/p' Sources/Kernel/Version.swift)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build-deps test-deps deb-deps boot-deps build demo test bench docs fuzz lint format \
+.PHONY: help deps check-build build demo test bench docs fuzz lint format \
   install install-client deb image test-package test-boot dist clean
 
 help: ## Lists the verbs.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 24
 
-deps: build-deps test-deps ## Installs what is needed from Debian, through sudo unless root.
-build-deps: PACKAGES := $(BUILD_PACKAGES)
-test-deps: PACKAGES := $(TEST_PACKAGES)
-deb-deps: PACKAGES := $(DEB_PACKAGES)
-boot-deps: PACKAGES := $(BOOT_PACKAGES)
-build-deps test-deps deb-deps boot-deps:
-	@missing=; for package in $(PACKAGES); do \
-	  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' \
-	    || missing="$$missing $$package"; \
-	done; \
-	if [ -n "$$missing" ]; then \
-	  echo "installing$$missing"; \
-	  $(SUDO) apt-get update -qq && \
-	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
-	fi
+# $(call missing,PACKAGES): those that dpkg does not know as installed; none where there is no dpkg.
+missing = $(if $(shell command -v dpkg-query),$(shell for package in $(1); do \
+  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; done))
+# $(call require,VERB,PACKAGES): says what is missing, and what installs it.
+define require
+@missing="$(call missing,$(2))"; test -z "$$missing" || \
+  { echo "make $(1) needs packages that are not installed: $$missing" >&2; \
+    echo "install them with: make deps" >&2; exit 1; }
+endef
+EVERYTHING := $(BUILD_PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES) $(DEB_PACKAGES) $(BOOT_PACKAGES)
 
-build: build-deps ## Makes the release.
+deps: ## Installs from Debian, through sudo unless root, what every verb below needs. No other verb installs.
+	@command -v apt-get >/dev/null || { echo "make deps knows Debian's packages alone; make build names what it misses" >&2; exit 1; }
+	@missing="$(call missing,$(EVERYTHING))"; test -z "$$missing" || { \
+	  echo "installing $$missing"; \
+	  $(SUDO) apt-get update -qq && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
+	@test -x $(LINT_TOOLS)/bin/ruff || { python3 -m venv $(LINT_TOOLS) && \
+	  $(LINT_TOOLS)/bin/pip install -q --disable-pip-version-check ruff==$(RUFF); }
+
+check-build:
+	@SWIFT="$(SWIFT)" sh tools/dependencies.sh
+
+build: check-build ## Makes the release.
 	$(SWIFT) build $(RELEASE)
 	@$(MAKE) --no-print-directory $(PRELOAD) $(PAM_MODULE) $(CLIENT) $(COMPLETIONS)
 
@@ -111,15 +123,17 @@ $(BIN)/completions/%.bash $(BIN)/completions/%.zsh $(BIN)/completions/%.fish: $(
 demo: build ## Shows the main job, in namespaces of its own: the host is not touched.
 	@$(SUDO) env PATH="$(BIN):$$PATH" sh docs/demo.sh
 
-test: deps build ## Runs every test, those that need root too.
+test: build ## Runs every test, those that need root too.
+	$(call require,test,$(TEST_PACKAGES))
 	$(SWIFT) build --build-tests
 	$(SUDO) env $(if $(CI),CI="$(CI)" NO_COLOR=1) DAEMON_STORE_BUILD="$(BIN)" $(TESTS) --testing-library swift-testing
 
-bench: deps build ## Measures the programs that policies are compiled to, and how quickly a wait ends.
+bench: build ## Measures the programs that policies are compiled to, and how quickly a wait ends.
+	$(call require,bench,$(TEST_PACKAGES))
 	@sh Benchmarks/seccomp.sh
 	@$(SUDO) env PATH="$(BIN):$$PATH" sh Benchmarks/wait.sh
 
-docs: deps build ## Makes the picture of how folders spread, from a real run.
+docs: build ## Makes the picture of how folders spread, from a real run.
 	@$(SUDO) env PATH="$(BIN):$$PATH" FORMAT=svg sh docs/propagation.sh >.build/propagation.svg
 	@cp .build/propagation.svg docs/propagation.svg
 
@@ -133,8 +147,19 @@ fuzz: ## Feeds the policy parser and compiler with made-up policies, for FUZZ_SE
 	.build/fuzz/policy -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=4096 \
 	  -artifact_prefix=.build/fuzz/ .build/fuzz/corpus Benchmarks/policies
 
-lint: ## Checks the form of the code.
+SCRIPTS = $(shell git ls-files | xargs awk 'FNR == 1 && /^\#!.*sh( |$$)/ { print FILENAME } { nextfile }')
+PYTHON = $(shell git ls-files '*.py')
+C_SOURCES = $(shell git ls-files 'Sources/*.c')
+
+lint: ## Checks the form of the code, and looks for mistakes that tools find.
+	$(call require,lint,$(LINT_PACKAGES))
 	$(SWIFT) format lint --strict -r Package.swift Sources Tests Benchmarks Fuzz
+	shellcheck -S warning -e SC2046 $(SCRIPTS)  # words are split on purpose
+	$(LINT_TOOLS)/bin/ruff check --no-cache --quiet --select E9,F,B $(PYTHON)
+	for file in $(C_SOURCES); do \
+	  $(CLANG) --analyze -Xanalyzer -analyzer-werror -std=c11 -ISources/CLinux/include \
+	    -ISources/libdaemonstore/include -o /dev/null $$file || exit 1; \
+	done
 
 format: ## Brings the code into form.
 	$(SWIFT) format -i -r Package.swift Sources Tests Benchmarks Fuzz
@@ -197,7 +222,8 @@ install-client: ## Copies the library for daemon authors alone.
 DEB := .build/deb
 DEB_BUILD_OPTIONS ?= noautodbgsym
 
-deb: build-deps deb-deps ## Makes the Debian packages, in .build/deb.
+deb: check-build ## Makes the Debian packages, in .build/deb.
+	$(call require,deb,$(DEB_PACKAGES))
 	@mkdir -p $(DEB)
 	rm -f $(DEB)/*
 	DEB_BUILD_OPTIONS="$(DEB_BUILD_OPTIONS)" DEB_DIRECTORY=$(DEB) dpkg-buildpackage -b -us -uc \
@@ -208,7 +234,8 @@ deb: build-deps deb-deps ## Makes the Debian packages, in .build/deb.
 # Where the disk with a Debian is kept that is made once, and a place to work.
 BOOT ?= .build/boot
 
-image: boot-deps
+image:
+	$(call require,image,$(BOOT_PACKAGES))
 	@mkdir -p "$(BOOT)"
 	$(SUDO) sh Tests/Boot/image.sh "$(BOOT)"
 

@@ -37,6 +37,7 @@ enum Pages {
 
   /// Everything else that could be typed or compiled is run where it is.
   static let elsewhere = [
+    Elsewhere("README.md", "make deps", by: ".ci/run, in a fresh clone"),
     Elsewhere("README.md", "make demo", by: ".ci/run, in a fresh clone"),
     Elsewhere("README.md", "make deb", by: "make test-package, make test-boot"),
     Elsewhere("README.md", "make build", by: "every page machine, which is made by make install"),
