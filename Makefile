@@ -54,7 +54,7 @@ COMPLETIONS := $(foreach program,$(PROGRAMS),$(foreach shell,bash zsh fish,$(BIN
 VERSION := $(shell sed -n 's/^public let version = "\(.*\)"/\1/p' Sources/Kernel/Version.swift)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps check-build build demo test bench docs fuzz lint format \
+.PHONY: help deps check-build build demo test faults bench docs fuzz lint format \
   install install-client deb image test-package test-boot dist clean
 
 help: ## Lists the verbs.
@@ -127,6 +127,15 @@ test: build ## Runs every test, those that need root too.
 	$(call require,test,$(TEST_PACKAGES))
 	$(SWIFT) build --build-tests
 	$(SUDO) env $(if $(CI),CI="$(CI)" NO_COLOR=1) DAEMON_STORE_BUILD="$(BIN)" $(TESTS) --testing-library swift-testing
+
+# Which commands, and for how many seconds; all of them and everything when left out.
+FAULTS_COMMANDS ?=
+FAULTS_SECONDS ?= 0
+
+faults: build ## Fails and kills each command at each of its system calls, and judges what is left.
+	$(call require,faults,$(TEST_PACKAGES))
+	$(SUDO) env DAEMON_STORE_BUILD="$(BIN)" python3 -B Tests/Faults/faults.py --commands "$(FAULTS_COMMANDS)" \
+	  --seconds $(FAULTS_SECONDS) --log .build/faults.jsonl
 
 bench: build ## Measures the programs that policies are compiled to, and how quickly a wait ends.
 	$(call require,bench,$(TEST_PACKAGES))
