@@ -425,7 +425,8 @@ def main():
         names = [options.case.split(":")[0]]
     known = {}
     with ThreadPoolExecutor(options.jobs) as pool:
-        for name, result in zip(names, pool.map(lambda name: inside(["record", programs, name]), names)):
+        recorded = pool.map(lambda name: inside(["record", programs, name]), names)
+        for name, result in zip(names, recorded, strict=True):
             if result.get("kind") == "broken":
                 print(f"{name}: {result['complaints'][0]}", file=sys.stderr)
                 return 1
