@@ -54,7 +54,7 @@ COMPLETIONS := $(foreach program,$(PROGRAMS),$(foreach shell,bash zsh fish,$(BIN
 VERSION := $(shell sed -n 's/^public let version = "\(.*\)"/\1/p' Sources/Kernel/Version.swift)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps check-build build demo test faults bench docs fuzz lint format \
+.PHONY: help deps check-build build demo test faults model bench docs fuzz lint format \
   install install-client deb image test-package test-boot dist clean
 
 help: ## Lists the verbs.
@@ -134,8 +134,15 @@ FAULTS_SECONDS ?= 0
 
 faults: build ## Fails and kills each command at each of its system calls, and judges what is left.
 	$(call require,faults,$(TEST_PACKAGES))
-	$(SUDO) env DAEMON_STORE_BUILD="$(BIN)" python3 -B Tests/Faults/faults.py --commands "$(FAULTS_COMMANDS)" \
+	$(SUDO) env DAEMON_STORE_BUILD="$(BIN)" python3 -B Tests/Campaigns/faults.py --commands "$(FAULTS_COMMANDS)" \
 	  --seconds $(FAULTS_SECONDS) --log .build/faults.jsonl
+
+# How many random steps `make model` takes.
+MODEL_STEPS ?= 2000
+
+model: build ## Runs random sequences of commands, and compares each step with a small model.
+	$(call require,model,$(TEST_PACKAGES))
+	$(SUDO) env DAEMON_STORE_BUILD="$(BIN)" python3 -B Tests/Campaigns/model.py --steps $(MODEL_STEPS)
 
 bench: build ## Measures the programs that policies are compiled to, and how quickly a wait ends.
 	$(call require,bench,$(TEST_PACKAGES))

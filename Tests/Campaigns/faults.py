@@ -18,15 +18,24 @@ open vault.json (by another implementation of scrypt and AES-GCM), and the proce
 5. In between, the other user (bob, mounted) keeps his mounts, his key and his file.
 6. No password but the old or the new one opens the vault, and one of them does.
 """
-import argparse, base64, collections, fcntl, hashlib, json, os, random, re, shlex, signal, stat
-import struct, subprocess, sys, time
+import argparse
+import base64
+import collections
+import hashlib
+import json
+import os
+import random
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-ALICE = "613ee4f28d2c6498c938ccbfdd85ea414586302a"
-BOB = "d09e6ca23c64d738ac3a6de2615bf8b654346632"
-PATH = "/mnt/programs:/usr/sbin:/usr/bin:/sbin:/bin"
+from host import ALICE, BOB, PATH, enter, files, key_state, mounts, must, policy, prepare, processes, shell
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 # ---- What is run ---------------------------------------------------------------------------------------------------
 
 
@@ -130,107 +139,17 @@ def plan(calls):
     return faults
 
 
-# ---- The machine, inside its namespaces ----------------------------------------------------------------------------
-
-
-def shell(text, stdin="", timeout=60):
-    environment = {"PATH": PATH, "LC_ALL": "C.UTF-8"}
-    return subprocess.run(["sh", "-c", text], input=stdin.encode(), env=environment, timeout=timeout,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/", check=False)
-
-
-def must(text, stdin=""):
-    outcome = shell(text, stdin)
-    if outcome.returncode != 0:
-        raise SystemExit(f"setup failed: {text}: {outcome.stderr.decode(errors='replace')}")
+# ---- The machine ---------------------------------------------------------------------------------------------------
 
 
 def boot(programs, command):
-    cache = open("/etc/ld.so.cache", "rb").read()
-    tree = os.open(programs, os.O_PATH | os.O_DIRECTORY)
-    must(f"mount -t tmpfs none /mnt && mkdir /mnt/programs && mount --bind /proc/{os.getpid()}/fd/{tree} /mnt/programs")
-    os.close(tree)
-    for place in ("/run", "/home", "/var", "/etc"):
-        must(f"mount -t tmpfs -o mode=755 none {place}")
-    open("/etc/ld.so.cache", "wb").write(cache)
-    files = {
-        "/etc/nsswitch.conf": "passwd: files\ngroup: files\n",
-        "/etc/passwd": "root:x:0:0::/root:/bin/sh\n" + "".join(
-            f"{name}:x:{number}:{number}::/home/{name}:/bin/sh\n"
-            for name, number in (("alice", 1000), ("bob", 1001), ("carol", 1002))),
-        "/etc/group": "root:x:0:\n",
-    }
-    for path, text in files.items():
-        open(path, "w").write(text)
-    must("mkdir -p /etc/daemon-store/notes /etc/daemon-store/photos /var/lib && chmod 700 /etc/daemon-store/notes "
-         "&& chown 5:60 /etc/daemon-store/* && chmod 750 /etc/daemon-store/photos "
-         "&& printf 0123456789abcdef >/var/lib/system_salt")
-    if command.encrypted:
-        must("truncate -s 16M /mnt/disk && mkfs.ext4 -q -m 0 -O encrypt /mnt/disk && mount -o loop /mnt/disk /home "
-             "&& rmdir /home/lost+found")
-    must("mount --make-rshared /")
-    must("daemon-store startup")
+    prepare(programs, command.encrypted)
+    must("mkdir /etc/daemon-store/notes /etc/daemon-store/photos && chmod 700 /etc/daemon-store/notes "
+         "&& chown 5:60 /etc/daemon-store/* && chmod 750 /etc/daemon-store/photos && daemon-store startup")
     if command.setup:
         must(command.setup)
         if BOB_IN in command.setup:
             must(f"echo kept >/home/user/{BOB}/kept && echo kept >/run/daemon-store/notes/{BOB}/kept")
-
-
-# ---- What there is, told by nothing of ours ------------------------------------------------------------------------
-
-
-def mounts():
-    lines = []
-    for line in open("/proc/self/mountinfo", "rb"):
-        fields = line.split()
-        dash = fields.index(b"-")
-        kinds = sorted(field.split(b":")[0] for field in fields[6:dash])
-        if fields[4].startswith((b"/run", b"/home")):
-            lines.append(b" ".join([fields[4], fields[3], fields[5], fields[dash + 1], *kinds]).decode())
-    return sorted(lines)
-
-
-def policy(path):
-    try:
-        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
-        return None
-    try:
-        argument = bytearray(32)
-        struct.pack_into("Q", argument, 0, 24)
-        fcntl.ioctl(directory, 0xC0096616, argument)
-        return bytes(argument[16:32])
-    except OSError:
-        return None
-    finally:
-        os.close(directory)
-
-
-def key_state(identifier):
-    home = os.open("/home", os.O_RDONLY)
-    try:
-        status = bytearray(128)
-        struct.pack_into("II", status, 0, 2, 0)
-        status[8:24] = identifier
-        fcntl.ioctl(home, 0xC080661A, status)
-        return {1: "absent", 2: "present", 3: "busy"}[struct.unpack_from("I", status, 64)[0]]
-    finally:
-        os.close(home)
-
-
-def files():
-    found = []
-    for top in ("/home", "/run", "/etc/daemon-store"):
-        for directory, names, leaves in os.walk(top):
-            if policy(directory) is not None:
-                found.append(f"{directory} encrypted")
-                names.clear()
-                continue
-            for name in names + leaves:
-                path = f"{directory}/{name}"
-                status = os.lstat(path)
-                found.append(f"{path} {stat.filemode(status.st_mode)} {status.st_uid}:{status.st_gid}")
-    return sorted(found)
 
 
 def passwords(candidates):
@@ -256,18 +175,6 @@ def passwords(candidates):
             except Exception:
                 pass
     return sorted(opened)
-
-
-def processes():
-    own = {1, os.getpid(), os.getppid()}
-    left = []
-    for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) not in own:
-            try:
-                left.append(os.readlink(f"/proc/{name}/exe"))
-            except OSError:
-                pass
-    return sorted(path for path in left if path.startswith("/mnt/programs"))
 
 
 def state(command):
@@ -394,9 +301,7 @@ def judge(programs, name, fault, known):
 
 
 def inside(arguments):
-    words = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--net", "--ipc", "--propagation",
-             "private", sys.executable, "-B", os.path.abspath(__file__), "--inside", json.dumps(arguments)]
-    outcome = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=400, check=False)
+    outcome = enter(os.path.abspath(__file__), json.dumps(arguments), timeout=400)
     if outcome.returncode != 0:
         return {"case": arguments[2:], "kind": "broken", "complaints": [outcome.stderr.decode(errors="replace")[-400:]]}
     return json.loads(outcome.stdout)
