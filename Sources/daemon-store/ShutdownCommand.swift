@@ -47,7 +47,7 @@ struct ShutdownCommand: ChangingCommand {
         Program.say("unmounted \(removal.path)")
       }
     }
-    for line in report.held + report.holders.map({ "still held by \($0)" }) {
+    for line in report.held + report.holders.map({ "still held by \($0)" }) + report.problems {
       Program.complain("daemon-store: shutdown: \(line)")
     }
     if !report.isComplete { throw Ending(.partial) }
@@ -62,6 +62,7 @@ struct ShutdownOutput: Encodable {
   let detachedCopies: [String]
   let held: [String]
   let holders: [String]
+  let problems: [String]
 
   init(_ report: ShutdownReport) {
     followers = report.followers.map(\.description)
@@ -69,5 +70,6 @@ struct ShutdownOutput: Encodable {
     detachedCopies = report.detachedCopies.map { $0.keeper.description }
     held = report.held
     holders = report.holders.map(\.description)
+    problems = report.problems
   }
 }

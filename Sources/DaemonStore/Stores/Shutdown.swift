@@ -11,16 +11,24 @@ public struct ShutdownReport: Sendable {
   public internal(set) var detachedCopies: [DetachedCopies] = []
   /// Who uses a store, or a user's folder, still.
   public internal(set) var holders: [Holder] = []
+  /// What failed after something was unmounted, each in one line.
+  public internal(set) var problems: [String] = []
 
   /// What is still there, each in one line.
   public var held: [String] { removals.compactMap(\.reason) }
 
-  public var isComplete: Bool { held.isEmpty && holders.isEmpty }
+  public var isComplete: Bool { held.isEmpty && holders.isEmpty && problems.isEmpty }
+
+  /// Whether anything is gone that was there before.
+  var hasRemoved: Bool { removals.contains { !$0.isHeld } || !detachedCopies.isEmpty }
 }
 
 /// Unmounts every user's folders, then the stores.
 public enum Shutdown {
+  /// A failure concerns one user or one store: the others are unmounted all the same.
+  ///
   /// - Parameter force: go on although jails follow the stores, and will never see a login again.
+  /// - Throws: when nothing was unmounted; the first error.
   public static func run(_ layout: Layout, force: Bool) throws -> ShutdownReport {
     var report = ShutdownReport()
     guard let trees = try OpenTrees(existingIn: layout) else { return report }
@@ -28,19 +36,31 @@ public enum Shutdown {
       report.followers = try followers(of: trees)
       guard report.followers.isEmpty else { return report }
     }
+    var errors: [any Error] = []
+    func attempt(_ body: () throws -> Void) {
+      do { try body() } catch { errors.append(error) }
+    }
+    // A store that an earlier run has unmounted in one tree is in the other still.
+    let stores = Set(try StoreTree.allCases.flatMap { try trees[$0].stores() })
     for user in try UserFolders.users(of: layout) {
-      // A logout at the same time would take us for somebody who keeps the user's vault.
-      try locked(user, layout) {
-        try remove(user, layout, stores: trees.data.stores(), into: &report)
+      attempt {
+        // A logout at the same time would take us for somebody who keeps the user's vault.
+        try locked(user, layout) {
+          try remove(user, layout, stores: stores, into: &report)
+        }
       }
     }
-    let lock = try trees.lock()
-    for tree in StoreTree.allCases.reversed() {
-      for store in try trees[tree].stores().reversed() {
-        try remove(store, from: trees[tree], into: &report)
+    attempt {
+      let lock = try trees.lock()
+      for tree in StoreTree.allCases.reversed() {
+        for store in try trees[tree].stores().reversed() {
+          attempt { try remove(store, from: trees[tree], into: &report) }
+        }
       }
+      lock.release()
     }
-    lock.release()
+    if let first = errors.first, !report.hasRemoved { throw first }
+    report.problems = errors.map { "\($0)" }
     return report
   }
 
@@ -60,7 +80,7 @@ public enum Shutdown {
 
   /// A user's folders go, and nothing else: the homes stay, and may be in use.
   private static func remove(
-    _ user: ObfuscatedUsername, _ layout: Layout, stores: [StoreName],
+    _ user: ObfuscatedUsername, _ layout: Layout, stores: Set<StoreName>,
     into report: inout ShutdownReport
   ) throws {
     let subtree = try UserSubtree(of: user, in: layout)

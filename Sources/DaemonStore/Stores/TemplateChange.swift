@@ -45,10 +45,15 @@ extension Templates {
       try requireEmpty(name, in: directory)
     }
     try directory.makeDirectory(unfinished, mode: 0)
-    try directory.directory(unfinished).set(
-      owner: wanted.owner, group: wanted.group, mode: wanted.permissions)
-    // In one step, also over the old one, which is empty.
-    try directory.rename(unfinished, to: name)
+    do {
+      try directory.directory(unfinished).set(
+        owner: wanted.owner, group: wanted.group, mode: wanted.permissions)
+      // In one step, also over the old one, which is empty.
+      try directory.rename(unfinished, to: name)
+    } catch {
+      _ = try? directory.removeDirectory(unfinished)  // the first error is the one that counts
+      throw error
+    }
     try directory.sync()
     return old == nil ? .added : .changed
   }

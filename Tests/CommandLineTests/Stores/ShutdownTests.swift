@@ -126,6 +126,41 @@ import Testing
     }
   }
 
+  /// The first run removes the store of the data tree; the second one must know it still.
+  @Test func finishesAfterCacheFolderWasHeld() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.shared) { host in
+        try host.boot("alpha")
+        try host.login("bob")
+        let folder = "/run/daemon-store-cache/alpha/\(Host.bob)"
+        let holder = try host.holder { try check("chdir", nil, chdir(folder)) }
+        let held = try host.run("daemon-store", "shutdown")
+        #expect(held.status == 3 && held.complains(of: "working directory"), "\(held)")
+        try host.helpers.stop(holder)
+        try host.succeed("daemon-store", "shutdown")
+        #expect(try host.table().below("/run").count == 1)
+      }
+    }
+  }
+
+  /// The lock of a user takes two calls. A failure after something was unmounted is status 3.
+  @Test(arguments: [3, 5])
+  func failureAfterFirstUserIsPartial(failing: Int) async {
+    await #expect(processExitsWith: .success) { [failing] in
+      inHost(.shared) { host in
+        try host.boot("alpha")
+        try host.login("alice", "bob")
+        let outcome = try host.script(
+          "strace -f -qq -o /dev/null -e trace=flock -e inject=flock:error=ENOLCK:when=\(failing)+ "
+            + "daemon-store shutdown")
+        #expect(outcome.status == 3 && outcome.complains(of: "ENOLCK"), "\(outcome)")
+        #expect(outcome.output.contains("unmounted /run/daemon-store"), "\(outcome)")
+        try host.succeed("daemon-store", "shutdown")
+        #expect(try host.table().below("/run").count == 1)
+      }
+    }
+  }
+
   @Test func besideALogoutNeitherHoldsTheOther() async {
     await #expect(processExitsWith: .success) {
       inHost(.shared) { host in
