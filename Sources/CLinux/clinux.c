@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mman.h>
@@ -54,6 +55,10 @@ int linux_openat2(int directory, const char *path, const struct open_how *how) {
 int linux_statx(int directory, const char *path, int flags, struct statx *out) {
     return (int)syscall(SYS_statx, directory, path, flags | AT_STATX_DONT_SYNC,
                         STATX_BASIC_STATS | STATX_MNT_ID, out);
+}
+
+int linux_statx_least(int directory, const char *path, struct statx *out) {
+    return (int)syscall(SYS_statx, directory, path, AT_STATX_DONT_SYNC, 0U, out);
 }
 
 int linux_mount_at(const char *path, uint64_t *id) {
@@ -156,6 +161,21 @@ int linux_reopen_through(int directory, const char *link, int mount) {
                     ? name_to_handle_at(directory, "", &file.handle, &mount_id, AT_EMPTY_PATH)
                     : name_to_handle_at(directory, link, &file.handle, &mount_id, AT_SYMLINK_FOLLOW);
     if (found != 0) return -1;
+    return open_by_handle_at(mount, &file.handle, O_PATH | O_CLOEXEC);
+}
+
+int linux_anonymous_file(void) { return epoll_create1(EPOLL_CLOEXEC); }
+
+int linux_open_handle(int mount, int type, const void *bytes, unsigned size) {
+    union {
+        struct file_handle handle;
+        char space[sizeof(struct file_handle) + MAX_HANDLE_SZ];
+    } file = {.handle = {.handle_bytes = size, .handle_type = type}};
+    if (size > MAX_HANDLE_SZ) {
+        errno = EINVAL;
+        return -1;
+    }
+    memcpy(file.handle.f_handle, bytes, size);
     return open_by_handle_at(mount, &file.handle, O_PATH | O_CLOEXEC);
 }
 

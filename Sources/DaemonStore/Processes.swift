@@ -59,21 +59,36 @@ extension ProcessName {
 /// The processes of this `/proc`.
 enum Processes {
   /// All of them, in ascending order.
+  ///
+  /// - Throws: `ENOENT` where `/proc` does not show this process by its number: it is empty, or of
+  ///   another pid namespace, and shows nothing of use.
   static func all() throws(SystemError) -> [pid_t] {
-    try Directory(opening: "/proc").names().compactMap { pid_t($0) }.sorted()
+    let processes = try Directory(opening: "/proc").names().compactMap { pid_t($0) }.sorted()
+    let own = getpid()
+    let link = try linkTarget(of: "/proc/self")
+    guard processes.contains(own), link.utf8.elementsEqual("\(own)".utf8) else {
+      throw SystemError(operation: "look for this process in", path: "/proc", code: ENOENT)
+    }
+    return processes
   }
 
   /// The threads of one; none when it is gone. Namespaces, working directory and root are a
   /// thread's own (unshare(2)), and a process may live on without its first thread.
-  static func threads(of process: pid_t) -> [pid_t] {
-    let tasks = try? Directory(opening: "/proc/\(process)/task").names()
-    return (tasks ?? []).compactMap { pid_t($0) }
+  static func threads(of process: pid_t, _ unknowns: Unknowns) -> [pid_t] {
+    do throws(SystemError) {
+      return try Directory(opening: "/proc/\(process)/task").names().compactMap { pid_t($0) }
+    } catch {
+      unknowns.add(error, about: "/proc/\(process)")
+      return []
+    }
   }
 
   /// The threads of a process that have a table of descriptors of their own: one of those that
   /// share it, as they do unless somebody went to some trouble.
-  static func descriptorTables(of process: pid_t) -> [pid_t] {
-    threads(of: process).filter { $0 == process || linux_compare_files(process, $0) != 0 }
+  static func descriptorTables(of process: pid_t, _ unknowns: Unknowns) -> [pid_t] {
+    threads(of: process, unknowns).filter {
+      $0 == process || linux_compare_files(process, $0) != 0
+    }
   }
 
   /// Whether the kernel hides from us what a process uses: ptrace(2), access mode checking. One
@@ -86,15 +101,22 @@ enum Processes {
       return false
     } catch {
       return (error.code == EACCES || error.code == EPERM) && !isKernelThread(process)
+        && !Unknowns.isEnd(error, of: "/proc/\(process)")
     }
   }
 
   /// Those that are hidden from us.
   static func hidden() throws(SystemError) -> [ProcessName] {
-    try all().filter { process in
-      guard let directory = try? Directory(opening: "/proc/\(process)") else { return false }
-      return isHidden(process, directory)
-    }.map { ProcessName($0) }
+    var hidden: [ProcessName] = []
+    for process in try all() {
+      do throws(SystemError) {
+        guard isHidden(process, try Directory(opening: "/proc/\(process)")) else { continue }
+        hidden.append(ProcessName(process))
+      } catch {
+        guard Unknowns.isEnd(error, of: "/proc/\(process)") else { throw error }
+      }
+    }
+    return hidden
   }
 
   /// By PF_KTHREAD.

@@ -64,9 +64,18 @@ public struct Directory: ~Copyable, Sendable {
     }
   }
 
-  /// The file that the magic link `name` leads to; nil when there is none, or we may not look.
-  public func status(behind name: String) -> FileStatus? {
-    try? FileStatus(at: descriptor.number, name, flags: 0, followingLinks: true, shown: nil)
+  /// The file that the magic link `name` leads to; nil when there is none. A file system that does
+  /// not answer, as FUSE does not to other users, is known by its device and mount alone.
+  public func status(behind name: String) throws(SystemError) -> FileStatus? {
+    do {
+      return try FileStatus(
+        at: descriptor.number, name, flags: 0, followingLinks: true, shown: path(of: name))
+    } catch {
+      guard ![ENOENT, ESRCH].contains(error.code) else { return nil }
+      let least = try? FileStatus(leastAt: descriptor.number, name, shown: path(of: name))
+      guard let least else { throw error }  // the first error is the one that counts
+      return least
+    }
   }
 
   /// Creates `name`; false when there is something already, whatever it is.
@@ -127,12 +136,17 @@ public struct Directory: ~Copyable, Sendable {
 
 /// readlink(2), of any length.
 public func linkTarget(of path: String) throws(SystemError) -> String {
+  String(decoding: try linkTargetBytes(of: path).bytes, as: UTF8.self)
+}
+
+/// The same as the bytes that it is.
+public func linkTargetBytes(of path: String) throws(SystemError) -> FilePath {
   var capacity = 256
   while true {
     var buffer = [CChar](repeating: 0, count: capacity)
     let count = try check("readlink", path, readlink(path, &buffer, capacity))
     if count < capacity {
-      return String(decoding: buffer[..<count].lazy.map(UInt8.init(bitPattern:)), as: UTF8.self)
+      return FilePath(truncating: buffer[..<count].lazy.map(UInt8.init(bitPattern:)))
     }
     capacity *= 2
   }

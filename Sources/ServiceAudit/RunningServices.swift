@@ -56,7 +56,8 @@ public enum RunningServices {
       unit = nil
     }
     guard let executable = try? linkTarget(of: "\(path)/exe"),
-      let directory = try? Directory(opening: path), let root = directory.status(behind: "root")
+      let directory = try? Directory(opening: path),
+      let root = (try? directory.status(behind: "root")) ?? nil
     else { return nil }
     let links = namespaceLinks(process)
     return Service(

@@ -124,7 +124,7 @@ extension LogoutReport {
     let along = takenAlong.map { "\($0) was detached with the user's mounts" }
     let held = (isDetached ? "detached, " : "") + "still held by"
     let verdict = lock == .busy ? "locked, but still open in" : held
-    return stuck + along + holders.map { "\(verdict) \($0)" } + keys
+    return stuck + along + holders.map { $0.isUninspected ? "\($0)" : "\(verdict) \($0)" } + keys
   }
 }
 

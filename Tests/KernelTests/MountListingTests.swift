@@ -56,7 +56,7 @@ import Testing
           0x20, 0x15 | 1 << 24 | 458 << 32, 0x06 | 0x0005_0026 << 32, 0x06 | 0x7fff_0000 << 32,
         ]
         if isOld { try SystemCallFilters.load(filter.withUnsafeBytes { Array($0) }) }
-        let listing = MountListing(of: inner)
+        let listing = try MountListing(of: inner)
         let hidden = try listing?.lines(missingIn: seen) ?? []
         // Not before Linux 6.11.
         if isOld || listing == nil {
@@ -64,10 +64,10 @@ import Testing
         } else {
           #expect(Self.lines(hidden) == Self.lines(before))
           #expect(try listing?.lines(missingIn: seen + hidden).isEmpty == true)
-          #expect(listing?.isGone == false)
+          #expect(try listing?.isGone() == false)
           try inner.close()
-          for _ in 1...200 where listing?.isGone == false { usleep(10_000) }
-          #expect(listing?.isGone == true)
+          for _ in 1...200 where try listing?.isGone() == false { usleep(10_000) }
+          #expect(try listing?.isGone() == true)
         }
       }
     }

@@ -29,6 +29,9 @@ int linux_openat2(int directory, const char *_Nonnull path, const struct open_ho
 /// statx(2) with the basic fields and STATX_MNT_ID (Linux 5.8). Never waits for a network file
 /// system: AT_STATX_DONT_SYNC is implied.
 int linux_statx(int directory, const char *_Nonnull path, int flags, struct statx *_Nonnull out);
+/// statx(2) that follows a link and asks the file system nothing: st_dev and the mount's id alone. A
+/// FUSE file system answers no other question of a user whom it does not know, root included.
+int linux_statx_least(int directory, const char *_Nonnull path, struct statx *_Nonnull out);
 /// statx(2): 1 when something is mounted on the path, and `id` is its id; 0 when nothing is. Where the
 /// kernel has STATX_MNT_ID_UNIQUE (Linux 6.8) no other mount ever gets that id.
 int linux_mount_at(const char *_Nonnull path, uint64_t *_Nonnull id);
@@ -96,6 +99,10 @@ int linux_statmount(uint64_t space, uint64_t mount, void *_Nonnull buffer, size_
 /// name_to_handle_at(2) of what a magic link leads to, then open_by_handle_at(2) beneath `mount`:
 /// an O_PATH descriptor of the same inode, as that mount sees it.
 int linux_reopen_through(int directory, const char *_Nonnull link, int mount);
+/// epoll_create1(2): open on the file that those of inotify and fanotify are open on, too.
+int linux_anonymous_file(void);
+/// open_by_handle_at(2) beneath `mount`: an O_PATH descriptor of the file that a handle names.
+int linux_open_handle(int mount, int type, const void *_Nonnull bytes, unsigned size);
 /// statfs(2): the magic number of the file system's type, and its f_fsid.
 int linux_file_system(const char *_Nonnull path, uint64_t *_Nonnull type, uint64_t *_Nonnull id);
 /// kcmp(2), KCMP_FILES: 0 when both threads have one table of descriptors.

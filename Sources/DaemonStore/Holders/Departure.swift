@@ -65,7 +65,8 @@ public final class Departure {
     let after = NamespaceView.completed(try subtree.views(isWanted), with: before)
     let alive = upon.isEmpty ? [] : Set(try MountTable.current().mounts.map(\.id))
     return Rest(
-      holders: NamespaceView.holders(in: after, besides: present),
+      holders: NamespaceView.holders(in: after, besides: present)
+        + subtree.unknownMounts.holders,
       detachedCopies: NamespaceView.detached(from: before, to: after),
       takenAlong: upon.filter { !alive.contains($0.id) }.map {
         Holder(keeper: nil, hold: .mount($0.target, $0.fileSystem))

@@ -63,8 +63,9 @@ extension Layout {
     of users: [ObfuscatedUsername], in store: StoreName
   ) throws -> [StoreHolding] {
     let folders = try users.map { try UserSubtree(of: $0, in: store, self) }
+    let unknowns = Unknowns()
     let namespaces = try MountNamespace.all(
-      containing: Set(folders.flatMap(\.needles)).sorted())
+      containing: Set(folders.flatMap(\.needles)).sorted(), unknowns)
     let views = folders.map { $0.views(in: namespaces) }
     var used: Set<ObfuscatedUsername> = []
     var sight = HolderSearch(
@@ -79,13 +80,13 @@ extension Layout {
         return false
       })
     // Who cannot be looked at may hold any.
-    let anybody = try sight.processes()
+    let anybody = try sight.processes() + unknowns.holders
     return try zip(folders, views).flatMap { folder, views in
       let places = StoreTree.allCases.map { path(of: folder.user, in: store, $0) }
       var processes = anybody
       if used.contains(folder.user) {
         var search = HolderSearch(for: folder.contains, isNamed: folder.isNamed)
-        processes = try search.processes()
+        processes = try search.processes() + unknowns.holders
       }
       return (processes + folder.mounts(in: views, besides: Set(places)) + folder.loopDevices())
         .map { StoreHolding(user: folder.user, holder: $0) }

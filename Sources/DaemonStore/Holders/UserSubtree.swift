@@ -20,6 +20,12 @@ public final class UserSubtree {
   /// The file systems of all mounts that any namespace shows, by the ids of the mounts: read when
   /// they are first asked for, which is after the unmount.
   private var devices: [UInt64: UInt64]?
+  /// What could not be inspected in the search for mounts.
+  let unknownMounts = Unknowns()
+  /// The same of processes.
+  private let unknownFiles = Unknowns()
+  /// nil where nobody knows whose the home is: then nobody is a stranger.
+  private let residents: Residents?
 
   /// Empty for a user who has no vault and no mount.
   ///
@@ -32,11 +38,18 @@ public final class UserSubtree {
     var parts: [VaultPart] = []
     let path = "\(layout.shadow)/\(user)/mount"
     // A vault that was moved or removed is known by what its mounts show.
-    if let vault = try? Directory(opening: path) {
+    var owner: uid_t?
+    var stores: [(user: uid_t, group: gid_t)] = []
+    switch try Self.existing(path) {
+    case .none: break
+    case .some(let vault):
       parts.append(
         try VaultPart(
           vault: vault, of: user, in: layout, table: table, keepsOpen: !mountsAlone))
+      owner = try vault.status(of: "user")?.owner
+      stores = try Self.stores(in: vault)
     }
+    residents = owner.map { Residents(owner: $0, stores: stores) }
     let isOpen = !parts.isEmpty
     let shown = table.mounts.compactMap { ShownPart($0, of: user, in: layout) }
     for part in shown where !parts.contains(where: { part.isOf($0) }) {
@@ -48,7 +61,36 @@ public final class UserSubtree {
     self.user = user
     self.parts = parts
     names = [user.description]
-    owner = ((try? Directory(opening: "\(path)/user").status()) ?? nil)?.owner
+    self.owner = owner
+  }
+
+  /// Opens a directory; nil when there is none.
+  private static func existing(_ path: String) throws(SystemError) -> Directory? {
+    do {
+      return try Directory(opening: path)
+    } catch  where [ENOENT, ENOTDIR].contains(error.code) {
+      return nil
+    }
+  }
+
+  /// Whose the folders in a vault are. Of a locked one the names of the folders are not known, and
+  /// nobody needs them.
+  private static func stores(
+    in vault: borrowing Directory
+  ) throws(SystemError) -> [(user: uid_t, group: gid_t)] {
+    var owners: [(user: uid_t, group: gid_t)] = []
+    for place in ["root", "root/.cache"] {
+      let folders: Directory
+      do {
+        folders = try vault.directory(place)
+      } catch  where [ENOENT, ENOTDIR, ENOKEY].contains(error.code) {
+        continue
+      }
+      for name in try folders.names() {
+        if let status = try folders.status(of: name) { owners.append((status.owner, status.group)) }
+      }
+    }
+    return owners
   }
 
   /// The folders in one store alone. Each is held open as long as this is: for a search.
@@ -60,9 +102,13 @@ public final class UserSubtree {
       // Of a user who is logged out what lies on the disk, if it can be read there.
       let vault = "\(layout.shadow)/\(user)/mount/root/\(tree == .data ? "" : ".cache/")\(store)"
       let place = try FileStatus.mountID(at: path) == nil ? vault : path
-      guard let folder = try? Directory(opening: place) else { continue }
-      parts.append(try VaultPart(vault: folder, of: user, in: layout, table: table))
+      switch try Self.existing(place) {
+      case .none: continue
+      case .some(let folder):
+        parts.append(try VaultPart(vault: folder, of: user, in: layout, table: table))
+      }
     }
+    residents = nil
     self.user = user
     self.parts = parts
     names = [user.description, store.description]
@@ -79,7 +125,7 @@ public final class UserSubtree {
   /// - Parameter isWanted: which of the mounts count.
   func views(_ isWanted: (Mount) -> Bool = { _ in true }) throws -> [NamespaceView] {
     guard !parts.isEmpty else { return [] }
-    return views(in: try MountNamespace.all(containing: needles), isWanted)
+    return views(in: try MountNamespace.all(containing: needles, unknownMounts), isWanted)
   }
 
   /// Those of `namespaces`, which were looked at for the needles.
@@ -109,6 +155,40 @@ public final class UserSubtree {
       views.append(view)
     }
     return views
+  }
+
+  /// A search for the processes that use it, which adds to `pins` the directories that strangers
+  /// keep.
+  func search(_ pins: DirectoryPins?) -> HolderSearch {
+    HolderSearch(
+      for: contains, isNamed: isNamed,
+      suspicion: HolderSearch.Suspicion(
+        isSuspect: isSuspect, isUsers: isUsers, isDetached: isDetachedNow),
+      pins: pins, unknowns: unknownFiles,
+      watched: { [parts] device, type, handle throws(SystemError) in
+        for part in parts {
+          if let file = try part.open(handle, type, on: device) { return file }
+        }
+        return nil
+      })
+  }
+
+  /// A collection of the directories that strangers keep; nil where nobody knows who is one.
+  func pins() -> DirectoryPins? {
+    residents.map { DirectoryPins($0, locate: place) }
+  }
+
+  /// Whether a user is a stranger to the vault.
+  func isStranger(_ user: uid_t) -> Bool { residents?.contains(user) == false }
+
+  /// Where a directory that is part of it is; nil where the file system does not say.
+  private func place(
+    of file: FileStatus, _ link: String, in process: borrowing Directory
+  ) -> DirectoryPins.Place? {
+    for part in parts {
+      if let place = part.place(of: file, link, in: process, unknownFiles) { return place }
+    }
+    return nil
   }
 
   /// Whether `mount` shows part of it, and not the file system around it.
@@ -145,15 +225,16 @@ public final class UserSubtree {
   /// a path says nothing about a mount that is detached or in another namespace.
   func contains(_ file: FileStatus, _ link: String, in process: borrowing Directory) -> Bool {
     for part in parts {
-      if let verdict = part.contains(file, link, in: process, deviceOfMount: device) {
+      if let verdict = part.contains(
+        file, link, in: process, deviceOfMount: device, unknownFiles)
+      {
         if verdict { return true }
         continue
       }
       // The file system will not say. The mount may, and else the path; of a mount that is shown
       // nowhere any more, the names that the vault has for its files.
       if mountIDs.contains(file.mountID) { return true }
-      let shown = try? linkTarget(of: process.path(of: link))
-      if isNamed(in: shown ?? "") { return true }
+      if isNamed(in: target(of: link, process) ?? "") { return true }
       if isDetached(file), part.lists(file) { return true }
     }
     return false
@@ -170,15 +251,30 @@ public final class UserSubtree {
   /// Whether a process may have been sent a file of it unseen: it runs as the user, or in a
   /// namespace that has shown it.
   func isSuspect(_ process: borrowing Directory) -> Bool {
-    let link = try? linkTarget(of: process.path(of: "ns/mnt"))
+    let link = target(of: "ns/mnt", process)
     if let id = link.flatMap(NamespaceLink.id(in:)), namespaceIDs.contains(id) { return true }
     return isUsers(process)
+  }
+
+  /// Where a link of `/proc` leads to; nil when it is gone, or could not be read.
+  private func target(of link: String, _ process: borrowing Directory) -> String? {
+    do throws(SystemError) {
+      return try linkTarget(of: process.path(of: link))
+    } catch {
+      unknownFiles.add(error, about: process.path)
+      return nil
+    }
   }
 
   /// Whether a process runs as the user.
   func isUsers(_ process: borrowing Directory) -> Bool {
     guard let owner, owner != 0 else { return false }
-    return (try? process.status())?.owner == owner
+    do throws(SystemError) {
+      return try process.status().owner == owner
+    } catch {
+      unknownFiles.add(error, about: process.path)
+      return false
+    }
   }
 
   /// Whether a file is on a mount that no namespace shows, when all are looked at again.
@@ -191,9 +287,15 @@ public final class UserSubtree {
   func isDetached(_ file: FileStatus) -> Bool { device(of: file.mountID) == nil }
 
   private func device(of mountID: UInt64) -> UInt64? {
-    let devices = self.devices ?? (try? MountNamespace.allDevices()) ?? [:]
-    self.devices = devices
-    return devices[mountID]
+    if devices == nil {
+      do {
+        devices = try MountNamespace.allDevices(unknownFiles)
+      } catch {
+        unknownFiles.add(error)
+        devices = [:]
+      }
+    }
+    return devices?[mountID]
   }
 
   /// Whether everything with this `st_dev` is part of it.

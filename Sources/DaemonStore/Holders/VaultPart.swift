@@ -19,7 +19,7 @@ final class VaultPart {
   private let hasHandles: Bool
 
   /// The path that the directory is opened by; nil when no path of ours leads to it any more.
-  private let path: String?
+  private let path: FilePath?
   /// Open for reading: open_by_handle_at(2) takes no `O_PATH` descriptor. Not for a whole file
   /// system, which that would keep from being unmounted.
   private let directory: Descriptor?
@@ -29,6 +29,8 @@ final class VaultPart {
 
   /// What was found of each file so far: most are the same libraries again and again.
   private var verdicts: [FileIdentity: Bool] = [:]
+  /// Of an encrypted vault.
+  private let key: KeyIdentifier?
   private var listing: TreeListing?
 
   /// - Parameters:
@@ -44,8 +46,10 @@ final class VaultPart {
     }
     isWhole = mount.root == "/" && isPath(mount.target, atOrBelow: "\(layout.shadow)/\(user)")
     anchor = isWhole && keepsOpen ? try Self.anchor(vault) : nil
-    directory = isWhole || !keepsOpen ? nil : try vault.file(".", flags: O_RDONLY | O_DIRECTORY)
-    path = vault.path
+    let readable = isWhole || !keepsOpen ? nil : try vault.file(".", flags: O_RDONLY | O_DIRECTORY)
+    key = status.isEncrypted ? try readable?.encryptionPolicy(shown: vault.path)?.key : nil
+    directory = readable
+    path = FilePath(vault.path.utf8)
     device = status.identity.device
     mountDevice = mount.device
     span = Self.spansDevices(mount) ? FileSystemKind(vault.path) : nil
@@ -55,8 +59,10 @@ final class VaultPart {
 
   /// What a mount at one of the user's places is part of, where no path leads to the vault.
   init(root: String, mount: Mount) {
+    // What cannot be opened is known by its mount alone: nothing depends on more.
     let place = try? Directory(opening: mount.target)
     let status = (try? place?.status()) ?? nil
+    key = nil
     let isOnTop = status?.mountID == UInt64(mount.id)
     isWhole = root.isEmpty || root == "/mount"
     switch place {
@@ -105,26 +111,102 @@ final class VaultPart {
   /// - Parameter deviceOfMount: the file system of a mount that is shown anywhere.
   func contains(
     _ file: FileStatus, _ link: String, in process: borrowing Directory,
-    deviceOfMount: (UInt64) -> UInt64?
+    deviceOfMount: (UInt64) -> UInt64?, _ unknowns: Unknowns
   ) -> Bool? {
     guard isHere(file, link, in: process, deviceOfMount) else { return false }
     if isWhole { return true }
     if let known = verdicts[file.identity] { return known }
     guard let path else { return nil }
+    do throws(SystemError) {
+      guard let shown = try pathHere(of: file, link, in: process) else { return nil }
+      var verdict = shown.isEqualOrBelow(path)
+      if !verdict { verdict = try isStray(file, link, in: process) }
+      verdicts[file.identity] = verdict
+      return verdict
+    } catch {
+      unknowns.add(error, about: process.path)
+      return nil
+    }
+  }
+
+  /// The path of the file behind a link, as our own mount shows it; nil where the file system has no
+  /// handles, or this is not the file system.
+  private func pathHere(
+    of file: FileStatus, _ link: String, in process: borrowing Directory
+  ) throws(SystemError) -> FilePath? {
     let mount: CInt
     switch directory {
     case .none: return nil
     case .some(let directory): mount = directory.number
     }
     let reopened = linux_reopen_through(process.descriptor.number, link, mount)
-    guard reopened >= 0 else { return nil }
+    guard reopened >= 0 else {
+      let code = errno
+      // No handles; a file that is gone; a filter of system calls: the mount decides then.
+      guard ![EOPNOTSUPP, ESTALE, ENOENT, ESRCH, EOVERFLOW, EPERM, EACCES, ENOSYS].contains(code)
+      else { return nil }
+      throw SystemError(operation: "open_by_handle_at", path: process.path(of: link), code: code)
+    }
     let same = Descriptor(owning: reopened)
     // The handle of another file system is by chance that of another file here.
-    guard (try? same.status())?.identity == file.identity else { return nil }
-    let shown = try? linkTarget(of: "/proc/self/fd/\(same.number)")
-    let verdict = isPath(shown ?? "", atOrBelow: path)
-    verdicts[file.identity] = verdict
-    return verdict
+    guard try same.status().identity == file.identity else { return nil }
+    return try linkTargetBytes(of: "/proc/self/fd/\(same.number)")
+  }
+
+  /// Whether a file is a removed directory that was encrypted with the vault's key: it was moved out
+  /// of the vault before it was removed.
+  private func isStray(
+    _ file: FileStatus, _ link: String, in process: borrowing Directory
+  ) throws(SystemError) -> Bool {
+    guard let key, file.isDirectory, file.isEncrypted, file.links == 0 else { return false }
+    do {
+      let path = process.path(of: link)
+      let readable = try Descriptor(followingLinks: path, flags: O_RDONLY | O_DIRECTORY)
+      return try readable.encryptionPolicy(shown: path)?.key == key
+    } catch  where error.code == ENOENT {
+      return false
+    }
+  }
+
+  /// Opens the file of a handle, if it is on this file system; nil, too, when it is gone.
+  func open(_ handle: [UInt8], _ type: CInt, on device: UInt64) throws(SystemError) -> Descriptor? {
+    guard device == self.device else { return nil }
+    let mount: CInt
+    switch directory {
+    case .none: return nil
+    case .some(let directory): mount = directory.number
+    }
+    do {
+      return Descriptor(
+        owning: try check(
+          "open_by_handle_at", path.map { "\($0)" },
+          linux_open_handle(mount, type, handle, UInt32(handle.count))))
+    } catch  where [ESTALE, ENOENT].contains(error.code) {
+      return nil
+    }
+  }
+
+  /// Where a directory that is part of it is.
+  func place(
+    of file: FileStatus, _ link: String, in process: borrowing Directory, _ unknowns: Unknowns
+  ) -> DirectoryPins.Place? {
+    if isWhole { return file.identity.device == device ? .removed(from: nil) : nil }
+    guard let path, file.identity.device == device else { return nil }
+    do throws(SystemError) {
+      guard let shown = try pathHere(of: file, link, in: process) else { return nil }
+      guard shown.isEqualOrBelow(path) else {
+        return try isStray(file, link, in: process) ? .removed(from: nil) : nil
+      }
+      let relative = shown.components.dropFirst(path.components.count)
+      func joined(_ names: some Sequence<FilePath>) -> FilePath {
+        names.reduce(FilePath("")) { $0.appending($1) }
+      }
+      if file.links > 0 { return .below(joined(relative)) }
+      return .removed(from: joined(relative.dropLast()))
+    } catch {
+      unknowns.add(error, about: process.path)
+      return nil
+    }
   }
 
   private func isHere(
@@ -148,7 +230,7 @@ final class VaultPart {
   /// counts.
   func lists(_ file: FileStatus) -> Bool {
     guard let path, file.isDirectory || file.mode & S_IFMT == S_IFREG else { return false }
-    let listing = self.listing ?? TreeListing(path)
+    let listing = self.listing ?? TreeListing("\(path)")
     self.listing = listing
     return file.links == 0 || listing.isIncomplete || listing.files.contains(file.identity)
   }

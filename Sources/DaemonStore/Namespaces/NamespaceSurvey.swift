@@ -20,6 +20,8 @@ struct NamespaceSurvey: ~Copyable {
     let path: String
     /// Why it could not be looked into; 0 when it was.
     fileprivate(set) var code: CInt
+    /// Why what is hidden in it could not be listed; nil when it was.
+    fileprivate(set) var hiddenProblem: SystemError?
     /// Its mountinfo, as seen from its root, and lines of the same form for what is hidden from
     /// there; empty when no needle is in it.
     fileprivate(set) var text: [UInt8]
@@ -33,6 +35,7 @@ struct NamespaceSurvey: ~Copyable {
   }
 
   private let needles: [String]
+  private let unknowns: Unknowns
   /// Our own, whatever the namespace has, if it has any.
   private let proc: Directory
   private let home: Descriptor
@@ -55,9 +58,9 @@ struct NamespaceSurvey: ~Copyable {
   private var unfinished: Int?
 
   /// Visits every mount namespace in reach, that of this process first.
-  static func run(needles: [String]) throws(SystemError) -> [Visit] {
-    var links = try NamespaceLink.all()
-    var survey = try NamespaceSurvey(links, needles: needles)
+  static func run(needles: [String], _ unknowns: Unknowns) throws(SystemError) -> [Visit] {
+    var links = try NamespaceLink.all(unknowns)
+    var survey = try NamespaceSurvey(links, needles: needles, unknowns)
     survey.look(into: nil, link: links.removeFirst())
     survey.lookIntoPending()
     var rounds = 10
@@ -71,7 +74,7 @@ struct NamespaceSurvey: ~Copyable {
         break
       }
       survey.comeBack()
-      links = try NamespaceLink.all(of: lost)
+      links = try NamespaceLink.all(of: lost, unknowns)
     }
     repeat {
       while let (id, file) = survey.spare.popFirst() {
@@ -87,7 +90,9 @@ struct NamespaceSurvey: ~Copyable {
     return survey.visits
   }
 
-  private init(_ links: [NamespaceLink], needles: [String]) throws(SystemError) {
+  private init(
+    _ links: [NamespaceLink], needles: [String], _ unknowns: Unknowns
+  ) throws(SystemError) {
     let proc = try Directory(opening: "/proc")
     let home = Descriptor(owning: try Self.open("self/ns/mnt", in: proc).get())
     let root = try Descriptor(followingLinks: "/")
@@ -95,6 +100,7 @@ struct NamespaceSurvey: ~Copyable {
     self.home = home
     self.root = root
     self.needles = needles
+    self.unknowns = unknowns
     seen = Set(links.map(\.id))
     missed = seen
   }
@@ -125,7 +131,7 @@ struct NamespaceSurvey: ~Copyable {
       visits[visit].text += hidden
       queueNamespaces(mountedIn: hidden, visit)
     } catch {
-      visits[visit].code = error.code
+      visits[visit].hiddenProblem = error
     }
     if !visits[visit].text.contains(anyOf: needles) { visits[visit].text = [] }
   }
@@ -174,6 +180,7 @@ struct NamespaceSurvey: ~Copyable {
     var text: [UInt8] = []
     var code: CInt = 0
     var listing: MountListing?
+    var listingProblem: SystemError?
     var root: NamespaceLink.Root?
     do throws(SystemError) {
       if let file {
@@ -181,31 +188,48 @@ struct NamespaceSurvey: ~Copyable {
         try NamespaceKinds.mount.enter(namespace, shown: path)
         hasLeft = true
         finish()
-        listing = MountListing(of: namespace)
+        do throws(SystemError) {
+          listing = try MountListing(of: namespace)
+        } catch {
+          listingProblem = error
+        }
       }
-      let status = try? Descriptor(followingLinks: "/").status(shown: "/")
-      root = status.map { NamespaceLink.Root($0) }
+      root = Self.currentRoot()
       text =
         try Descriptor(owning: open("self/mountinfo").get())
         .read(atMost: .max, shown: "mountinfo") ?? []
     } catch {
       code = error.code
     }
-    queueNamespaces(mountedIn: text, visits.count)
     visits.append(
       Visit(
-        link: link, isOwn: file == nil, parent: parent, path: path, code: code, text: text,
-        listing: listing,
-        root: root))
+        link: link, isOwn: file == nil, parent: parent, path: path, code: code,
+        hiddenProblem: listingProblem, text: text, listing: listing, root: root))
+    queueNamespaces(mountedIn: text, visits.count - 1)
     guard code == 0 else { return }
     unfinished = visits.count - 1
     if file == nil { finish() }
   }
 
+  /// The root directory that this process has now; nil where its file system does not say, and then
+  /// the threads of the namespace are asked, whichever root they have.
+  private static func currentRoot() -> NamespaceLink.Root? {
+    do throws(SystemError) {
+      return NamespaceLink.Root(try Descriptor(followingLinks: "/").status(shown: "/"))
+    } catch {
+      return nil
+    }
+  }
+
   private mutating func queueNamespaces(mountedIn text: [UInt8], _ parent: Int) {
-    guard text.contains(anyOf: [" - nsfs "]),
-      let table = try? MountTable(parsing: text, from: "mountinfo")
-    else { return }
+    guard text.contains(anyOf: [" - nsfs "]) else { return }
+    let table: MountTable
+    do {
+      table = try MountTable(parsing: text, from: "mountinfo of \(visits[parent].path)")
+    } catch {
+      unknowns.add(error)
+      return
+    }
     for mount in table.mounts where mount.fileSystem == "nsfs" {
       guard let id = NamespaceLink.id(in: mount.root) else { continue }
       if missed.contains(id), spare[id] == nil,
@@ -220,9 +244,8 @@ struct NamespaceSurvey: ~Copyable {
         pending.append((file, parent, mount.target))
       case .failure(let error):
         let visit = Visit(
-          link: nil, isOwn: false, parent: parent, path: mount.target, code: error.code, text: [],
-          listing: nil,
-          root: nil)
+          link: nil, isOwn: false, parent: parent, path: mount.target, code: error.code,
+          hiddenProblem: nil, text: [], listing: nil, root: nil)
         covered.append((id, visit))
       }
     }

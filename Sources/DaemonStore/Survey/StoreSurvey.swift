@@ -13,6 +13,8 @@ public struct StoreSurvey: Sendable {
   public let closed: [MountNamespace.Keeper]
   /// Those of which nobody can tell which namespace they are in.
   public let hidden: [ProcessName]
+  /// That of other mount namespaces not all was seen.
+  let unseen: [Finding]
 
   /// - Parameter isThorough: whether namespaces count that have the directories around a store and
   ///   not the store. It takes longer: more mount tables are parsed.
@@ -29,8 +31,9 @@ public struct StoreSurvey: Sendable {
     let grounds = plans.map(\.plan.ground.mount.device).map {
       " \(linux_major($0)):\(linux_minor($0)) "
     }
+    let unknowns = Unknowns()
     let namespaces = try MountNamespace.all(
-      containing: ["/daemon-store"] + (isThorough ? grounds : []))
+      containing: ["/daemon-store"] + (isThorough ? grounds : []), unknowns)
     let sight = try Sight(namespaces, isThorough: isThorough)
     var stores: [SurveyedStore] = []
     for template in templates.valid {
@@ -51,6 +54,7 @@ public struct StoreSurvey: Sendable {
     }
     closed = namespaces.filter { $0.table == nil }.map { $0.keeper }
     hidden = try Processes.hidden()
+    unseen = unknowns.findings
   }
 }
 
@@ -218,12 +222,16 @@ extension Processes {
   static func owners() throws(SystemError) -> [UInt64: [uid_t: pid_t]] {
     var owners: [UInt64: [uid_t: pid_t]] = [:]
     for process in try all() {
-      guard let directory = try? Directory(opening: "/proc/\(process)"),
-        let status = try? directory.status(),
-        let link = try? linkTarget(of: directory.path(of: "ns/mnt")),
-        let id = NamespaceLink.id(in: link), owners[id]?[status.owner] == nil
-      else { continue }
-      owners[id, default: [:]][status.owner] = process
+      do throws(SystemError) {
+        let directory = try Directory(opening: "/proc/\(process)")
+        let owner = try directory.status().owner
+        let link = try linkTarget(of: directory.path(of: "ns/mnt"))
+        guard let id = NamespaceLink.id(in: link), owners[id]?[owner] == nil else { continue }
+        owners[id, default: [:]][owner] = process
+      } catch {
+        // One that is gone, or hidden: the latter are named in the survey.
+        guard [ENOENT, ESRCH, EACCES, EPERM].contains(error.code) else { throw error }
+      }
     }
     return owners
   }
