@@ -55,13 +55,9 @@ enum HomePlace: String, CaseIterable {
     return try home.trusted(rawValue)
   }
 
-  /// Opens it; nil when it is absent.
-  func open(_ layout: Layout) throws -> Directory? {
-    do {
-      return try Directory(opening: layout.root).trusted("home/\(rawValue)")
-    } catch let error as SystemError where error.code == ENOENT {
-      return nil
-    }
+  /// Opens it, whoever can write it, to take something away; nil when it is absent.
+  func open(_ layout: Layout) throws(SystemError) -> Directory? {
+    try Directory(opening: layout.root).existing("home/\(rawValue)")
   }
 }
 
@@ -87,6 +83,7 @@ struct HomeBind: ~Copyable {
   /// Over the home directory of a passwd entry.
   init(over path: String, source: borrowing OwnedDirectory, _ layout: Layout) throws {
     let home = try PasswdHome(path, layout)
+    try home.complete()
     let name = home.name
     try self.init(name, in: home.opened(), source: source, makesMountPoint: false)
   }

@@ -189,6 +189,9 @@ public enum Login {
     _ layout: Layout
   ) throws -> LoginReport {
     let open = try vault.open(with: key)
+    if vault.mountPoint == nil, let home = try UserDirectory.shadow(layout)?.existing("\(user)") {
+      try PinRelease.finish(in: open.directory, home)
+    }
     let file = try kind == .fscrypt ? VaultKeys.file(of: user, layout) : nil
     let owner = try owner(request, account, file, user)
     let tree = try HomeTree(in: open.directory, owner: owner)

@@ -10,12 +10,29 @@ struct PasswdHome: ~Copyable {
   let parent: Directory
   let name: String
 
-  init(_ path: String, _ layout: Layout) throws {
+  /// - Parameter isForRemoval: whether it does not matter who else can write the directory above.
+  init(_ path: String, _ layout: Layout, isForRemoval: Bool = false) throws {
     guard let (above, name) = Self.components(of: path) else {
       throw Refusal(path: path, reason: "is no place that a home can be mounted on")
     }
-    parent = try Directory(opening: layout.root).trusted(above)
+    let root = try Directory(opening: layout.root)
+    parent = isForRemoval ? try root.directory(above) : try root.trusted(above)
     self.name = name
+  }
+
+  /// Completes the replacement that another logout has begun.
+  func complete() throws(SystemError) { _ = try renewal().finish() }
+
+  private func renewal() throws(SystemError) -> DirectoryRenewal {
+    DirectoryRenewal(in: try parent.directory("."), staging: ".\(name).daemon-store-moving")
+  }
+
+  /// Puts another directory in its place, with the same owner, mode, attributes and files: what other
+  /// namespaces keep on it is detached.
+  static func replace(_ path: String, _ layout: Layout) throws {
+    let home = try PasswdHome(path, layout, isForRemoval: true)
+    guard let name = FilePath(home.name.utf8) else { return }
+    try home.renewal().renew(name)
   }
 
   /// Gives up the name.
@@ -42,7 +59,8 @@ struct PasswdHome: ~Copyable {
     _ path: String, _ layout: Layout, lazily: Bool, isOurs: (FileStatus) -> Bool
   ) -> Removal? {
     do {
-      let home = try PasswdHome(path, layout)
+      let home = try PasswdHome(path, layout, isForRemoval: true)
+      try home.complete()
       guard let status = try home.parent.status(of: home.name), isOurs(status) else { return nil }
       return home.parent.clear(home.name, lazily: lazily, isOurs: isOurs)
     } catch let error as SystemError where error.code == ENOENT {

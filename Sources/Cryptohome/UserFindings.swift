@@ -17,8 +17,10 @@ public enum UserFindings {
             _ = try VaultKind.existing(of: user, layout)
             let status = try UserStatus.of(user, layout)
             findings +=
-              [status.staleKey, try status.abandoned(layout) ?? status.incomplete(layout)]
-              .compactMap { $0 }
+              [
+                try status.isOnlyPinned(layout) ? nil : status.staleKey,
+                try status.abandoned(layout) ?? status.incomplete(layout),
+              ].compactMap { $0 }
             if !status.isMounted { loggedOut.append(user) }
           } catch {
             // One bad vault is one bad vault.
@@ -35,7 +37,12 @@ public enum UserFindings {
             mend: "daemon-store doctor  # again"))
       }
     }
-    return findings + (try layout.pinnedData(of: loggedOut)) + (try confinedServices())
+    let insecure = layout.distrustedHomes().map {
+      Finding(
+        .insecureDirectory, $0.path, "is not root's alone", evidence: [$0.reason],
+        mend: $0.mend ?? "ls -ld \($0.path)  # and look why")
+    }
+    return insecure + findings + (try layout.pinnedData(of: loggedOut)) + (try confinedServices())
   }
 }
 
@@ -81,6 +88,13 @@ extension UserStatus {
       .mountsWithoutLogin, "user \(user)", "is mounted, and all sessions have ended",
       evidence: ["\(layout.state)/sessions/\(user) names no process that is there"],
       mend: "cryptohome unmount \(user)")
+  }
+
+  /// Whether the key is wiped, and only empty directories that other users keep refer to it.
+  fileprivate func isOnlyPinned(_ layout: Layout) throws -> Bool {
+    guard lock == .busy, !isMounted else { return false }
+    let uses = try UserSubtree(of: user, in: layout).uses(Departure.Rest(), strictly: true)
+    return uses.holders.isEmpty && !uses.pins.isEmpty && uses.pinned.isEmpty
   }
 
   /// The key of an encrypted vault that nothing of is mounted.

@@ -78,6 +78,21 @@ public struct Directory: ~Copyable, Sendable {
     }
   }
 
+  /// The same of a path of several names, none of them a symbolic link.
+  public func status(below path: FilePath) throws(SystemError) -> FileStatus? {
+    var how = open_how()
+    how.flags = UInt64(LINUX_O_PATH | O_NOFOLLOW | O_CLOEXEC)
+    how.resolve = UInt64(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+    do {
+      let shown = self.path(of: "\(path)")
+      let file = Descriptor(
+        owning: try check("open", shown, linux_openat2(descriptor.number, path.cString, &how)))
+      return try file.status(shown: shown)
+    } catch  where error.code == ENOENT {
+      return nil
+    }
+  }
+
   /// Creates `name`; false when there is something already, whatever it is.
   @discardableResult
   public func makeDirectory(_ name: String, mode: mode_t = 0o700) throws(SystemError) -> Bool {

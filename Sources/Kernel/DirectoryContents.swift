@@ -2,9 +2,13 @@ import CLinux
 import Glibc
 
 /// A name in a directory, as the bytes that it is: any but `/` and zero.
-private struct RawName {
+struct RawName {
   /// Ends in a zero byte.
   let bytes: [CChar]
+
+  init(bytes: [CChar]) { self.bytes = bytes }
+  init(_ path: FilePath) { bytes = path.cString }
+
   var text: String {
     String(decoding: bytes.dropLast().lazy.map(UInt8.init(bitPattern:)), as: UTF8.self)
   }
@@ -20,7 +24,7 @@ extension Directory {
   }
 
   /// - Parameter limit: stop after so many; while others go on making files, a directory may not end.
-  private func rawNames(atMost limit: Int = .max) throws(SystemError) -> [RawName] {
+  func rawNames(atMost limit: Int = .max) throws(SystemError) -> [RawName] {
     let readable = try file(".", flags: O_RDONLY | O_DIRECTORY)
     guard let stream = fdopendir(readable.number) else {
       throw SystemError(operation: "opendir", path: path, code: errno)
@@ -74,7 +78,7 @@ extension Directory {
     return isComplete
   }
 
-  private func rawDirectory(below path: [CChar]) throws(SystemError) -> Directory {
+  func rawDirectory(below path: [CChar]) throws(SystemError) -> Directory {
     var how = open_how()
     how.flags = UInt64(Self.flags | O_CLOEXEC)
     how.resolve = UInt64(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV)
@@ -181,7 +185,7 @@ extension Directory {
     }
   }
 
-  private func rawDirectory(_ name: RawName) throws(SystemError) -> Directory {
+  func rawDirectory(_ name: RawName) throws(SystemError) -> Directory {
     let shown = path(of: name.text)
     return Directory(
       Descriptor(

@@ -20,11 +20,13 @@ public struct Mount: Equatable, Sendable {
   public let master: Int?
   /// Of an overlay: the directories that it is made of, as they were given when it was mounted.
   public let layers: [String]
+  /// Of FUSE: the user whose server it is.
+  public let server: UInt32?
 
   public init(
     id: Int, parent: Int, device: UInt64 = 0, root: String, target: String,
     options: Set<String> = [], fileSystem: String = "tmpfs", source: String = "tmpfs",
-    peerGroup: Int? = nil, master: Int? = nil, layers: [String] = []
+    peerGroup: Int? = nil, master: Int? = nil, layers: [String] = [], server: UInt32? = nil
   ) {
     self.id = id
     self.parent = parent
@@ -37,6 +39,7 @@ public struct Mount: Equatable, Sendable {
     self.peerGroup = peerGroup
     self.master = master
     self.layers = layers
+    self.server = server
   }
 
   /// How it takes part in propagation, in the words of mount_namespaces(7).

@@ -95,7 +95,17 @@ extension Mount {
       source: mnt_fs_get_source(line).map { String(cString: $0) } ?? "none",
       peerGroup: group("shared:"), master: group("master:"),
       layers: strcmp(type, "overlay") == 0
-        ? mnt_fs_get_fs_options(line).map(Self.layers) ?? [] : [])
+        ? mnt_fs_get_fs_options(line).map(Self.layers) ?? [] : [],
+      server: strncmp(type, "fuse", 4) == 0
+        ? mnt_fs_get_fs_options(line).flatMap(Self.server) : nil)
+  }
+
+  /// `user_id=1000` of FUSE, which the kernel writes itself.
+  private static func server(_ options: UnsafePointer<CChar>) -> UInt32? {
+    let bytes = UnsafeRawBufferPointer(start: options, count: strlen(options))
+    let label = "user_id=".utf8
+    return bytes.split(separator: UInt8(ascii: ",")).first { $0.starts(with: label) }
+      .flatMap { UInt32(String(decoding: $0.dropFirst(label.count), as: UTF8.self)) }
   }
 
   private static func layers(_ options: UnsafePointer<CChar>) -> [String] {

@@ -3,6 +3,7 @@
 // Never define _GNU_SOURCE here: libc's types would differ from those of the Glibc module. Values
 // that only <_GNU_SOURCE> shows are repeated as LINUX_… and checked in clinux.c.
 #pragma once
+#include "attributes.h"
 #include "encryption.h"
 #include "filters.h"
 #include "privileges.h"

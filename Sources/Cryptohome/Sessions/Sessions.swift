@@ -72,8 +72,8 @@ public enum Sessions {
         try records.tidy()
         return nil
       }
-      return try announced(user, layout) {
-        try Logout.run(underLockOf: user, layout, lazily: false)
+      return announced(user, layout) {
+        Logout.run(underLockOf: user, layout, lazily: false)
       }
     }
   }

@@ -141,8 +141,11 @@ extension OpenTree {
     isOurs: (FileStatus) -> Bool
   ) throws(SystemError) -> [Removal] {
     let name = "\(store)/\(user)"
-    // ENOTDIR: not a store, but a file in the place of one.
-    guard (try? backstage.root.status(of: name)) ?? nil != nil else { return [] }
+    do {
+      guard try backstage.root.status(of: name) != nil else { return [] }
+    } catch  where error.code == ENOTDIR {
+      return []  // not a store, but a file in the place of one
+    }
     let removal = front.clear(name, lazily: lazily, isOurs: isOurs)
     if let removal, removal.isHeld { return [removal] }
     do {

@@ -73,8 +73,7 @@ final class DirectoryPins {
   }
 
   private let residents: Residents
-  private let locate:
-    (_ file: FileStatus, _ name: String, _ links: borrowing Directory) -> Place?
+  private let locate: (_ file: FileStatus, _ name: String, _ links: borrowing Directory) -> Place?
   private(set) var pins: [DirectoryPin] = []
   private(set) var places: Set<Place> = []
   private var strangers: [pid_t: uid_t?] = [:]
@@ -82,9 +81,10 @@ final class DirectoryPins {
 
   init(
     _ residents: Residents,
-    locate: @escaping (
-      _ file: FileStatus, _ name: String, _ links: borrowing Directory
-    ) -> Place?
+    locate:
+      @escaping (
+        _ file: FileStatus, _ name: String, _ links: borrowing Directory
+      ) -> Place?
   ) {
     self.residents = residents
     self.locate = locate

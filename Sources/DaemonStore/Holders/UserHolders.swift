@@ -8,8 +8,8 @@ extension UserSubtree {
   public func holders() throws -> [Holder] { try holders(nil) }
 
   /// The same, but for the directories that strangers keep, which `pins` takes.
-  func holders(_ pins: DirectoryPins?) throws -> [Holder] {
-    var search = search(pins)
+  func holders(_ pins: DirectoryPins?, strictly: Bool = false) throws -> [Holder] {
+    var search = search(pins, strictly: strictly)
     return try search.processes() + loopDevices()
   }
 

@@ -8,6 +8,8 @@ import MountTable
 /// unmounted the vault meanwhile.
 public final class UserSubtree {
   public let user: ObfuscatedUsername
+  /// `/home/.shadow/H/mount`.
+  let vaultPath: String
   private let parts: [VaultPart]
   /// Of every mount that was found to show part of it.
   private var mountIDs: Set<UInt64> = []
@@ -59,6 +61,7 @@ public final class UserSubtree {
       parts.append(VaultPart(root: part.vault, mount: part.mount))
     }
     self.user = user
+    vaultPath = path
     self.parts = parts
     names = [user.description]
     self.owner = owner
@@ -110,6 +113,7 @@ public final class UserSubtree {
     }
     residents = nil
     self.user = user
+    vaultPath = "\(layout.shadow)/\(user)/mount"
     self.parts = parts
     names = [user.description, store.description]
     owner = nil
@@ -142,7 +146,8 @@ public final class UserSubtree {
       }
       let view = NamespaceView(
         keeper: namespace.keeper, id: namespace.id, isOwn: namespace.isOwn, table: table,
-        groups: groups, listing: namespace.listing, isUsers: { shows($0) && isWanted($0) },
+        groups: groups, listing: namespace.listing, owner: namespace.owner,
+        isUsers: { shows($0) && isWanted($0) },
         isUsersOverlay: { mount in
           let isUnclear =
             mount.layers.contains { !$0.hasPrefix("/") } && !ownOverlays.contains(mount.device)
@@ -159,11 +164,12 @@ public final class UserSubtree {
 
   /// A search for the processes that use it, which adds to `pins` the directories that strangers
   /// keep.
-  func search(_ pins: DirectoryPins?) -> HolderSearch {
+  func search(_ pins: DirectoryPins?, strictly: Bool) -> HolderSearch {
     HolderSearch(
       for: contains, isNamed: isNamed,
       suspicion: HolderSearch.Suspicion(
-        isSuspect: isSuspect, isUsers: isUsers, isDetached: isDetachedNow),
+        isSuspect: { [self] in strictly || isSuspect($0) }, isUsers: isUsers,
+        isDetached: isDetachedNow),
       pins: pins, unknowns: unknownFiles,
       watched: { [parts] device, type, handle throws(SystemError) in
         for part in parts {
@@ -176,6 +182,16 @@ public final class UserSubtree {
   /// A collection of the directories that strangers keep; nil where nobody knows who is one.
   func pins() -> DirectoryPins? {
     residents.map { DirectoryPins($0, locate: place) }
+  }
+
+  /// The path of a file of it below the vault; nil where the file system does not say.
+  func relativePath(
+    of file: FileStatus, _ link: String, in process: borrowing Directory
+  ) -> FilePath? {
+    for part in parts {
+      if let path = part.relativePath(of: file, link, in: process, unknownFiles) { return path }
+    }
+    return nil
   }
 
   /// Whether a user is a stranger to the vault.

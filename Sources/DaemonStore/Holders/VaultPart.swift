@@ -186,6 +186,26 @@ final class VaultPart {
     }
   }
 
+  /// The path of a file of it from its directory; nil where the file system does not say.
+  func relativePath(
+    of file: FileStatus, _ link: String, in process: borrowing Directory, _ unknowns: Unknowns
+  ) -> FilePath? {
+    guard let path, file.identity.device == device else { return nil }
+    do throws(SystemError) {
+      guard let shown = try pathHere(of: file, link, in: process), shown.isEqualOrBelow(path) else {
+        return nil
+      }
+      return Self.joined(shown.components.dropFirst(path.components.count))
+    } catch {
+      unknowns.add(error, about: process.path)
+      return nil
+    }
+  }
+
+  private static func joined(_ names: some Sequence<FilePath>) -> FilePath {
+    names.reduce(FilePath("")) { $0.appending($1) }
+  }
+
   /// Where a directory that is part of it is.
   func place(
     of file: FileStatus, _ link: String, in process: borrowing Directory, _ unknowns: Unknowns
@@ -198,11 +218,8 @@ final class VaultPart {
         return try isStray(file, link, in: process) ? .removed(from: nil) : nil
       }
       let relative = shown.components.dropFirst(path.components.count)
-      func joined(_ names: some Sequence<FilePath>) -> FilePath {
-        names.reduce(FilePath("")) { $0.appending($1) }
-      }
-      if file.links > 0 { return .below(joined(relative)) }
-      return .removed(from: joined(relative.dropLast()))
+      if file.links > 0 { return .below(Self.joined(relative)) }
+      return .removed(from: Self.joined(relative.dropLast()))
     } catch {
       unknowns.add(error, about: process.path)
       return nil

@@ -27,6 +27,8 @@ public struct MountNamespace: Sendable {
   let id: UInt64?
   /// Whether it is the one of this process.
   let isOwn: Bool
+  /// The user who made the user namespace that it belongs to, if the kernel says.
+  let owner: uid_t?
   /// nil when it is there and cannot be looked into. Only a table that contains one of the texts
   /// that were asked for is filled.
   let table: MountTable?
@@ -48,10 +50,12 @@ public struct MountNamespace: Sendable {
         visit.link?.keeper ?? .file(visit.path, in: visit.parent == 0 ? nil : keepers[visit.parent])
       keepers.append(keeper)
       guard let texts = try visit.texts(needles) else { continue }
-      if !texts.isEmpty, let problem = visit.problem { unknowns.add("mount namespace of \(keeper): \(problem)") }
+      if !texts.isEmpty, let problem = visit.problem {
+        unknowns.add("mount namespace of \(keeper): \(problem)")
+      }
       namespaces.append(
         MountNamespace(
-          keeper: keeper, id: visit.link?.id, isOwn: visit.isOwn,
+          keeper: keeper, id: visit.link?.id, isOwn: visit.isOwn, owner: visit.owner,
           table: try table(texts, from: "\(keeper)"), listing: visit.listing))
     }
     return namespaces

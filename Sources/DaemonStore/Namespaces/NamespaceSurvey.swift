@@ -27,6 +27,9 @@ struct NamespaceSurvey: ~Copyable {
     fileprivate(set) var text: [UInt8]
     /// nil before Linux 6.11, and for the namespace of this process.
     let listing: MountListing?
+    /// The user who made the user namespace that it belongs to; nil for the namespace of this process
+    /// and where the kernel does not say.
+    let owner: uid_t?
     /// The directory that it was seen from; nil when it was not.
     let root: NamespaceLink.Root?
 
@@ -181,10 +184,12 @@ struct NamespaceSurvey: ~Copyable {
     var code: CInt = 0
     var listing: MountListing?
     var listingProblem: SystemError?
+    var owner: uid_t?
     var root: NamespaceLink.Root?
     do throws(SystemError) {
       if let file {
         let namespace = Descriptor(owning: try file.get())
+        owner = namespace.namespaceOwner
         try NamespaceKinds.mount.enter(namespace, shown: path)
         hasLeft = true
         finish()
@@ -204,7 +209,7 @@ struct NamespaceSurvey: ~Copyable {
     visits.append(
       Visit(
         link: link, isOwn: file == nil, parent: parent, path: path, code: code,
-        hiddenProblem: listingProblem, text: text, listing: listing, root: root))
+        hiddenProblem: listingProblem, text: text, listing: listing, owner: owner, root: root))
     queueNamespaces(mountedIn: text, visits.count - 1)
     guard code == 0 else { return }
     unfinished = visits.count - 1
@@ -245,7 +250,7 @@ struct NamespaceSurvey: ~Copyable {
       case .failure(let error):
         let visit = Visit(
           link: nil, isOwn: false, parent: parent, path: mount.target, code: error.code,
-          hiddenProblem: nil, text: [], listing: nil, root: nil)
+          hiddenProblem: nil, text: [], listing: nil, owner: nil, root: nil)
         covered.append((id, visit))
       }
     }

@@ -12,8 +12,13 @@ public struct ShutdownReport: Sendable {
   /// Who uses a store, or a user's folder, still.
   public internal(set) var holders: [Holder] = []
 
-  /// What is still there, each in one line.
-  public var held: [String] { removals.compactMap(\.reason) }
+  /// The directories of the stores that somebody else than root can change.
+  public internal(set) var distrusted: [Refusal] = []
+
+  /// What is still there or not as it should be, each in one line.
+  public var held: [String] {
+    removals.compactMap(\.reason) + distrusted.map(\.description)
+  }
 
   public var isComplete: Bool { held.isEmpty && holders.isEmpty }
 }
@@ -23,6 +28,7 @@ public enum Shutdown {
   /// - Parameter force: go on although jails follow the stores, and will never see a login again.
   public static func run(_ layout: Layout, force: Bool) throws -> ShutdownReport {
     var report = ShutdownReport()
+    let distrusted = layout.distrustedStores()
     guard let trees = try OpenTrees(existingIn: layout) else { return report }
     if !force {
       report.followers = try followers(of: trees)
@@ -41,6 +47,7 @@ public enum Shutdown {
       }
     }
     lock.release()
+    report.distrusted = distrusted
     return report
   }
 

@@ -12,8 +12,13 @@ final class OpenTree {
   let backstage: DetachedMount
 
   /// Opens the tree, which must be there.
-  init(opening tree: StoreTree, of layout: Layout) throws {
-    let front = try Directory(opening: layout.root).trusted("run/\(tree.name)")
+  ///
+  /// - Parameter isForRemoval: whether it does not matter who else can write it.
+  init(opening tree: StoreTree, of layout: Layout, isForRemoval: Bool = false) throws {
+    let root = try Directory(opening: layout.root)
+    let front =
+      isForRemoval
+      ? try root.directory("run/\(tree.name)") : try root.trusted("run/\(tree.name)")
     let backstage = try DetachedMount(cloning: front.descriptor, shown: front.path)
     // Private: what happens here is nobody's business, and what happens there is not ours.
     try backstage.set(propagation: .private)
@@ -47,11 +52,11 @@ struct OpenTrees {
     cache = try OpenTree(making: .cache, of: layout)
   }
 
-  /// nil when there are none: no startup yet, or a shutdown before.
+  /// For taking something away. nil when there are none: no startup yet, or a shutdown before.
   init?(existingIn layout: Layout) throws {
     do {
-      data = try OpenTree(opening: .data, of: layout)
-      cache = try OpenTree(opening: .cache, of: layout)
+      data = try OpenTree(opening: .data, of: layout, isForRemoval: true)
+      cache = try OpenTree(opening: .cache, of: layout, isForRemoval: true)
     } catch let error as SystemError where error.code == ENOENT {
       return nil
     }

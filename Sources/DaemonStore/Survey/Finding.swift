@@ -30,6 +30,8 @@ public struct Finding: Equatable, Sendable {
   public enum Kind: String, CaseIterable, Sendable {
     /// Somebody else than root decides which stores there are, or who owns them.
     case insecureTemplate = "insecure-template"
+    /// Somebody else than root can change a directory that users' data is reached through.
+    case insecureDirectory = "insecure-directory"
     /// A mount namespace shows data of a user who is logged out.
     case pinnedData = "pinned-data"
     /// The key of a user who is logged out is in the kernel still.
@@ -66,7 +68,8 @@ public struct Finding: Equatable, Sendable {
 
     public var severity: Severity {
       switch self {
-      case .insecureTemplate, .pinnedData, .staleKey, .mountsWithoutLogin: .critical
+      case .insecureTemplate, .insecureDirectory, .pinnedData, .staleKey, .mountsWithoutLogin:
+        .critical
       case .userIncomplete, .ownerDrift, .storeWithoutTemplate, .unseen: .warning
       default: .error
       }

@@ -12,16 +12,17 @@ extension Layout {
     let unknowns = Unknowns()
     let namespaces = try MountNamespace.all(
       containing: Set(subtrees.flatMap(\.needles)).sorted(), unknowns)
-    return unknowns.findings + subtrees.flatMap { subtree in
-      subtree.views(in: namespaces).compactMap { view -> Finding? in
-        let paths = (view.shown.map(\.mount) + view.overlays).map(\.target)
-        guard !view.isOwn, !paths.isEmpty else { return nil }
-        return Finding(
-          .pinnedData, "the mount namespace of \(view.keeper)",
-          "shows data of user \(subtree.user), who is logged out",
-          evidence: paths.map { "mounted at \($0)" }, mend: view.keeper.mend)
+    return unknowns.findings
+      + subtrees.flatMap { subtree in
+        subtree.views(in: namespaces).compactMap { view -> Finding? in
+          let paths = (view.shown.map(\.mount) + view.overlays).map(\.target)
+          guard !view.isOwn, !paths.isEmpty else { return nil }
+          return Finding(
+            .pinnedData, "the mount namespace of \(view.keeper)",
+            "shows data of user \(subtree.user), who is logged out",
+            evidence: paths.map { "mounted at \($0)" }, mend: view.keeper.mend)
+        }
       }
-    }
   }
 }
 
