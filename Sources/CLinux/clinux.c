@@ -31,6 +31,7 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -63,6 +64,10 @@ int linux_mount_at(const char *path, uint64_t *id) {
     if (syscall(SYS_statx, AT_FDCWD, path, flags, mask, &status) != 0) return -1;
     *id = status.stx_mnt_id;
     return (status.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
+int linux_rename_exchange(int from_directory, const char *from, int to_directory, const char *to) {
+    return renameat2(from_directory, from, to_directory, to, RENAME_EXCHANGE);
 }
 
 int linux_rename_new(int from_directory, const char *from, int to_directory, const char *to) {
@@ -171,18 +176,40 @@ int linux_compare_files(pid_t one, pid_t other) {
     return (int)syscall(SYS_kcmp, one, other, KCMP_FILES, 0UL, 0UL);
 }
 
-void linux_clear_protection(int directory, const char *name) {
+struct linux_protection linux_clear_protection(int directory, const char *name) {
+    struct linux_protection none = {-1, 0};
     struct stat status;
-    if (fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) != 0) return;
-    if (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) return;
+    if (fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) != 0) return none;
+    if (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) return none;
     int file = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (file < 0) return;
+    if (file < 0) return none;
     int flags;
     if (ioctl(file, FS_IOC_GETFLAGS, &flags) == 0 && (flags & (FS_IMMUTABLE_FL | FS_APPEND_FL))) {
-        flags &= ~(FS_IMMUTABLE_FL | FS_APPEND_FL);
-        ioctl(file, FS_IOC_SETFLAGS, &flags);
+        int cleared = flags & ~(FS_IMMUTABLE_FL | FS_APPEND_FL);
+        if (ioctl(file, FS_IOC_SETFLAGS, &cleared) == 0 && S_ISREG(status.st_mode))
+            return (struct linux_protection){file, flags};
     }
     close(file);
+    return none;
+}
+
+void linux_restore_protection(struct linux_protection protection) {
+    if (protection.file < 0) return;
+    struct stat status;
+    if (fstat(protection.file, &status) == 0 && status.st_nlink > 0)
+        ioctl(protection.file, FS_IOC_SETFLAGS, &protection.flags);
+    close(protection.file);
+}
+
+int linux_copy_attributes(int from, int to) {
+    char names[65536], value[65536];
+    ssize_t size = flistxattr(from, names, sizeof names);
+    if (size < 0) return errno == EOPNOTSUPP ? 0 : -1;
+    for (const char *name = names; name < names + size; name += strlen(name) + 1) {
+        ssize_t length = fgetxattr(from, name, value, sizeof value);
+        if (length < 0 || fsetxattr(to, name, value, (size_t)length, 0) != 0) return -1;
+    }
+    return 0;
 }
 
 int linux_get_descriptor(pid_t process, int number) {

@@ -144,3 +144,23 @@ public func kernelFile(_ path: String) throws(SystemError) -> [UInt8] {
     owning: try check("open", path, Glibc.open(path, O_RDONLY | O_CLOEXEC)))
   return try descriptor.read(atMost: .max, shown: path) ?? []
 }
+
+extension Directory {
+  /// What the symbolic link `name` leads to, as bytes; at most a path's length.
+  public func target(ofLink name: String) throws(SystemError) -> FilePath {
+    var buffer = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
+    let count = try check(
+      "readlink", path(of: name), readlinkat(descriptor.number, name, &buffer, buffer.count - 1))
+    return FilePath(truncating: buffer[..<count].lazy.map { UInt8(bitPattern: $0) })
+  }
+
+  /// Makes a symbolic link.
+  public func makeLink(
+    _ name: String, to target: FilePath, owner: uid_t, group: gid_t
+  ) throws(SystemError) {
+    try check("symlink", path(of: name), symlinkat(target.cString, descriptor.number, name))
+    try check(
+      "chown", path(of: name),
+      fchownat(descriptor.number, name, owner, group, AT_SYMLINK_NOFOLLOW))
+  }
+}

@@ -115,7 +115,7 @@ public enum Program {
       finish(.usage, name)
     }
     complain("\(name): \(error)")
-    finish(.failed, name)
+    finish(error is NotDurable ? .partial : .failed, name)
   }
 
   /// Exits. When the results did not arrive, that is said, unless the reader wanted no more.

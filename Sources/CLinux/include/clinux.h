@@ -32,6 +32,9 @@ int linux_statx(int directory, const char *_Nonnull path, int flags, struct stat
 /// statx(2): 1 when something is mounted on the path, and `id` is its id; 0 when nothing is. Where the
 /// kernel has STATX_MNT_ID_UNIQUE (Linux 6.8) no other mount ever gets that id.
 int linux_mount_at(const char *_Nonnull path, uint64_t *_Nonnull id);
+/// renameat2(2) with RENAME_EXCHANGE: both names exist, and each gets the other's file.
+int linux_rename_exchange(int from_directory, const char *_Nonnull from, int to_directory,
+                          const char *_Nonnull to);
 /// renameat2(2) with RENAME_NOREPLACE.
 int linux_rename_new(int from_directory, const char *_Nonnull from, int to_directory,
                      const char *_Nonnull to);
@@ -101,8 +104,16 @@ int linux_file_system(const char *_Nonnull path, uint64_t *_Nonnull type, uint64
 /// kcmp(2), KCMP_FILES: 0 when both threads have one table of descriptors.
 int linux_compare_files(pid_t one, pid_t other);
 /// FS_IOC_SETFLAGS: takes the marks "immutable" and "append-only" off a file or directory, if it has
-/// them and the file system knows them.
-void linux_clear_protection(int directory, const char *_Nonnull name);
+/// them and the file system knows them. The result is for linux_restore_protection(), always.
+struct linux_protection {
+    int file;
+    int flags;
+};
+struct linux_protection linux_clear_protection(int directory, const char *_Nonnull name);
+/// Puts the marks back on a regular file that has another name still, and closes it.
+void linux_restore_protection(struct linux_protection protection);
+/// Gives one file all extended attributes of another: flistxattr(2), fsetxattr(2).
+int linux_copy_attributes(int from, int to);
 /// pidfd_getfd(2), Linux 5.6: a copy of a descriptor of another process.
 int linux_get_descriptor(pid_t process, int number);
 /// fwrite(3) to standard output, which Swift does not let be named: -1 when not all was taken.
