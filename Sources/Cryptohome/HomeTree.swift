@@ -23,16 +23,21 @@ struct HomeTree: ~Copyable {
   /// Makes or repairs them: what only root needs is root 0700. `user` belongs to `owner`, who may
   /// give it the mode that he likes.
   ///
-  /// - Parameter owner: nil to leave `user` with whom it belongs to.
-  init(in vault: borrowing Directory, owner: Owner?) throws {
+  /// - Parameters:
+  ///   - owner: nil to leave `user` with whom it belongs to.
+  ///   - isFilled: whether a new `user` gets what is in `/etc/skel`.
+  init(
+    in vault: borrowing Directory, owner: Owner?, isFilled: Bool = false, _ layout: Layout
+  ) throws {
     let root = try OwnedDirectory("root", in: vault, owner: 0, group: 0, mode: 0o700)
     let cache = try OwnedDirectory(".cache", in: root.directory, owner: 0, group: 0, mode: 0o700)
     let present = try vault.status(of: "user")
     guard let owner = owner ?? present.map({ Owner(user: $0.owner, group: $0.group) }) else {
       throw Refusal(
         path: vault.path(of: "user"),
-        reason: "whom should it belong to? The user has no passwd entry; give --owner UID:GID")
+        reason: "has no owner yet, and the user no passwd entry; specify --owner UID:GID")
     }
+    if isFilled, present == nil { try Skeleton.make("user", in: vault, owner, layout) }
     let user = try OwnedDirectory(
       "user", in: vault, owner: owner.user, group: owner.group, mode: nil)
     repairs = root.repairs + cache.repairs + user.repairs

@@ -28,7 +28,7 @@ struct PasswdHome: ~Copyable {
     }
     let ours = ["home/.shadow", "home/user", "home/root"]
     guard let (parent, own) = components(of: path),
-      !ours.contains(where: { "\(parent)/\(own)/".hasPrefix("\($0)/") })
+      !ours.contains(where: { "\(parent)/\(own)/".utf8.starts(with: "\($0)/".utf8) })
     else {
       throw Refusal(
         path: path,
@@ -54,12 +54,16 @@ struct PasswdHome: ~Copyable {
 
   /// Below the root and at least two names deep, without `.` and `..`.
   private static func components(of path: String) -> (parent: String, name: String)? {
-    let isTrailing = path.utf8.count > 1 && path.utf8.last == UInt8(ascii: "/")
-    let names = (isTrailing ? path.dropLast() : path[...])
-      .split(separator: "/", omittingEmptySubsequences: false).dropFirst()
-    guard path.utf8.first == UInt8(ascii: "/"), names.count >= 2,
-      !names.contains(where: { ["", ".", ".."].contains($0) }), let last = names.last
-    else { return nil }
-    return (names.dropLast().joined(separator: "/"), String(last))
+    let slash = UInt8(ascii: "/")
+    var bytes = Array(path.utf8)[...]
+    if bytes.count > 1, bytes.last == slash { bytes = bytes.dropLast() }
+    let names = bytes.split(separator: slash, omittingEmptySubsequences: false).dropFirst()
+      .map { Array($0) }
+    let isStrange = names.contains { [[], Array(".".utf8), Array("..".utf8)].contains($0) }
+    guard bytes.first == slash, names.count >= 2, !isStrange, let last = names.last else {
+      return nil
+    }
+    let parent = Array(names.dropLast().joined(separator: [slash]))
+    return (String(decoding: parent, as: UTF8.self), String(decoding: last, as: UTF8.self))
   }
 }

@@ -10,6 +10,8 @@ public struct UserStatus: Equatable, Sendable {
   public let vault: VaultKind?
   /// Whether an encrypted vault can be read; nil for any other.
   public let lock: VaultLock?
+  /// Whether a removal of the vault was interrupted.
+  public let isRemoving: Bool
   /// The stores that the user's folder is mounted in, and its twin as well.
   public let stores: [StoreName]
   /// Whether anything is mounted.
@@ -21,6 +23,7 @@ public struct UserStatus: Equatable, Sendable {
   public static func all(_ layout: Layout) throws -> [UserStatus] {
     let mounted = try UserMounts(.current(), layout)
     let users = Set(try UserDirectory.all(layout)).union(mounted.users)
+      .union(try VaultRemoval.pending(layout))
     let templates = try Templates.read(layout).valid.map(\.name)
     return try users.sorted().map {
       try UserStatus(of: $0, mounted, templates: templates, layout)
@@ -40,6 +43,7 @@ public struct UserStatus: Equatable, Sendable {
     self.user = user
     vault = try VaultKind.mounted(of: user, layout)
     lock = try vault?.vault(of: user, layout, size: nil).state()
+    isRemoving = try VaultRemoval.isUnfinished(user, layout)
     let homes = mounts.homes[user] ?? []
     let folders = mounts.folders[user] ?? [:]
     stores = folders.filter { $0.value.count == StoreTree.allCases.count }.keys.sorted()

@@ -6,7 +6,8 @@ import MountTable
 public enum UserFindings {
   public static func all(_ layout: Layout) throws -> [Finding] {
     let mounted = try UserMounts(.current(), layout)
-    let users = Set(try UserDirectory.all(layout)).union(mounted.users).sorted()
+    let users = Set(try UserDirectory.all(layout)).union(mounted.users)
+      .union(try VaultRemoval.pending(layout)).sorted()
     var findings: [Finding] = []
     var loggedOut: [ObfuscatedUsername] = []
     for user in users {
@@ -14,7 +15,12 @@ public enum UserFindings {
         // A login or a logout that is on its way is not half of one.
         try locked(user, layout, until: .now + .seconds(2)) {
           do {
+            if let removal = try VaultFindings.unfinishedRemoval(user, layout) {
+              findings.append(removal)
+              return
+            }
             _ = try VaultKind.existing(of: user, layout)
+            findings += try VaultFindings.all(user, layout)
             let status = try UserStatus.of(user, layout)
             findings +=
               [status.staleKey, try status.abandoned(layout) ?? status.incomplete(layout)]

@@ -57,7 +57,7 @@ struct MountCommand: ChangingCommand {
     let isSystem = try namespace.enter("mount", "the system does not see what is mounted here")
     let request = LoginRequest(
       username: try Username(user), vault: vault, owner: owner?.owner, size: size?.bytes,
-      label: label)
+      label: label, requester: namespace.entersInitNamespace ? .session : .root)
     let report = try login(request, isSystem ? .byHand : nil)
     if json {
       try printJSON(MountOutput(report))
@@ -76,7 +76,7 @@ struct MountCommand: ChangingCommand {
   private func login(_ request: LoginRequest, _ tenure: Tenure?) throws -> LoginReport {
     do {
       return try Login.run(request, .system, tenure: tenure) {
-        try passwords.password("Password for the vault of \(user): ")
+        try passwords.credential("Password for the vault of \(user): ")
       }
     } catch let error as WrongPassword {
       throw Failure("\(user): \(error); the vault stays locked")

@@ -137,9 +137,12 @@ struct PamChangeCommand: ChangingCommand {
     do {
       try PamCommand.begin()
       Sessions.settleAll(.system)
-      guard let hash = try Sessions.userWithPassword(.name(user), .system) else { return }
+      guard try Sessions.userWithPassword(.name(user), .system) != nil else { return }
       try beginSecrets()
-      try change(hash)
+      try change()
+    } catch let error as NotDurable {
+      Program.complain("your daemon-store vault has the new password: \(error)")
+      throw Ending(.partial)
     } catch let error {
       let reason =
         switch error {
@@ -154,14 +157,16 @@ struct PamChangeCommand: ChangingCommand {
     }
   }
 
-  private func change(_ hash: ObfuscatedUsername) throws {
-    let old = try Secret(passwordFrom: STDIN_FILENO)
-    let new = try Secret(passwordFrom: STDIN_FILENO)
+  private func change() throws {
+    let old = Credential.password(try Secret(passwordFrom: STDIN_FILENO))
+    let new = Credential.password(try Secret(passwordFrom: STDIN_FILENO))
+    let user = Username.name(user)
     do {
-      try VaultKeys.change(of: hash, .system, from: old, to: new)
+      try VaultKeys.change(of: user, .system, by: .session, from: old, to: new)
     } catch let error as WrongPassword {
-      // Somebody may have done that before the login's was changed.
-      let isDone = (try? VaultKeys.change(of: hash, .system, from: new, to: new)) != nil
+      // The vault may have got the new password before the login.
+      let isDone =
+        (try? VaultKeys.change(of: user, .system, by: .session, from: new, to: new)) != nil
       guard isDone else { throw error }
     }
   }

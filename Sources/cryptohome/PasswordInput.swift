@@ -12,11 +12,30 @@ struct PasswordOptions: ParsableArguments {
         + "is asked without echo.", valueName: "descriptor"))
   var keyFd: Int32?
 
+  @Option(
+    help: ArgumentHelp(
+      "Open the vault with the key in this file, as key add --raw-key has added it, instead of a "
+        + "password.", valueName: "file"))
+  var keyFile: String?
+
   func validate() throws {
     guard let keyFd else { return }
     guard keyFd >= 0, fcntl(keyFd, F_GETFD) != -1 else {
       throw ValidationError("--key-fd \(keyFd) is not an open descriptor")
     }
+  }
+
+  /// What opens the vault already.
+  func credential(_ prompt: String) throws -> Credential {
+    guard let keyFile else { return .password(try password(prompt)) }
+    try beginSecrets()
+    return try .keyFile(Secret(keyFile: keyFile))
+  }
+
+  /// What is to open a new vault.
+  func newCredential(_ prompt: String) throws -> Credential {
+    guard keyFile == nil else { return try credential(prompt) }
+    return .password(try newPassword(prompt))
   }
 
   /// The password that exists.

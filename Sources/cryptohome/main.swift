@@ -11,6 +11,7 @@ struct CryptohomeProgram: ParsableCommand {
     subcommands: [
       MountCommand.self, UnmountCommand.self, StatusCommand.self, SanitizeCommand.self,
       CreateCommand.self, RemoveCommand.self, PasswdCommand.self, KeyCommand.self,
+      RenameCommand.self, AdoptCommand.self, RepairHomeCommand.self,
       PamCommand.self,
     ])
 }

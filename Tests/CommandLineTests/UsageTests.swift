@@ -9,8 +9,9 @@ import Testing
       "template remove", "template list", "template check",
     ],
     "cryptohome": [
-      "create", "remove", "passwd", "key add", "key remove", "key list", "mount", "unmount",
-      "status", "sanitize", "pam open", "pam close", "pam change", "pam settle",
+      "create", "remove", "rename", "adopt", "repair-home", "passwd", "key add", "key remove",
+      "key list", "mount", "unmount", "status", "sanitize", "pam open", "pam close", "pam change",
+      "pam settle",
     ],
     "sandboxed-services": ["list", "check", "baseline"],
     "seccomp-policy": ["compile", "check", "explain", "generate", "disassemble", "syscalls"],

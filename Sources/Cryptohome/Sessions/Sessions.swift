@@ -23,13 +23,19 @@ public enum Sessions {
     _ username: Username, _ leader: SessionLeader, _ layout: Layout, password: () throws -> Secret
   ) throws -> LoginReport? {
     settleAll(layout)
-    guard let user = try hash(of: username, layout),
-      try VaultKind.existing(of: user, layout) != nil
-    else { return nil }
+    guard let user = try hash(of: username, layout) else { return nil }
+    // Before the session counts: it must not keep the vault of another account open.
+    let record = try VaultFile.existing(of: user, layout)
+    let account = try username.account(record)
+    try record?.require(account, of: user)
+    guard try VaultKind.existing(of: user, layout) != nil else {
+      try VaultFile.requireNoneUnderFormerName(of: account, layout)
+      return nil
+    }
     // First: nobody who logs out from here on locks the vault.
     try locked(user, layout) { try SessionRecords(of: user, layout).add(leader) }
-    let request = LoginRequest(username: username)
-    let report = try Login.run(request, layout, tenure: .sessions, password: password)
+    let request = LoginRequest(username: username, requester: .session)
+    let report = try Login.run(request, layout, tenure: .sessions) { .password(try password()) }
     // Killed meanwhile, it ends nothing any more.
     if !leader.isAlive { try settle(user, layout) }
     return report

@@ -42,6 +42,26 @@ extension Secret {
     self.init(copying: password)
   }
 
+  /// All that is in a key file, at most a byte more than a key has.
+  public init(keyFile path: String) throws {
+    let file = Descriptor(
+      owning: try check("open", path, open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)))
+    let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: 65, alignment: 1)
+    defer {
+      if let base = bytes.baseAddress { linux_wipe(base, bytes.count) }
+      bytes.deallocate()
+    }
+    var count = 0
+    while count < bytes.count {
+      let got = try check(
+        "read", path,
+        read(file.number, bytes.baseAddress.map { $0 + count }, bytes.count - count))
+      guard got > 0 else { break }
+      count += got
+    }
+    self.init(copying: UnsafeRawBufferPointer(rebasing: bytes[..<count]))
+  }
+
   /// Whether both are the same bytes.
   public func equals(_ other: borrowing Secret) -> Bool {
     withBytes { own in other.withBytes { own.elementsEqual($0) } }

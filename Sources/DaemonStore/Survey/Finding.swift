@@ -36,6 +36,8 @@ public struct Finding: Equatable, Sendable {
     case staleKey = "stale-key"
     /// Part of a user is mounted, and not the home.
     case mountsWithoutLogin = "mounts-without-login"
+    /// Files of a user lie in clear below a home that is shown over them.
+    case homeInClear = "home-in-clear"
 
     /// cryptohomed cannot act where the system's mounts are.
     case serviceConfined = "service-confined"
@@ -57,7 +59,13 @@ public struct Finding: Equatable, Sendable {
 
     /// A user's vault that is damaged, or of a kind that is not known.
     case badVault = "bad-vault"
+    /// The account that a vault belongs to has another uid now.
+    case vaultForeignUid = "vault-foreign-uid"
+    /// The removal of a vault was interrupted: files of it are left.
+    case removalUnfinished = "removal-unfinished"
 
+    /// The account that a vault belongs to is gone, or has another name.
+    case vaultWithoutUser = "vault-without-user"
     case userIncomplete = "user-incomplete"
     case ownerDrift = "owner-drift"
     case storeWithoutTemplate = "store-without-template"
@@ -66,8 +74,8 @@ public struct Finding: Equatable, Sendable {
 
     public var severity: Severity {
       switch self {
-      case .insecureTemplate, .pinnedData, .staleKey, .mountsWithoutLogin: .critical
-      case .userIncomplete, .ownerDrift, .storeWithoutTemplate, .unseen: .warning
+      case .insecureTemplate, .pinnedData, .staleKey, .mountsWithoutLogin, .homeInClear: .critical
+      case .vaultWithoutUser, .userIncomplete, .ownerDrift, .storeWithoutTemplate, .unseen: .warning
       default: .error
       }
     }
@@ -99,6 +107,11 @@ public struct Finding: Equatable, Sendable {
     self.problem = problem
     self.evidence = evidence
     self.mend = mend
+  }
+
+  /// A command line for sh(1) of these words.
+  public static func command(_ words: String...) -> String {
+    words.map(shellWord).joined(separator: " ")
   }
 
   /// The most serious first, and otherwise in the order that they were found in.
