@@ -78,7 +78,7 @@ import Testing
         var statuses: Set<CInt> = []
         for limit in 4...24 {
           if kind == "fscrypt" {
-            try host.create("alice")
+            _ = try host.createWithKeyFile("alice")
           } else {
             try host.login("alice")
             try host.logout("alice")
@@ -97,7 +97,11 @@ import Testing
           default:
             #expect(exists(file), "\(limit): \(limited)")
             #expect(try readFile(file) == record, "\(limit): \(limited)")
-            if kind == "fscrypt" { try host.unlock("alice") } else { try host.login("alice") }
+            if kind == "fscrypt" {
+              try host.unlockWithKeyFile("alice")
+            } else {
+              try host.login("alice")
+            }
             try host.logout("alice")
             try host.succeed("cryptohome", "remove", "alice", "--yes")
           }

@@ -85,7 +85,7 @@ import Testing
     await #expect(processExitsWith: .success) {
       inEncryptedHost { host in
         try host.boot("alpha")
-        try host.create("alice")
+        _ = try host.createWithKeyFile("alice")
         var interrupted = 0
         let killed = try Self.killEverywhere(host, "remove alice --yes", lines: []) { wasKilled in
           let list = try host.script("ls -A /home/.shadow").lines
@@ -95,16 +95,16 @@ import Testing
             interrupted += 1
             let doctor = try host.run("daemon-store", "doctor", "--json")
             #expect(doctor.output.contains("removal-unfinished"), "\(doctor)")
-            try host.unlock("alice", status: 1)
+            try host.unlockWithKeyFile("alice", status: 1)
             // The same command finishes it.
             try host.succeed("cryptohome", "remove", "alice", "--yes")
             #expect(try host.script("ls -A /home/.shadow").lines.isEmpty)
           } else if !list.isEmpty {
             // Nothing was destroyed.
-            try host.unlock("alice")
+            try host.unlockWithKeyFile("alice")
             try host.logout("alice")
           }
-          if try names(in: "/home/.shadow").isEmpty { try host.create("alice") }
+          if try names(in: "/home/.shadow").isEmpty { _ = try host.createWithKeyFile("alice") }
         }
         #expect(killed > 6 && interrupted > 3, "\(killed), \(interrupted)")
       }
