@@ -32,7 +32,7 @@ import Testing
         let control = try Self.asAlice("echo diary > /home/alice/control")
         #expect(control.status == 0, "\(control)")
         let made = try host.createWithKeyFile("alice", "--home")
-        #expect(made.output.contains("moved 2 files"), "\(made)")
+        #expect(made.output.contains("moved 3 files"), "\(made)")
         let before = "/home/.shadow/\(Host.alice)/before"
         #expect(attributes(before) == "0:0 700")
         #expect(try readFile("\(before)/thesis") == "in clear")
