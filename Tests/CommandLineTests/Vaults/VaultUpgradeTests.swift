@@ -157,7 +157,7 @@ import Testing
           flock 7 && flock 8 && flock 9 || exit 9
           (echo secret | cryptohome mount alice; echo status $?) 7>&- 8>&- 9>&- >/mnt/alice 2>&1 &
           (echo secret | cryptohome mount bob) 7>&- 8>&- 9>&- || exit 8
-          test -s /mnt/alice && exit 7
+          grep -q status /mnt/alice && exit 7
           flock -u 7
           wait
           cat /mnt/alice
