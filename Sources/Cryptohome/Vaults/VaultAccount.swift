@@ -135,6 +135,11 @@ extension VaultFile {
         user, "belongs to \(own.name), and the account is called \(account.name) now",
         "run: cryptohome rename \(own.name) \(account.name)")
     }
+    guard sameBytes(own.name.asciiLowercased(), account.name.asciiLowercased()) else {
+      throw AccountMismatch(
+        user, "has a vault.json of another vault, which belongs to \(own.name) (uid \(own.user))",
+        "restore the one that belongs there from a backup")
+    }
     throw AccountMismatch(
       user,
       "belongs to \(own.name) (uid \(own.user)), not to \(account.name) (uid "
