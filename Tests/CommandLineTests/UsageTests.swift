@@ -168,6 +168,24 @@ import Testing
     }
   }
 
+  /// S31: the status says what was done, whether or not the report about it arrives.
+  @Test(.tags(.attack)) func lostReportDoesNotChangeTheStatus() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.isolated) { host in
+        try host.template("alpha")
+        for place in [">/dev/full", ">&-"] {
+          for command in [
+            "daemon-store startup", "cryptohome mount alice --vault plain",
+            "cryptohome unmount alice", "daemon-store shutdown --force",
+          ] {
+            let outcome = try host.script("\(command) \(place)")
+            #expect(outcome.status == 0, "\(place): \(outcome)")
+          }
+        }
+      }
+    }
+  }
+
   @Test func resultsThatDoNotArriveAreAFailure() async {
     await #expect(processExitsWith: .success) {
       inHost(.isolated) { host in
