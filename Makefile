@@ -83,8 +83,9 @@ LINKED = -shared -Wl,-z,now -Wl,-z,relro -Wl,-z,noexecstack -Wl,-z,defs $(LDFLAG
 $(PRELOAD): Sources/minijailpreload/minijailpreload.c
 	$(COMPILE) -fvisibility=hidden $(LINKED)
 
-$(PAM_MODULE): Sources/pam_daemonstore/pam_daemonstore.c
-	$(COMPILE) -fvisibility=hidden $(LINKED) -lpam
+$(PAM_MODULE): Sources/pam_daemonstore/pam_daemonstore.c Sources/pam_daemonstore/work.c \
+    Sources/pam_daemonstore/work.h
+	$(COMPILE) -fvisibility=hidden $(LINKED) Sources/pam_daemonstore/work.c -lpam
 
 $(BIN)/libdaemonstore.o: Sources/libdaemonstore/daemonstore.c Sources/libdaemonstore/sha1.h \
     Sources/libdaemonstore/include/daemonstore.h
@@ -179,9 +180,10 @@ install: install-client ## Copies what was built to $(DESTDIR)$(PREFIX).
 	$(call placed,$(wildcard init/openrc/*),$(EXAMPLES)/openrc,0755)
 	$(call placed,$(wildcard init/sysvinit/*),$(EXAMPLES)/sysvinit,0755)
 
-install_sysvinit = $(call placed,init/sysvinit/daemon-store-startup,/etc/init.d,0755)
-install_openrc = $(call placed,init/openrc/daemon-store-startup,/etc/init.d,0755)
-install_upstart = $(call placed,init/upstart/daemon-store-startup.conf,/etc/init)
+SERVICES := daemon-store-startup cryptohomed
+install_sysvinit = $(call placed,$(SERVICES:%=init/sysvinit/%),/etc/init.d,0755)
+install_openrc = $(call placed,$(SERVICES:%=init/openrc/%),/etc/init.d,0755)
+install_upstart = $(call placed,$(SERVICES:%=init/upstart/%.conf),/etc/init)
 
 install-client: ## Copies the library for daemon authors alone.
 	@test -e "$(BIN)/libdaemonstore.a" || { echo "install: nothing is built; run make build first" >&2; exit 1; }

@@ -102,10 +102,10 @@ let package = Package(
     .executableTarget(
       name: "cryptohomed",
       dependencies: [
-        "Accounts", "Bus", "Cryptohome", "DaemonStore", "Kernel", "Program", argumentParser,
-        protobuf,
+        "Accounts", "Bus", "Cryptohome", "DaemonStore", "Kernel", "Program", "Seccomp",
+        argumentParser, protobuf,
       ],
-      exclude: ["UserDataAuth.proto"],
+      exclude: ["UserDataAuth.proto"], resources: [.embedInCode("cryptohomed.policy")],
       swiftSettings: strict, linkerSettings: release + resident),
     .executableTarget(
       name: "minijail0", dependencies: ["CLinux", "Jail"], swiftSettings: strict,

@@ -35,7 +35,9 @@ public enum Logout {
     _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool = false,
     until deadline: ContinuousClock.Instant? = nil
   ) throws -> LogoutReport {
-    try locked(user, layout, until: deadline) { try run(underLockOf: user, layout, lazily: lazily) }
+    try locked(user, layout, until: deadline ?? .now + LockPatience.logout) {
+      try run(underLockOf: user, layout, lazily: lazily)
+    }
   }
 
   static func run(

@@ -10,7 +10,7 @@ public struct ProcessName: Hashable, Sendable, CustomStringConvertible {
   public let program: String
   public var description: String { "\(program) (pid \(pid))" }
 
-  init(_ pid: pid_t) {
+  public init(_ pid: pid_t) {
     self.pid = pid
     let comm = (try? kernelFile("/proc/\(pid)/comm")) ?? Array("?".utf8)
     let name = comm.last == UInt8(ascii: "\n") ? comm.dropLast() : comm[...]
@@ -42,11 +42,6 @@ extension ProcessName {
 }
 
 extension ProcessName {
-  /// The processes whose program has that name.
-  public static func all(called program: String) throws(SystemError) -> [ProcessName] {
-    try Processes.all().map { ProcessName($0) }.filter { $0.program == program }
-  }
-
   /// What it may do, as a set of bits; nil when it is gone.
   public var effectiveCapabilities: UInt64? {
     guard let text = try? kernelFile("/proc/\(pid)/status") else { return nil }

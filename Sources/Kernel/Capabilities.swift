@@ -6,6 +6,9 @@ public struct CapabilitySet: OptionSet, Hashable, Sendable {
   public let rawValue: UInt64
   public init(rawValue: UInt64) { self.rawValue = rawValue }
 
+  /// The capabilities with these numbers.
+  public init(numbers: [UInt8]) { rawValue = numbers.reduce(0) { $0 | 1 << UInt64($1) } }
+
   /// CAP_SETGID: the right to take any group, and to let a user namespace do so.
   public static let setGroups = Self(rawValue: 1 << 6)
   /// CAP_SETPCAP: the right to drop from the bounding set and to set the securebits.

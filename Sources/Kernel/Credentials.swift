@@ -26,3 +26,8 @@ public func processControl(
 ) throws(SystemError) -> CInt {
   try check("prctl", name, linux_prctl(option, a, b, c))
 }
+
+/// No program that is executed from here on gets privileges by set-id bits or file capabilities.
+public func forbidNewPrivileges() throws(SystemError) {
+  try processControl(PR_SET_NO_NEW_PRIVS, 1, named: "PR_SET_NO_NEW_PRIVS")
+}

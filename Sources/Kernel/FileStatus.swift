@@ -60,6 +60,11 @@ public struct FileStatus: Equatable, Sendable {
     }
   }
 
+  /// The effective user of a process, by the owner of its directory in `/proc`.
+  public static func owner(ofProcess process: pid_t) throws(SystemError) -> uid_t {
+    try FileStatus(at: AT_FDCWD, "/proc/\(process)", flags: 0, shown: nil).owner
+  }
+
   public var isDirectory: Bool { mode & S_IFMT == S_IFDIR }
 
   /// The low twelve bits: permissions, set-id, sticky.

@@ -43,6 +43,9 @@ struct MountCommand: ChangingCommand {
   @Flag(help: "Print the result as JSON.")
   var json = false
 
+  @Flag(name: .customLong("for-session"), help: .hidden)
+  var isForSession = false  // cryptohomed: by a session of the user's, and until its end
+
   @OptionGroup var namespace: NamespaceOption
 
   func validate() throws {
@@ -58,7 +61,7 @@ struct MountCommand: ChangingCommand {
     let request = LoginRequest(
       username: try Username(user), vault: vault, owner: owner?.owner, size: size?.bytes,
       label: label)
-    let report = try login(request, isSystem ? .byHand : nil)
+    let report = try login(request, isSystem ? (isForSession ? .sessions : .byHand) : nil)
     if json {
       try printJSON(MountOutput(report))
     } else {

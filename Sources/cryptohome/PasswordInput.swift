@@ -12,6 +12,12 @@ struct PasswordOptions: ParsableArguments {
         + "is asked without echo.", valueName: "descriptor"))
   var keyFd: Int32?
 
+  @Option(
+    help: ArgumentHelp(
+      "Give up when the password has not come after so long (10s); without it, wait.",
+      valueName: "time"), transform: DurationArgument.init)
+  var keyTimeout: DurationArgument?
+
   func validate() throws {
     guard let keyFd else { return }
     guard keyFd >= 0, fcntl(keyFd, F_GETFD) != -1 else {
@@ -23,7 +29,9 @@ struct PasswordOptions: ParsableArguments {
   func password(_ prompt: String) throws -> Secret {
     try beginSecrets()
     let descriptor = keyFd ?? STDIN_FILENO
-    guard isatty(descriptor) == 1 else { return try Secret(passwordFrom: descriptor) }
+    guard isatty(descriptor) == 1, keyTimeout == nil else {
+      return try Secret(passwordFrom: descriptor, within: keyTimeout?.duration)
+    }
     return try askHidden(prompt, on: descriptor) { try Secret(passwordFrom: descriptor) }
   }
 

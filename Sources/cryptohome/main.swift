@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import Kernel
 import Program
 
@@ -15,4 +16,11 @@ struct CryptohomeProgram: ParsableCommand {
     ])
 }
 
+do throws(SystemError) {
+  // Before there is a key or a password. Without root there is neither.
+  if geteuid() == 0 { try forbidDumps() }
+} catch {
+  Program.complain("cryptohome: \(error)")
+  exit(1)
+}
 Program.run(CryptohomeProgram.self)

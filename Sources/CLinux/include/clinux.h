@@ -5,6 +5,7 @@
 #pragma once
 #include "encryption.h"
 #include "filters.h"
+#include "packets.h"
 #include "privileges.h"
 
 #include <linux/openat2.h>

@@ -98,7 +98,7 @@ public enum UserFolders {
     var removals: [Removal] = []
     do {
       guard let trees = try OpenTrees(existingIn: layout) else { return [] }
-      let lock = try trees.lock()
+      let lock = try trees.lock(for: LockPatience.logout)
       for tree in StoreTree.allCases.reversed() {
         for store in try trees[tree].stores().reversed() {
           removals += try trees[tree].remove(user, from: store, lazily: lazily, isOurs: isOurs)

@@ -69,7 +69,7 @@ public struct PreparedFolders: ~Copyable {
     }
     let data = try root.file(".", flags: LINUX_O_PATH | O_DIRECTORY)
     let cache = try root.directory(".cache", crossingMounts: false)
-    lock = try trees.lock()
+    lock = try trees.lock(for: LockPatience.login)
     self.root = Directory(owning: data, path: root.path)
     caches = consume cache
     self.trees = trees

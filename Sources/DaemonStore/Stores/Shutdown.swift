@@ -30,11 +30,11 @@ public enum Shutdown {
     }
     for user in try UserFolders.users(of: layout) {
       // A logout at the same time would take us for somebody who keeps the user's vault.
-      try locked(user, layout) {
+      try locked(user, layout, until: .now + LockPatience.logout) {
         try remove(user, layout, stores: trees.data.stores(), into: &report)
       }
     }
-    let lock = try trees.lock()
+    let lock = try trees.lock(for: LockPatience.logout)
     for tree in StoreTree.allCases.reversed() {
       for store in try trees[tree].stores().reversed() {
         try remove(store, from: trees[tree], into: &report)

@@ -64,8 +64,11 @@ struct OpenTrees {
     }
   }
 
-  /// Waits until nobody else changes stores or the folders in them: they are few and quick.
-  func lock() throws(SystemError) -> FileLock { try FileLock(".lock", in: data.front) }
+  /// Waits until no other process changes stores or the folders in them, which takes milliseconds.
+  func lock(for patience: Duration) throws -> FileLock {
+    try FileLock.take(
+      ".lock", in: data.front, until: .now + patience, for: "changing stores")
+  }
 }
 
 /// What a mount table shows of one tree of stores.
