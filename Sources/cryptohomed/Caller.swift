@@ -51,7 +51,7 @@ final class Callers {
   /// that waits takes a few KiB.
   private static let memory = 2048
   private static let limit = 2048
-  private static let limitForConnection = 4
+  private static let limitForConnection = 16
   private static let limitWithDescriptor = 32
 
   func caller(_ name: String) -> Caller? { known[name] }
