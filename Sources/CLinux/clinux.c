@@ -312,7 +312,7 @@ static int release_code(struct dl_phdr_info *info, size_t size, void *data) {
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *part = &info->dlpi_phdr[i];
         // What can be written, or was when it was relocated, has pages that are nowhere else.
-        if (part->p_type != PT_LOAD || (part->p_flags & (PF_W | PF_X)) != PF_X) continue;
+        if (part->p_type != PT_LOAD || (part->p_flags & PF_W) != 0) continue;
         uintptr_t start = (info->dlpi_addr + part->p_vaddr) & ~(page - 1);
         uintptr_t end = info->dlpi_addr + part->p_vaddr + part->p_memsz;
         (void)madvise((void *)start, end - start, MADV_DONTNEED);

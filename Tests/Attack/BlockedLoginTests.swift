@@ -51,8 +51,9 @@ import Testing
     case .stop: try check("kill", nil, Glibc.kill(process, SIGSTOP))
     case .kill: try check("kill", nil, Glibc.kill(process, SIGKILL))
     case .freeze:
-      try mountFilesystem("cgroup", "/mnt", "cgroup2")
-      let group = "/mnt/frozen-\(process)"
+      try makeDirectory("/mnt/cgroup")
+      try mountFilesystem("cgroup", "/mnt/cgroup", "cgroup2")
+      let group = "/mnt/cgroup/frozen-\(process)"
       try makeDirectory(group)
       try writeFile("\(group)/cgroup.procs", "\(process)")
       try writeFile("\(group)/cgroup.freeze", "1")
@@ -129,7 +130,7 @@ import Testing
                 continue
             if b"pam" in words and b"change" in words:
                 return int(name)
-    for attempt in range(6):
+    for attempt in range(4):
         child, terminal = pty.fork()
         if child == 0:
             os.setgroups([]); os.setresgid(1001, 1001, 1001); os.setresuid(1001, 1001, 1001)

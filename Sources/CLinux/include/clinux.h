@@ -142,6 +142,6 @@ char *_Nullable *_Nonnull linux_arguments(void);
 /// The environment, as execve(2) takes it.
 char *_Nullable *_Nonnull linux_environ(void);
 
-/// Unmaps the code of this program and its libraries: each page comes back, from the page cache, with
-/// the next instruction in it. dl_iterate_phdr(3), madvise(2) with MADV_DONTNEED.
+/// Unmaps the code and the constants of this program and its libraries: each page comes back, from the
+/// page cache, when it is used. dl_iterate_phdr(3), madvise(2) with MADV_DONTNEED.
 void linux_release_code(void);
