@@ -18,7 +18,8 @@ private final class Announcement {
   /// The other end is cryptohomed's: its hang-up says that the logout is over.
   private let end: Descriptor
 
-  /// More than any delay that cryptohomed may have.
+  /// For cryptohomed to take the request, if it is not stopped; then more than any delay that it has.
+  private static let patienceToTake = Duration.seconds(5)
   private static let patience = Duration.seconds(25)
 
   /// nil when cryptohomed does not run. A logout does not fail because the daemons were not told.
@@ -28,9 +29,11 @@ private final class Announcement {
         != nil
     else { return nil }
     end = pipe.intoWriting()
-    let deadline = ContinuousClock.now + Self.patience
-    guard let taken = try? socket.receive(atMost: 16, until: deadline), !taken.bytes.isEmpty,
-      let answer = try? socket.receive(atMost: ControlSocket.longestAnswer, until: deadline)
+    guard
+      let taken = try? socket.receive(atMost: 16, until: .now + Self.patienceToTake),
+      !taken.bytes.isEmpty,
+      let answer = try? socket.receive(
+        atMost: ControlSocket.longestAnswer, until: .now + Self.patience)
     else { return }
     // The first line is a status.
     for line in answer.bytes.split(separator: UInt8(ascii: "\n")).dropFirst() {

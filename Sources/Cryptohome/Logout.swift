@@ -105,7 +105,7 @@ public enum Logout {
 
   /// Again until nobody holds anything, or `patience` is over: the last time then.
   ///
-  /// - Parameter patience: nil to try once, however long another login or logout takes.
+  /// - Parameter patience: nil to try once, after another login or logout has ended.
   public static func run(
     _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool, patience: Duration?
   ) throws -> LogoutReport {
