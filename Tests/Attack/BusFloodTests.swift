@@ -21,7 +21,7 @@ import Testing
   /// service stays small, and another user is answered afterwards.
   @Test(.tags(.attack)) func floodOfOneUserDelaysNoLogoutByRoot() async {
     let seconds = environment("DAEMON_STORE_FLOOD_SECONDS").flatMap(Int.init) ?? 5
-    await #expect(processExitsWith: .success) { [seconds] in
+    await #expect(processExitsWith: .success) { [seconds = seconds as Int] in
       inBusMachine { machine in
         let service = try machine.startService()
         func logInAndOut() throws -> Duration {
