@@ -53,7 +53,7 @@ let package = Package(
     // Safe Swift over the system.
     .target(name: "Kernel", dependencies: ["CLinux"], swiftSettings: strict),
     .target(
-      name: "MountTable", dependencies: ["CLibmount", "CLinux", "Kernel"], swiftSettings: strict),
+      name: "MountTable", dependencies: ["CLinux", "Kernel"], swiftSettings: strict),
     .target(name: "Accounts", dependencies: ["CLinux", "Kernel"], swiftSettings: strict),
 
     .target(name: "Bus", dependencies: ["CSystemd", "Kernel"], swiftSettings: strict),
@@ -131,8 +131,9 @@ let package = Package(
       name: "KernelTests", dependencies: ["CLinux", "Kernel", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
-      name: "MountTableTests", dependencies: ["Kernel", "MountTable", "TestSupport"],
-      swiftSettings: strict),
+      name: "MountTableTests",
+      // libmount, to compare with.
+      dependencies: ["CLibmount", "Kernel", "MountTable", "TestSupport"], swiftSettings: strict),
     .testTarget(
       name: "DaemonStoreTests",
       dependencies: ["CLinux", "DaemonStore", "Kernel", "MountTable", "TestSupport"],

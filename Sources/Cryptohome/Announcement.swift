@@ -21,13 +21,12 @@ private final class Announcement {
   init?(of user: ObfuscatedUsername) {
     let address = getenv("DBUS_SYSTEM_BUS_ADDRESS").map { String(cString: $0) }
     guard address != nil || access("/run/dbus/system_bus_socket", F_OK) == 0,
-      let own = try? linkTarget(of: "/proc/self/exe"),
-      let slash = own.utf8.lastIndex(of: UInt8(ascii: "/")),
-      case let program = own[..<slash] + "/cryptohomed", access(String(program), X_OK) == 0,
+      let directory = programDirectory()?.text,
+      case let program = directory + "/cryptohomed", access(program, X_OK) == 0,
       let pipe = try? Pipe()
     else { return nil }
     let process = Self.start(
-      String(program), user, address, input: pipe.reading.number)
+      program, user, address, input: pipe.reading.number)
     end = pipe.intoWriting()
     // Whatever it says it has said itself; a logout does not fail because nobody was told.
     if let process { _ = try? wait(for: process) }

@@ -28,7 +28,7 @@ struct PasswdHome: ~Copyable {
     }
     let ours = ["home/.shadow", "home/user", "home/root"]
     guard let (parent, own) = components(of: path),
-      !ours.contains(where: { "\(parent)/\(own)/".hasPrefix("\($0)/") })
+      !ours.contains(where: { "\(parent)/\(own)/".utf8.starts(with: "\($0)/".utf8) })
     else {
       throw Refusal(
         path: path,
@@ -54,12 +54,14 @@ struct PasswdHome: ~Copyable {
 
   /// Below the root and at least two names deep, without `.` and `..`.
   private static func components(of path: String) -> (parent: String, name: String)? {
-    let isTrailing = path.utf8.count > 1 && path.utf8.last == UInt8(ascii: "/")
-    let names = (isTrailing ? path.dropLast() : path[...])
-      .split(separator: "/", omittingEmptySubsequences: false).dropFirst()
-    guard path.utf8.first == UInt8(ascii: "/"), names.count >= 2,
+    let slash = UInt8(ascii: "/")
+    let isTrailing = path.utf8.count > 1 && path.utf8.last == slash
+    let names = (isTrailing ? path.utf8.dropLast() : path.utf8[...])
+      .split(separator: slash, omittingEmptySubsequences: false).dropFirst()
+      .map { String(Substring($0)) }
+    guard path.utf8.first == slash, names.count >= 2,
       !names.contains(where: { ["", ".", ".."].contains($0) }), let last = names.last
     else { return nil }
-    return (names.dropLast().joined(separator: "/"), String(last))
+    return (names.dropLast().joined(separator: "/"), last)
   }
 }

@@ -67,7 +67,7 @@ struct UserMounts {
     for mount in table.mounts {
       for place in HomePlace.allCases {
         let names = Self.names(below: layout.below("home/\(place.rawValue)"), mount.target)
-        guard names.count == 1, let user = ObfuscatedUsername(names[0]) else { continue }
+        guard names.count == 1, let user = ObfuscatedUsername(names[0].bytes) else { continue }
         // What is mounted last is on top.
         if mount.mayShow(vaultOf: user, in: layout) {
           homes[user, default: []].insert(place)
@@ -77,8 +77,8 @@ struct UserMounts {
       }
       for tree in StoreTree.allCases {
         let names = Self.names(below: layout.directory(of: tree), mount.target)
-        guard names.count == 2, let store = StoreName(names[0]),
-          let user = ObfuscatedUsername(names[1])
+        guard names.count == 2, let store = StoreName(names[0].bytes),
+          let user = ObfuscatedUsername(names[1].bytes)
         else { continue }
         if mount.mayShow(vaultOf: user, in: layout) {
           folders[user, default: [:]][store, default: []].insert(tree)
@@ -89,10 +89,7 @@ struct UserMounts {
     }
   }
 
-  private static func names(below directory: String, _ target: String) -> [String] {
-    let prefix = directory + "/"
-    guard target.utf8.starts(with: prefix.utf8) else { return [] }
-    return target.utf8.dropFirst(prefix.utf8.count).split(separator: UInt8(ascii: "/"))
-      .map { String(Substring($0)) }
+  private static func names(below directory: String, _ target: FilePath) -> [FilePath] {
+    target.dropping(prefix: "\(directory)/")?.components ?? []
   }
 }

@@ -13,8 +13,7 @@ public struct ProcessName: Hashable, Sendable, CustomStringConvertible {
   init(_ pid: pid_t) {
     self.pid = pid
     let comm = (try? kernelFile("/proc/\(pid)/comm")) ?? Array("?".utf8)
-    let name = comm.last == UInt8(ascii: "\n") ? comm.dropLast() : comm[...]
-    program = oneLine(String(decoding: name, as: UTF8.self))
+    program = shownBytes(comm.last == UInt8(ascii: "\n") ? comm.dropLast() : comm[...])
   }
 }
 
@@ -25,17 +24,17 @@ extension ProcessName {
   /// The unit in the text of `/proc/PID/cgroup`: in the one hierarchy of version 2 or in the one that
   /// systemd has of version 1, the first group that is no slice. cgroups(7), systemd.slice(5).
   static func unit(in text: [UInt8]) -> String? {
-    for line in String(decoding: text, as: UTF8.self).split(separator: "\n") {
-      let fields = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
-      guard fields.count == 3, fields[1] == "name=systemd" || fields[0] == "0" && fields[1] == ""
+    for line in text.lines {
+      let fields = line.split(
+        separator: UInt8(ascii: ":"), maxSplits: 2, omittingEmptySubsequences: false)
+      guard fields.count == 3,
+        fields[1].equals("name=systemd") || fields[0].equals("0") && fields[1].isEmpty
       else { continue }
-      let group = fields[2].split(separator: "/").first { !$0.hasSuffix(".slice") }
+      let group = fields[2].split(separator: UInt8(ascii: "/")).first { !$0.ends(with: ".slice") }
       // A name that the kernel would take for a file of its own has an underscore before it.
-      let unit = group.map { $0.hasPrefix("_") ? $0.dropFirst() : $0 }
-      guard let unit, [".service", ".scope"].contains(where: { unit.hasSuffix($0) }) else {
-        continue
-      }
-      return oneLine(String(unit))
+      let unit = group.map { $0.first == UInt8(ascii: "_") ? $0.dropFirst() : $0 }
+      guard let unit, unit.ends(with: ".service") || unit.ends(with: ".scope") else { continue }
+      return shownBytes(unit)
     }
     return nil
   }
@@ -50,9 +49,7 @@ extension ProcessName {
   /// What it may do, as a set of bits; nil when it is gone.
   public var effectiveCapabilities: UInt64? {
     guard let text = try? kernelFile("/proc/\(pid)/status") else { return nil }
-    let line = String(decoding: text, as: UTF8.self).split(separator: "\n")
-      .first { $0.hasPrefix("CapEff:") }
-    return line?.split(separator: "\t").last.flatMap { UInt64($0, radix: 16) }
+    return text.field("CapEff")?.number(radix: 16)
   }
 }
 

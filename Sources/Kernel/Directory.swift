@@ -20,12 +20,25 @@ public struct Directory: ~Copyable, Sendable {
     self.init(try Descriptor(opening: path, flags: Self.flags), path: path)
   }
 
+  /// The same for a path of the kernel's, which may be no text.
+  public init(opening path: FilePath) throws(SystemError) {
+    let descriptor = try Descriptor(
+      opening: path.cString, at: AT_FDCWD, flags: Self.flags,
+      resolve: RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS, shown: path.description)
+    self.init(descriptor, path: path.description)
+  }
+
   /// Opens what the user named, following symbolic links: only for a path from the command line.
+  ///
+  /// - Throws: `EILSEQ` where a link leads to a path that is not UTF-8.
   public init(followingLinks path: String) throws(SystemError) {
     let descriptor = try Descriptor(
       opening: path, at: AT_FDCWD, flags: LINUX_O_PATH | O_DIRECTORY, resolve: 0, shown: path)
     let real = try linkTarget(of: "/proc/self/fd/\(descriptor.number)")
-    self.init(descriptor, path: real)
+    guard let text = real.text else {
+      throw SystemError(operation: "open", path: real.description, code: EILSEQ)
+    }
+    self.init(descriptor, path: text)
   }
 
   /// The path of `name` in here, for messages.
@@ -126,16 +139,24 @@ public struct Directory: ~Copyable, Sendable {
 }
 
 /// readlink(2), of any length.
-public func linkTarget(of path: String) throws(SystemError) -> String {
+public func linkTarget(of path: String) throws(SystemError) -> FilePath {
   var capacity = 256
   while true {
     var buffer = [CChar](repeating: 0, count: capacity)
     let count = try check("readlink", path, readlink(path, &buffer, capacity))
     if count < capacity {
-      return String(decoding: buffer[..<count].lazy.map(UInt8.init(bitPattern:)), as: UTF8.self)
+      return FilePath(truncating: buffer[..<count].lazy.map(UInt8.init(bitPattern:)))
     }
     capacity *= 2
   }
+}
+
+/// The directory that this program was started from; nil where `/proc` does not show it.
+public func programDirectory() -> FilePath? {
+  guard let program = try? linkTarget(of: "/proc/self/exe"), program.isAbsolute,
+    let name = program.components.last
+  else { return nil }
+  return program.dropping(suffix: "/\(name)")
 }
 
 /// The whole of a small file of the kernel's own (`/proc`, `/sys`), which may be a magic link away.

@@ -53,6 +53,32 @@ public struct FilePath: Hashable, Sendable {
       && own.prefix(other.count).elementsEqual(other)
   }
 
+  /// The same as text; nil for what is not UTF-8.
+  public var text: String? { String(validating: bytes, as: UTF8.self) }
+
+  /// What follows `prefix`, byte by byte; nil where the path does not begin with that.
+  public func dropping(prefix: FilePath) -> FilePath? {
+    let own = cString.dropLast()
+    let other = prefix.cString.dropLast()
+    guard own.starts(with: other) else { return nil }
+    return FilePath(unchecked: own.dropFirst(other.count))
+  }
+
+  /// What stands before `suffix`, byte by byte; nil where the path does not end with that.
+  public func dropping(suffix: FilePath) -> FilePath? {
+    let own = cString.dropLast()
+    let other = suffix.cString.dropLast()
+    guard own.count >= other.count, own.suffix(other.count).elementsEqual(other) else {
+      return nil
+    }
+    return FilePath(unchecked: own.dropLast(other.count))
+  }
+
+  /// Of a path without a NUL.
+  private init(unchecked bytes: some Sequence<CChar>) {
+    cString = Array(bytes) + [0]
+  }
+
   private static let slash = CChar(bitPattern: UInt8(ascii: "/"))
 }
 

@@ -86,19 +86,22 @@ public struct MountListing: Sendable {
   }
 
   private func line(_ status: linux_mount_status, _ strings: [UInt8]) -> [UInt8] {
-    func string(_ offset: UInt32, quotes: Bool = true) -> String {
-      let bytes = strings.dropFirst(Int(offset)).prefix { $0 != 0 }
-      return String(decoding: quotes ? Self.quoted(bytes) : Array(bytes), as: UTF8.self)
+    func string(_ offset: UInt32) -> ArraySlice<UInt8> {
+      strings.dropFirst(Int(offset)).prefix { $0 != 0 }
     }
     // Bits of enum statmount_mask: what was not given is not there.
     let hasPoint = status.mask & 0x10 != 0 && !string(status.point).isEmpty
-    let options = status.mask & 0x80 != 0 ? string(status.options, quotes: false) : ""
-    var line = "\(status.id_old) \(status.parent_old) \(status.major):\(status.minor) "
-    line += "\(string(status.root)) \(hasPoint ? string(status.point) : "/") rw"
-    if status.peer_group != 0 { line += " shared:\(status.peer_group)" }
-    if status.master != 0 { line += " master:\(status.master)" }
-    line += " - \(string(status.type)) none \(options.isEmpty ? "rw" : options)\n"
-    return Array(line.utf8)
+    let options = status.mask & 0x80 != 0 ? string(status.options) : []
+    var line = Array("\(status.id_old) \(status.parent_old) \(status.major):\(status.minor) ".utf8)
+    line += Self.quoted(string(status.root)) + [UInt8(ascii: " ")]
+    line += (hasPoint ? Self.quoted(string(status.point)) : [UInt8(ascii: "/")])
+    line += " rw".utf8
+    if status.peer_group != 0 { line += " shared:\(status.peer_group)".utf8 }
+    if status.master != 0 { line += " master:\(status.master)".utf8 }
+    line += " - ".utf8 + Self.quoted(string(status.type)) + " none ".utf8
+    line += options.isEmpty ? Array("rw".utf8) : Array(options)
+    line.append(UInt8(ascii: "\n"))
+    return line
   }
 
   /// As mountinfo has it, and statmount(2) has not.

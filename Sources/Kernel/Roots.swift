@@ -9,13 +9,14 @@ extension Descriptor {
 
   /// Opens `path` for the calls that take a directory and a name, as long as the kernel knows the
   /// way by heart: it asks no file system (`RESOLVE_CACHED`, Linux 5.12; else `EAGAIN`).
-  public init(openingCached path: String) throws(SystemError) {
+  public init(openingCached path: FilePath) throws(SystemError) {
     var attempts = 0
     while true {
       do {
         try self.init(
-          opening: path, at: AT_FDCWD, flags: LINUX_O_PATH,
-          resolve: RESOLVE_CACHED | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS, shown: path)
+          opening: path.cString, at: AT_FDCWD, flags: LINUX_O_PATH,
+          resolve: RESOLVE_CACHED | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+          shown: path.description)
         return
       } catch  where error.code == EAGAIN && attempts < 20 {
         attempts += 1  // perhaps only because somebody mounted or renamed something meanwhile

@@ -18,10 +18,7 @@ final class Actions {
 
   /// Beside this program, as both are installed, else what `PATH` has.
   private static func path(of name: String) -> String {
-    guard let own = try? linkTarget(of: "/proc/self/exe"),
-      let end = own.utf8.lastIndex(of: UInt8(ascii: "/"))
-    else { return name }
-    let directory = own[..<end]
+    guard let directory = programDirectory()?.text else { return name }
     return ["\(directory)/../bin/\(name)", "\(directory)/\(name)"]
       .first { access($0, X_OK) == 0 } ?? name
   }
@@ -139,6 +136,6 @@ private final class Action {
   }
 
   var lines: [String] {
-    String(decoding: text, as: UTF8.self).split(separator: "\n").map { oneLine(String($0)) }
+    text.lines.map { shownBytes($0) }
   }
 }

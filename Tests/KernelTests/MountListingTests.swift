@@ -30,7 +30,7 @@ import Testing
     await #expect(processExitsWith: .success) { [isOld] in
       inMountNamespace {
         let proc = try Directory(opening: "/proc")
-        let thread = try linkTarget(of: "/proc/thread-self")
+        let thread = try linkTarget(of: "/proc/thread-self").description
         let link = "\(thread)/ns/mnt"
         func namespace() throws -> Descriptor {
           Descriptor(

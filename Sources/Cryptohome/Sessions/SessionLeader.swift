@@ -13,13 +13,13 @@ public struct SessionLeader: Hashable, Sendable, CustomStringConvertible {
 
   /// nil for what is not the form of ``description``.
   public init?(_ text: String) {
-    let numbers = text.split(separator: ".", omittingEmptySubsequences: false)
-    guard numbers.count == 2, let process = pid_t(numbers[0]), process > 0,
-      let startTime = UInt64(numbers[1])
+    let numbers = text.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
+    guard numbers.count == 2, let process: pid_t = numbers[0].number(), process > 0,
+      let startTime: UInt64 = numbers[1].number()
     else { return nil }
     self.process = process
     self.startTime = startTime
-    guard description == text else { return nil }
+    guard description.utf8.elementsEqual(text.utf8) else { return nil }
   }
 
   /// The process that is open at `descriptor`: pidfd_open(2). Whatever its number is to who opened
@@ -47,11 +47,8 @@ public struct SessionLeader: Hashable, Sendable, CustomStringConvertible {
   /// From `/proc/self/fdinfo`: 0 for one that is not in this pid namespace, -1 for one that is gone;
   /// nil for what is no process.
   private static func process(open number: CInt) throws(SystemError) -> pid_t? {
-    let text = String(decoding: try kernelFile("/proc/self/fdinfo/\(number)"), as: UTF8.self)
-    for line in text.split(separator: "\n") where line.hasPrefix("Pid:\t") {
-      return pid_t(line.dropFirst(5))
-    }
-    return nil
+    guard let field = try kernelFile("/proc/self/fdinfo/\(number)").field("Pid") else { return nil }
+    return field.equals("-1") ? -1 : field.number()
   }
 
   /// Why there is no leader.

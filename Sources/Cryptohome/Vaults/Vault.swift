@@ -125,7 +125,7 @@ struct EphemeralVault: Vault {
   /// Whether the root of a mount is that of an ephemeral vault.
   static func isMounted(_ status: FileStatus) throws -> Bool {
     try MountTable.current().mounts.contains {
-      UInt64($0.id) == status.mountID && $0.fileSystem == "tmpfs" && $0.source == source
+      UInt64($0.id) == status.mountID && $0.fileSystem == "tmpfs" && $0.source == "\(source)"
     }
   }
 

@@ -64,7 +64,8 @@ public struct PreparedFolders: ~Copyable {
     let refused = try templates.rejected.filter { refusal in
       try templates.isUnknown
         || templates.rejectedNames.contains {
-          try refusal.path.hasSuffix("/\($0)") && trees[.data].hasStore($0)
+          try ("\(refusal.path)" as FilePath).dropping(suffix: "/\($0.description)") != nil
+            && trees[.data].hasStore($0)
         }
     }
     let data = try root.file(".", flags: LINUX_O_PATH | O_DIRECTORY)

@@ -68,7 +68,7 @@ public final class Departure {
       holders: NamespaceView.holders(in: after, besides: present),
       detachedCopies: NamespaceView.detached(from: before, to: after),
       takenAlong: upon.filter { !alive.contains($0.id) }.map {
-        Holder(keeper: nil, hold: .mount($0.target, $0.fileSystem))
+        Holder(keeper: nil, hold: .mount($0))
       })
   }
 }

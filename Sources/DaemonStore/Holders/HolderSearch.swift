@@ -70,6 +70,13 @@ public struct Holder: Hashable, Sendable, CustomStringConvertible {
   }
 }
 
+extension Holder.Hold {
+  /// Something that is mounted at or below a mount of the user's.
+  static func mount(_ mount: Mount) -> Self {
+    .mount(mount.target.description, mount.fileSystem.description)
+  }
+}
+
 /// The search through all processes for users of some files. It asks for the file behind each
 /// link, not for paths: a path is different in each jail, and gone after an unmount.
 struct HolderSearch: ~Copyable {
@@ -78,7 +85,7 @@ struct HolderSearch: ~Copyable {
 
   private let test: Test
   /// What is left to judge a socket by whose path leads nowhere any more.
-  private let isNamed: (_ path: String) -> Bool
+  private let isNamed: (_ path: FilePath) -> Bool
   /// What counts against a process beside the files that it shows.
   private let suspicion: Suspicion?
   private var sockets = BoundSockets()
@@ -95,7 +102,7 @@ struct HolderSearch: ~Copyable {
   }
 
   init(
-    for test: @escaping Test, isNamed: @escaping (_ path: String) -> Bool = { _ in false },
+    for test: @escaping Test, isNamed: @escaping (_ path: FilePath) -> Bool = { _ in false },
     suspicion: Suspicion? = nil
   ) {
     self.test = test
@@ -180,7 +187,7 @@ struct HolderSearch: ~Copyable {
       else { return [] }
       pause(.milliseconds(10))
     }
-    return [.detachedTree((try? linkTarget(of: links.path(of: name))) ?? "?")]
+    return [.detachedTree(shownTarget(of: name, in: links))]
   }
 
   /// The first file, bound socket and sent file among the descriptors of a thread.
@@ -197,10 +204,10 @@ struct HolderSearch: ~Copyable {
       guard let status = links.status(behind: name) else { continue }
       if status.mode & S_IFMT == S_IFSOCK {
         if socket == nil, let path = sockets.path(of: status.identity) {
-          let isPath = path.hasPrefix("/")
+          let isFound = path.text.map { isHeld("root\($0)", directory) } == true
           socket =
-            isPath && (isHeld("root\(path)", directory) || isNamed(path))
-            ? path : boundFile(of: name, status.identity, in: process)
+            path.isAbsolute && (isFound || isNamed(path))
+            ? path.description : boundFile(of: name, status.identity, in: process)
         }
         let held = SentDescriptors.held(
           at: name, of: process, task, patience: isSuspect && unseen.isEmpty ? patience : nil,
@@ -211,7 +218,7 @@ struct HolderSearch: ~Copyable {
         case nil: continue
         }
       } else if file == nil, test(status, name, links) {
-        file = (try? linkTarget(of: links.path(of: name))) ?? "?"
+        file = shownTarget(of: name, in: links)
       } else if isUsers, status.isDirectory, unseen.isEmpty {
         unseen += detached(name, links)
       }
@@ -237,7 +244,7 @@ struct HolderSearch: ~Copyable {
     let file = Descriptor(owning: bound)
     guard let own = try? Directory(opening: "/proc/\(getpid())/fd"), isHeld("\(file.number)", own)
     else { return nil }
-    return (try? linkTarget(of: own.path(of: "\(file.number)"))) ?? "?"
+    return shownTarget(of: "\(file.number)", in: own)
   }
 
   private func mapping(of process: borrowing Directory) -> String? {
@@ -245,16 +252,21 @@ struct HolderSearch: ~Copyable {
       return nil
     }
     for name in names where isHeld(name, links) {
-      return (try? linkTarget(of: links.path(of: name))) ?? "?"
+      return shownTarget(of: name, in: links)
     }
     return nil
   }
 }
 
+/// Where a magic link leads, for people.
+func shownTarget(of name: String, in links: borrowing Directory) -> String {
+  (try? linkTarget(of: links.path(of: name)))?.description ?? "?"
+}
+
 /// The UNIX sockets that have a name. One that is bound to a path keeps the mount busy that this was
 /// on, and the descriptor says nothing about it.
 private struct BoundSockets {
-  private var paths: [UInt64: String] = [:]
+  private var paths: [UInt64: FilePath] = [:]
   private var networks: Set<FileIdentity> = []
   /// Of the file system that all sockets are in.
   private let device: UInt64?
@@ -264,7 +276,7 @@ private struct BoundSockets {
     device = (try? socket.status())?.identity.device
   }
 
-  func path(of file: FileIdentity) -> String? {
+  func path(of file: FileIdentity) -> FilePath? {
     file.device == device ? paths[file.inode] : nil
   }
 
@@ -278,9 +290,9 @@ private struct BoundSockets {
     for line in text.split(separator: UInt8(ascii: "\n")).dropFirst() {
       let fields = line.split(separator: UInt8(ascii: " "), maxSplits: 7)
       guard fields.count == 8,
-        let inode = UInt64(String(decoding: fields[6], as: UTF8.self))
+        let inode: UInt64 = fields[6].number(), let path = FilePath(fields[7])
       else { continue }
-      paths[inode] = String(decoding: fields[7], as: UTF8.self)
+      paths[inode] = path
     }
   }
 }

@@ -67,7 +67,7 @@ enum SentDescriptors {
     for number in numbers.prefix(Int(received)) {
       let file = Descriptor(owning: number)
       if let status = own.status(behind: "\(number)"), test(status, "\(number)", own) {
-        held = held ?? (try? linkTarget(of: own.path(of: "\(number)"))) ?? "?"
+        held = held ?? shownTarget(of: "\(number)", in: own)
       } else if case let inner = count("/proc/\(getpid())/fdinfo/\(number)"), inner > 0 {
         // A socket that was sent can have been sent something itself.
         switch depth > 0 ? look(at: file, inner, depth: depth - 1, where: test) : nil {
@@ -83,8 +83,6 @@ enum SentDescriptors {
   /// How many wait at a socket.
   private static func count(_ path: String) -> Int {
     guard let text = try? kernelFile(path) else { return 0 }
-    let lines = String(decoding: text, as: UTF8.self).split(separator: "\n")
-    let line = lines.first { $0.hasPrefix("scm_fds:") }
-    return line?.split(separator: " ").last.flatMap { Int($0) } ?? 0
+    return text.field("scm_fds")?.number() ?? 0
   }
 }

@@ -81,7 +81,9 @@ extension Layout {
     // Who cannot be looked at may hold any.
     let anybody = try sight.processes()
     return try zip(folders, views).flatMap { folder, views in
-      let places = StoreTree.allCases.map { path(of: folder.user, in: store, $0) }
+      let places = StoreTree.allCases.map {
+        "\(path(of: folder.user, in: store, $0))" as FilePath
+      }
       var processes = anybody
       if used.contains(folder.user) {
         var search = HolderSearch(for: folder.contains, isNamed: folder.isNamed)
@@ -97,7 +99,7 @@ extension UserSubtree {
   /// The mounts of it that are neither where it is to be, nor followers of those.
   ///
   /// - Parameter places: where it is to be mounted, in our namespace.
-  fileprivate func mounts(in views: [NamespaceView], besides places: Set<String>) -> [Holder] {
+  fileprivate func mounts(in views: [NamespaceView], besides places: Set<FilePath>) -> [Holder] {
     let groups = Set(
       views.filter(\.isOwn).flatMap(\.shown).filter { places.contains($0.mount.target) }
         .compactMap { $0.parent?.peerGroup })
@@ -107,12 +109,13 @@ extension UserSubtree {
       let copies = view.shown.filter {
         view.isOwn ? !places.contains($0.mount.target) : !$0.follows(groups)
       }
-      return view.overlays.map { Holder(keeper: keeper, hold: .mount($0.target, $0.fileSystem)) }
+      return view.overlays.map { Holder(keeper: keeper, hold: .mount($0)) }
         + copies.map {
           Holder(
             keeper: keeper,
             hold: view.isOwn
-              ? .mount($0.mount.target, "the same data") : .mountNamespace($0.mount.target))
+              ? .mount($0.mount.target.description, "the same data")
+              : .mountNamespace($0.mount.target.description))
         }
     }
   }

@@ -22,9 +22,7 @@ extension UserSubtree {
   /// The loop devices that are backed by a file of the user's. The kernel knows the file; the path
   /// that it shows is the one of whoever set the device up, and may lead elsewhere by now.
   func loopDevices() -> [Holder] {
-    guard let blocks = try? Directory(opening: "/sys/block").names(),
-      let root = try? Directory(opening: "/")
-    else { return [] }
+    guard let blocks = try? Directory(opening: "/sys/block").names() else { return [] }
     var holders: [Holder] = []
     for name in blocks where name.utf8.starts(with: "loop".utf8) {
       guard let text = try? kernelFile("/sys/block/\(name)/loop/backing_file"),
@@ -35,14 +33,19 @@ extension UserSubtree {
       guard linux_loop_backing(device.number, &backing, &inode) == 0, isOnDevice(backing) else {
         continue
       }
-      let path = String(decoding: text.dropLast(), as: UTF8.self)
-      let relative = String(path.drop { $0 == "/" })
-      guard
-        isWholeDevice(backing) || isNamed(in: path)
-          || root.status(behind: relative).map({ contains($0, relative, in: root) }) == true
-      else { continue }
+      let path = FilePath(text.dropLast()) ?? ""
+      guard isWholeDevice(backing) || isNamed(in: path) || isPart(path) else { continue }
       holders.append(Holder(keeper: nil, hold: .loopDevice("/dev/\(name)")))
     }
     return holders
+  }
+
+  /// Whether a path of this namespace leads to a file of it.
+  private func isPart(_ path: FilePath) -> Bool {
+    guard let file = try? Descriptor(opening: path, flags: LINUX_O_PATH),
+      let own = try? Directory(opening: "/proc/\(getpid())/fd")
+    else { return false }
+    let link = "\(file.number)"
+    return own.status(behind: link).map { contains($0, link, in: own) } == true
   }
 }

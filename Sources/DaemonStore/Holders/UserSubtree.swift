@@ -99,7 +99,7 @@ public final class UserSubtree {
         groups: groups, listing: namespace.listing, isUsers: { shows($0) && isWanted($0) },
         isUsersOverlay: { mount in
           let isUnclear =
-            mount.layers.contains { !$0.hasPrefix("/") } && !ownOverlays.contains(mount.device)
+            mount.layers.contains { !$0.isAbsolute } && !ownOverlays.contains(mount.device)
             && namespace.id.map(namespaceIDs.contains) == true
           return isUnclear || mount.layers.contains { isPart($0, in: table) }
         })
@@ -117,24 +117,24 @@ public final class UserSubtree {
   }
 
   /// The path of a mount's root below the vault: `/root/D`; nil when it shows something else.
-  func relativeRoot(of mount: Mount) -> Substring? {
+  func relativeRoot(of mount: Mount) -> FilePath? {
     let root = withoutDeletion(mount.root)
     return parts.first { $0.mountDevice == mount.device && isPath(root, atOrBelow: $0.root) }
-      .map { root.dropFirst($0.root.count) }
+      .flatMap { root.dropping(prefix: $0.root) }
   }
 
   /// Whether a path names the user, and the store if it is of one alone.
-  func isNamed(in path: String) -> Bool {
-    let components = path.utf8.split(separator: UInt8(ascii: "/"))
+  func isNamed(in path: FilePath) -> Bool {
+    let components = path.bytes.split(separator: UInt8(ascii: "/"))
     return names.allSatisfy { name in components.contains { $0.elementsEqual(name.utf8) } }
   }
 
   /// Whether a path in the namespace of `table` leads to part of it.
-  private func isPart(_ path: String, in table: MountTable) -> Bool {
+  private func isPart(_ path: FilePath, in table: MountTable) -> Bool {
     if isNamed(in: path) { return true }
     let around = table.mounts.filter { isPath(path, atOrBelow: $0.target) }
-    guard let longest = around.map(\.target.utf8.count).max(),
-      let mount = around.last(where: { $0.target.utf8.count == longest })
+    guard let longest = around.map(\.target.cString.count).max(),
+      let mount = around.last(where: { $0.target.cString.count == longest })
     else { return false }
     return parts.contains {
       $0.shows(device: mount.device, StoreGround(mount: mount).root(of: path))
@@ -153,7 +153,7 @@ public final class UserSubtree {
       // nowhere any more, the names that the vault has for its files.
       if mountIDs.contains(file.mountID) { return true }
       let shown = try? linkTarget(of: process.path(of: link))
-      if isNamed(in: shown ?? "") { return true }
+      if let shown, isNamed(in: shown) { return true }
       if isDetached(file), part.lists(file) { return true }
     }
     return false
@@ -217,7 +217,7 @@ extension Mount {
 private struct ShownPart {
   let mount: Mount
   /// The directory that holds the root as a vault does, by its path in the file system.
-  let vault: String
+  let vault: FilePath
 
   init?(_ mount: Mount, of user: ObfuscatedUsername, in layout: Layout) {
     guard let place = UserPlace(mount.target, of: user, in: layout),
@@ -239,27 +239,26 @@ private struct ShownPart {
 
   /// Whether the directory is where vaults are: `…/H/mount`, or the root of one's own file system.
   func isConventional(for user: ObfuscatedUsername) -> Bool {
-    vault.isEmpty || vault == "/mount" || vault.hasSuffix("/\(user)/mount")
+    vault.isEmpty || vault == "/mount"
+      || vault.dropping(suffix: "/\(user.description)/mount") != nil
   }
 }
 
 /// A place where a part of the user's vault is shown.
 private enum UserPlace {
   case home(String)
-  case folder(String, StoreTree)
+  case folder(StoreName, StoreTree)
 
-  init?(_ target: String, of user: ObfuscatedUsername, in layout: Layout) {
-    guard target.hasSuffix("/\(user)") else { return nil }
-    let parent = String(target.dropLast(user.description.count + 1))
-    for place in ["user", "root"] where parent == layout.below("home/\(place)") {
+  init?(_ target: FilePath, of user: ObfuscatedUsername, in layout: Layout) {
+    guard let parent = target.dropping(suffix: "/\(user.description)") else { return nil }
+    for place in ["user", "root"] where parent == "\(layout.below("home/\(place)"))" {
       self = .home(place)
       return
     }
     for tree in StoreTree.allCases {
-      let prefix = layout.directory(of: tree) + "/"
-      guard parent.hasPrefix(prefix), StoreName(String(parent.dropFirst(prefix.count))) != nil
-      else { continue }
-      self = .folder(String(parent.dropFirst(prefix.count)), tree)
+      let name = parent.dropping(prefix: "\(layout.directory(of: tree))/")
+      guard let store = name.flatMap({ StoreName($0.bytes) }) else { continue }
+      self = .folder(store, tree)
       return
     }
     return nil
@@ -267,26 +266,25 @@ private enum UserPlace {
 
   /// The directory below which everything is the user's, if `mount` is of a vault: nil when its
   /// root is not called as the part is that belongs here.
-  func vaultRoot(of mount: Mount) -> String? {
-    let suffix =
+  func vaultRoot(of mount: Mount) -> FilePath? {
+    let suffix: FilePath =
       switch self {
       case .home(let name): "/\(name)"
-      case .folder(let store, .data): "/root/\(store)"
-      case .folder(let store, .cache): "/root/.cache/\(store)"
+      case .folder(let store, .data): "/root/\(store.description)"
+      case .folder(let store, .cache): "/root/.cache/\(store.description)"
       }
-    let root = withoutDeletion(mount.root)
-    return root.hasSuffix(suffix) ? String(root.dropLast(suffix.count)) : nil
+    return withoutDeletion(mount.root).dropping(suffix: suffix)
   }
 }
 
 /// The root of a mount as it was before it was removed.
-func withoutDeletion(_ root: String) -> String {
-  root.hasSuffix("//deleted") ? String(root.dropLast(9)) : root
+func withoutDeletion(_ root: FilePath) -> FilePath {
+  root.dropping(suffix: "//deleted") ?? root
 }
 
 /// Whether a component of `path` is the user's.
-func names(_ user: ObfuscatedUsername, in path: String) -> Bool {
-  path.utf8.split(separator: UInt8(ascii: "/")).contains {
+func names(_ user: ObfuscatedUsername, in path: FilePath) -> Bool {
+  path.bytes.split(separator: UInt8(ascii: "/")).contains {
     $0.elementsEqual(user.description.utf8)
   }
 }

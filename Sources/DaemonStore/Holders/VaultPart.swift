@@ -8,7 +8,7 @@ final class VaultPart {
   /// Of the file system, as mountinfo has it.
   let mountDevice: UInt64
   /// The directory's path in the file system: the root column of a mount of it.
-  let root: String
+  let root: FilePath
   /// Whether the file system holds nothing else.
   let isWhole: Bool
   /// `st_dev` of the directory.
@@ -42,19 +42,20 @@ final class VaultPart {
     guard let mount = table.mounts.first(where: { UInt64($0.id) == status.mountID }) else {
       throw Refusal(path: vault.path, reason: missingMount)
     }
-    isWhole = mount.root == "/" && isPath(mount.target, atOrBelow: "\(layout.shadow)/\(user)")
+    isWhole =
+      mount.root == "/" && isPath(mount.target, atOrBelow: "\(layout.shadow)/\(user.description)")
     anchor = isWhole && keepsOpen ? try Self.anchor(vault) : nil
     directory = isWhole || !keepsOpen ? nil : try vault.file(".", flags: O_RDONLY | O_DIRECTORY)
     path = vault.path
     device = status.identity.device
     mountDevice = mount.device
-    span = Self.spansDevices(mount) ? FileSystemKind(vault.path) : nil
+    span = Self.spansDevices(mount) ? FileSystemKind("\(vault.path)") : nil
     hasHandles = Self.hasHandle(".", in: vault)
-    root = StoreGround(mount: mount).root(of: vault.path)
+    root = StoreGround(mount: mount).root(of: "\(vault.path)")
   }
 
   /// What a mount at one of the user's places is part of, where no path leads to the vault.
-  init(root: String, mount: Mount) {
+  init(root: FilePath, mount: Mount) {
     let place = try? Directory(opening: mount.target)
     let status = (try? place?.status()) ?? nil
     let isOnTop = status?.mountID == UInt64(mount.id)
@@ -89,7 +90,7 @@ final class VaultPart {
   }
 
   /// Whether a mount of `root` of the file system `device` shows part of it.
-  func shows(device: UInt64, _ root: String) -> Bool {
+  func shows(device: UInt64, _ root: FilePath) -> Bool {
     device == mountDevice && (isWhole || isPath(withoutDeletion(root), atOrBelow: self.root))
   }
 
@@ -122,7 +123,7 @@ final class VaultPart {
     // The handle of another file system is by chance that of another file here.
     guard (try? same.status())?.identity == file.identity else { return nil }
     let shown = try? linkTarget(of: "/proc/self/fd/\(same.number)")
-    let verdict = isPath(shown ?? "", atOrBelow: path)
+    let verdict = shown.map { isPath($0, atOrBelow: "\(path)") } ?? false
     verdicts[file.identity] = verdict
     return verdict
   }
@@ -136,7 +137,7 @@ final class VaultPart {
     if let device = deviceOfMount(file.mountID) { return device == mountDevice }
     // Few others have no handles, if that is so here. Not every file system answers statfs(2).
     return Self.hasHandle(link, in: process) == hasHandles
-      && FileSystemKind(process.path(of: link)) == span
+      && FileSystemKind("\(process.path(of: link))") == span
   }
 
   /// Whether name_to_handle_at(2) works: then it is the mount that is wrong.
@@ -162,8 +163,8 @@ private struct FileSystemKind: Equatable {
   private var type: UInt64 = 0
   private var id: UInt64 = 0
 
-  init?(_ path: String) {
-    guard linux_file_system(path, &type, &id) == 0 else { return nil }
+  init?(_ path: FilePath) {
+    guard linux_file_system(path.cString, &type, &id) == 0 else { return nil }
     let isOverlay = type == 0x794c_7630  // OVERLAYFS_SUPER_MAGIC
     if !isOverlay { id = 0 }
   }

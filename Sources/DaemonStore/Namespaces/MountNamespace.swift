@@ -43,7 +43,8 @@ public struct MountNamespace: Sendable {
     var namespaces: [MountNamespace] = []
     for visit in visits {
       let keeper =
-        visit.link?.keeper ?? .file(visit.path, in: visit.parent == 0 ? nil : keepers[visit.parent])
+        visit.link?.keeper
+        ?? .file(visit.path.description, in: visit.parent == 0 ? nil : keepers[visit.parent])
       keepers.append(keeper)
       guard let texts = try visit.texts(needles) else { continue }
       namespaces.append(
@@ -61,10 +62,9 @@ public struct MountNamespace: Sendable {
       for text in try visit.texts([""]) ?? [] {
         for line in text.split(separator: UInt8(ascii: "\n")) {
           let fields = line.split(separator: UInt8(ascii: " "), maxSplits: 3)
-          guard fields.count == 4, let id = UInt64(String(decoding: fields[0], as: UTF8.self))
-          else { continue }
-          let numbers = String(decoding: fields[2], as: UTF8.self).split(separator: ":")
-            .compactMap { UInt32($0) }
+          guard fields.count == 4, let id: UInt64 = fields[0].number() else { continue }
+          let numbers = fields[2].split(separator: UInt8(ascii: ":"))
+            .compactMap { $0.number(as: UInt32.self) }
           devices[id] = numbers.count == 2 ? linux_makedev(numbers[0], numbers[1]) : 0
         }
       }
@@ -107,9 +107,8 @@ struct NamespaceLink {
   }
 
   /// The inode in `mnt:[4026531841]`; nil for any other text.
-  static func id(in link: String) -> UInt64? {
-    guard link.hasPrefix("mnt:["), link.hasSuffix("]") else { return nil }
-    return UInt64(link.dropFirst(5).dropLast())
+  static func id(in link: FilePath) -> UInt64? {
+    link.dropping(prefix: "mnt:[")?.dropping(suffix: "]")?.bytes.number()
   }
 
   /// One for each namespace, this process's own first: those that a thread is in, then those that

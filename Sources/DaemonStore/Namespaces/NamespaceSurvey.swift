@@ -17,7 +17,7 @@ struct NamespaceSurvey: ~Copyable {
     let isOwn: Bool
     /// The visit that found it, and where its file is mounted there.
     let parent: Int
-    let path: String
+    let path: FilePath
     /// Why it could not be looked into; 0 when it was.
     fileprivate(set) var code: CInt
     /// Its mountinfo, as seen from its root, and lines of the same form for what is hidden from
@@ -45,10 +45,10 @@ struct NamespaceSurvey: ~Copyable {
   /// Those of the links that were not entered yet, or not at all.
   private var missed: Set<UInt64>
   /// Files of namespaces that were found mounted, to be visited: descriptor, parent and path.
-  private var pending: [(file: CInt, parent: Int, path: String)] = []
+  private var pending: [(file: CInt, parent: Int, path: FilePath)] = []
   /// Files of namespaces that a link leads to as well. Who has the link may be gone before it is
   /// followed: another survey, for one, is in every namespace for a moment.
-  private var spare: [UInt64: (file: CInt, parent: Int, path: String)] = [:]
+  private var spare: [UInt64: (file: CInt, parent: Int, path: FilePath)] = [:]
   /// Those that something else is mounted over: they may be in reach elsewhere.
   private var covered: [(id: UInt64, visit: Visit)] = []
   /// The visit whose hidden mounts are not looked for yet: the kernel tells them to who is elsewhere.
@@ -169,7 +169,7 @@ struct NamespaceSurvey: ~Copyable {
   /// - Parameter file: nil for the namespace that this process is in.
   private mutating func look(
     into file: Result<CInt, SystemError>?, link: NamespaceLink? = nil, parent: Int = 0,
-    path: String = ""
+    path: FilePath = ""
   ) {
     var text: [UInt8] = []
     var code: CInt = 0
@@ -178,7 +178,7 @@ struct NamespaceSurvey: ~Copyable {
     do throws(SystemError) {
       if let file {
         let namespace = Descriptor(owning: try file.get())
-        try NamespaceKinds.mount.enter(namespace, shown: path)
+        try NamespaceKinds.mount.enter(namespace, shown: path.description)
         hasLeft = true
         finish()
         listing = MountListing(of: namespace)
@@ -230,14 +230,14 @@ struct NamespaceSurvey: ~Copyable {
 
   /// Opens the file of a namespace where it is mounted. What stands there instead, if anything
   /// does, is not opened, and no file system is asked on the way that can keep us waiting.
-  private func namespaceFile(_ id: UInt64, at path: String) -> Result<CInt, SystemError> {
+  private func namespaceFile(_ id: UInt64, at path: FilePath) -> Result<CInt, SystemError> {
     do throws(SystemError) {
       let file = try Descriptor(openingCached: path)
-      if try file.status(shown: path).identity.inode == id {
+      if try file.status().identity.inode == id {
         return open("self/fd/\(file.number)")
       }
     } catch {}  // not in reach, as if it were covered
-    return .failure(SystemError(operation: "open", path: path, code: EBUSY))
+    return .failure(SystemError(operation: "open", path: path.description, code: EBUSY))
   }
 
   private func open(_ link: String) -> Result<CInt, SystemError> { Self.open(link, in: proc) }

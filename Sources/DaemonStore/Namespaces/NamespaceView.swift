@@ -22,7 +22,7 @@ public struct NamespaceView: Sendable {
     /// A directory of a file system.
     struct Place: Hashable {
       let device: UInt64
-      let path: String
+      let path: FilePath
     }
 
     /// Whether an unmount of its counterpart takes it along: an unmount propagates through the
@@ -125,7 +125,7 @@ public struct NamespaceView: Sendable {
         !alive.contains(copy.mount.id) && !(copy.follows(groups) && copy.covering.isEmpty)
       }
       return gone.isEmpty
-        ? nil : DetachedCopies(keeper: view.keeper, paths: gone.map(\.mount.target))
+        ? nil : DetachedCopies(keeper: view.keeper, paths: gone.map(\.mount.target.description))
     }
   }
 
@@ -135,6 +135,7 @@ public struct NamespaceView: Sendable {
   public static func holders(
     in views: [NamespaceView], besides present: Set<String>
   ) -> [Holder] {
+    let present = Set(present.map { "\($0)" as FilePath })
     let places = Set(
       views.filter(\.isOwn).flatMap(\.shown).filter { present.contains($0.mount.target) }
         .compactMap(\.place))
@@ -142,7 +143,7 @@ public struct NamespaceView: Sendable {
       let keeper = view.isOwn ? nil : view.keeper
       if view.isClosed { return [Holder(keeper: keeper, hold: .closedNamespace)] }
       let overlays = view.overlays.map {
-        Holder(keeper: keeper, hold: .mount($0.target, $0.fileSystem))
+        Holder(keeper: keeper, hold: .mount($0))
       }
       return overlays
         + view.shown.flatMap { copy -> [Holder] in
@@ -150,10 +151,12 @@ public struct NamespaceView: Sendable {
           let isExpected =
             view.isOwn ? present.contains(path) : copy.place.map(places.contains) == true
           let covering = copy.covering.map {
-            Holder(keeper: keeper, hold: .mount($0.target, $0.fileSystem))
+            Holder(keeper: keeper, hold: .mount($0))
           }
           if isExpected { return covering }
-          let hold: Holder.Hold = view.isOwn ? .mount(path, "the same data") : .mountNamespace(path)
+          let hold: Holder.Hold =
+            view.isOwn
+            ? .mount(path.description, "the same data") : .mountNamespace(path.description)
           return covering + [Holder(keeper: keeper, hold: hold)]
         }
     }

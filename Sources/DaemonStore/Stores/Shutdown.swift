@@ -64,9 +64,11 @@ public enum Shutdown {
     into report: inout ShutdownReport
   ) throws {
     let subtree = try UserSubtree(of: user, in: layout)
-    let roots = stores.flatMap { ["/root/\($0)", "/root/.cache/\($0)"] }
+    let roots = stores.flatMap {
+      ["/root/\($0.description)", "/root/.cache/\($0.description)"] as [FilePath]
+    }
     let departure = try Departure(of: subtree, lazily: false) { mount in
-      guard let root = subtree.relativeRoot(of: mount).map({ String($0) }) else { return false }
+      guard let root = subtree.relativeRoot(of: mount) else { return false }
       return roots.contains { isPath(root, atOrBelow: $0) }
     }
     let removals = UserFolders.remove(

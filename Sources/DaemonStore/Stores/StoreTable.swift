@@ -72,7 +72,7 @@ struct OpenTrees {
 struct TreeMounts {
   let ground: StoreGround
   /// By the name of the store.
-  private var stores: [String: (at: [Mount], below: [String])] = [:]
+  private var stores: [StoreName: (at: [Mount], below: [FilePath])] = [:]
 
   /// - Parameter groundID: the id of the mount that the directory of the tree is on.
   init(_ table: MountTable, directory: String, groundID: UInt64) throws {
@@ -80,11 +80,12 @@ struct TreeMounts {
       throw Refusal(path: directory, reason: missingMount)
     }
     ground = StoreGround(mount: mount)
-    let prefix = directory + "/"
-    for mount in table.mounts where mount.target.utf8.starts(with: prefix.utf8) {
-      let path = mount.target.dropFirst(prefix.count)
-      let name = String(path.prefix { $0 != "/" })
-      if name.utf8.count == path.utf8.count {
+    let prefix: FilePath = "\(directory)/"
+    for mount in table.mounts {
+      guard let path = mount.target.dropping(prefix: prefix) else { continue }
+      let first = path.bytes.prefix { $0 != UInt8(ascii: "/") }
+      guard let name = StoreName(first) else { continue }
+      if first.count == path.bytes.count {
         stores[name, default: ([], [])].at.append(mount)
       } else {
         stores[name, default: ([], [])].below.append(mount.target)
@@ -92,8 +93,8 @@ struct TreeMounts {
     }
   }
 
-  func at(_ name: StoreName) -> [Mount] { stores[name.description]?.at ?? [] }
-  func below(_ name: StoreName) -> [String] { stores[name.description]?.below ?? [] }
+  func at(_ name: StoreName) -> [Mount] { stores[name]?.at ?? [] }
+  func below(_ name: StoreName) -> [FilePath] { stores[name]?.below ?? [] }
 }
 
 /// The mount that a directory is on is not in the mount table: it is being changed under us.

@@ -20,8 +20,10 @@ func shellWord(_ text: String) -> String {
     return "\"$(printf '\(bytes.dropLast(ends).joined())')"
       + String(repeating: "${IFS#??}", count: ends) + "\""
   }
-  let quoted = text.split(separator: "'", omittingEmptySubsequences: false)
-  return "'" + quoted.joined(separator: "'\\''") + "'"
+  let quote = UInt8(ascii: "'")
+  let quoted = text.utf8.split(separator: quote, omittingEmptySubsequences: false)
+    .joined(separator: "'\\''".utf8)
+  return String(decoding: [quote] + quoted + [quote], as: UTF8.self)
 }
 
 /// Something on this machine that is not as it should be: what a doctor says of it.

@@ -140,10 +140,10 @@ private struct Sight {
   /// The users' folders that are mounted at the place of a store.
   func folders(in place: StorePlace) -> [ObfuscatedUsername: Mount] {
     guard let store = place.mounts.last else { return [:] }
-    let prefix = place.path + "/"
+    let prefix: FilePath = "\(place.path)/"
     let folders = (children[store.id] ?? []).compactMap { mount -> (ObfuscatedUsername, Mount)? in
-      guard mount.target.utf8.starts(with: prefix.utf8),
-        let user = ObfuscatedUsername(String(mount.target.dropFirst(prefix.count)))
+      guard
+        let user = mount.target.dropping(prefix: prefix).flatMap({ ObfuscatedUsername($0.bytes) })
       else { return nil }
       return (user, mount)
     }
@@ -161,12 +161,12 @@ private struct SeenGround {
   let ground: StoreGround
   /// Of each other namespace: the path of the tree's directory in it, if it shows that, and whether
   /// it got there by a bind.
-  let directories: [(path: String, isOwnBind: Bool)?]
+  let directories: [(path: FilePath, isOwnBind: Bool)?]
 
   init(_ ground: StoreGround, _ directory: String, _ sight: Sight) {
     self.ground = ground
     let device = ground.mount.device
-    let root = ground.root(of: directory)
+    let root = ground.root(of: "\(directory)")
     let parent = sight.own.mounts.first { $0.id == ground.mount.parent }
     let place = parent.map {
       (root: StoreGround(mount: $0).root(of: ground.mount.target), device: $0.device)
@@ -186,7 +186,7 @@ private struct SeenGround {
     folders: [ObfuscatedUsername: Mount]
   ) -> [StoreView] {
     let device = ground.mount.device
-    let root = ground.root(of: place.path)
+    let root = ground.root(of: "\(place.path)")
     return zip(sight.others, directories).compactMap { other, directory in
       // What was bound for its own sake counts more, and then what is on top.
       let candidates = other.mounts.mounts(of: root, on: device).map {
@@ -198,7 +198,7 @@ private struct SeenGround {
           keeper: other.namespace.keeper,
           role: StoreRole(
             of: chosen.mount, group: place.mounts.last?.peerGroup, sight.groups),
-          isOwnBind: chosen.isOwnBind, path: chosen.mount.target,
+          isOwnBind: chosen.isOwnBind, path: chosen.mount.target.description,
           users: other.mounts.shown(folders, in: chosen.mount), daemon: daemon)
       }
       // A store that is mounted later may arrive by way of the mount around it.

@@ -35,10 +35,7 @@ final class PreloadLibrary {
       return path
     }
     var places: [String] = []
-    if let program = try? linkTarget(of: "/proc/self/exe"),
-      let slash = program.utf8.lastIndex(of: UInt8(ascii: "/"))
-    {
-      let bin = program[..<slash]
+    if let bin = programDirectory()?.text {
       let prefix = bin[..<(bin.utf8.lastIndex(of: UInt8(ascii: "/")) ?? bin.startIndex)]
       places = ["\(prefix)/lib/daemon-store/\(fileName)", "\(bin)/\(fileName)"]
     }
