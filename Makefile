@@ -49,7 +49,7 @@ COMPLETIONS := $(foreach program,$(PROGRAMS),$(foreach shell,bash zsh fish,$(BIN
 VERSION := $(shell sed -n 's/^public let version = "\(.*\)"/\1/p' Sources/Kernel/Version.swift)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build-deps test-deps deb-deps boot-deps build demo test bench docs fuzz lint format \
+.PHONY: help deps build-deps test-deps deb-deps boot-deps build demo test bench docs fuzz fuzz-short lint format \
   install install-client deb image test-package test-boot dist clean
 
 help: ## Lists the verbs.
@@ -123,15 +123,22 @@ docs: deps build ## Makes the picture of how folders spread, from a real run.
 	@$(SUDO) env PATH="$(BIN):$$PATH" FORMAT=svg sh docs/propagation.sh >.build/propagation.svg
 	@cp .build/propagation.svg docs/propagation.svg
 
-# How long `make fuzz` looks for mistakes of the policy parser and compiler.
+# How long `make fuzz` tries each target, in seconds, and which: all when FUZZ_TARGETS is empty.
 FUZZ_SECONDS ?= 300
+FUZZ_TARGETS ?=
+FUZZ_BUILD := .build/debug
 
-fuzz: ## Feeds the policy parser and compiler with made-up policies, for FUZZ_SECONDS.
-	@mkdir -p .build/fuzz/corpus
-	swiftc -O -sanitize=fuzzer -parse-as-library -module-name Seccomp -o .build/fuzz/policy \
-	  Sources/Seccomp/*.swift Sources/Seccomp/Tables/*.swift Fuzz/PolicyFuzzer.swift
-	.build/fuzz/policy -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=4096 \
-	  -artifact_prefix=.build/fuzz/ .build/fuzz/corpus Benchmarks/policies
+fuzz: fuzz-build ## Feeds the parsers with made-up input, FUZZ_SECONDS for each of FUZZ_TARGETS.
+	sh Fuzz/run.sh $(FUZZ_SECONDS) -1 $(FUZZ_TARGETS)
+
+fuzz-short: fuzz-build ## The same for a few seconds and at most 20000 inputs each.
+	sh Fuzz/run.sh 4 20000
+
+.PHONY: fuzz-build
+fuzz-build: build-deps
+	$(SWIFT) build --target Cryptohome
+	$(SWIFT) build --target cryptohomed
+	sh Fuzz/build.sh $(FUZZ_BUILD)
 
 lint: ## Checks the form of the code.
 	$(SWIFT) format lint --strict -r Package.swift Sources Tests Benchmarks Fuzz
