@@ -145,7 +145,8 @@ let package = Package(
       name: "SeccompTests", dependencies: ["CLinux", "Kernel", "Seccomp", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
-      name: "JailTests", dependencies: ["Accounts", "CLinux", "Jail", "Kernel", "TestSupport"],
+      name: "JailTests",
+      dependencies: ["Accounts", "CLinux", "Jail", "Kernel", "Seccomp", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
       name: "ServiceAuditTests", dependencies: ["Kernel", "ServiceAudit"], swiftSettings: strict),

@@ -76,6 +76,14 @@ public struct SignalMask {
     return SignalDescriptor(Descriptor(owning: try check("signalfd", nil, linux_signalfd(&all))))
   }
 
+  /// The same for some of them, which are blocked already.
+  public static func descriptor(of signals: [CInt]) throws(SystemError) -> SignalDescriptor {
+    var set = sigset_t()
+    sigemptyset(&set)
+    for signal in signals { sigaddset(&set, signal) }
+    return SignalDescriptor(Descriptor(owning: try check("signalfd", nil, linux_signalfd(&set))))
+  }
+
   public func restore() throws(SystemError) {
     var set = set
     try check("sigprocmask", nil, sigprocmask(SIG_SETMASK, &set, nil))

@@ -6,6 +6,7 @@
 #include "encryption.h"
 #include "filters.h"
 #include "privileges.h"
+#include "tracing.h"
 
 #include <linux/openat2.h>
 #include <linux/sched.h>

@@ -25,3 +25,10 @@ int linux_landlock_create(uint64_t handled);
 int linux_landlock_allow(int ruleset, int path, uint64_t rights);
 /// landlock_restrict_self(2).
 int linux_landlock_restrict(int ruleset);
+
+/// The file capabilities of what `path` leads to (security.capability): the permitted set, and whether
+/// they are effective. 0 and no capability for a file without; capabilities(7).
+int linux_file_capabilities(const char *_Nonnull path, uint64_t *_Nonnull permitted,
+                            int *_Nonnull effective);
+/// mmap(2) of two words that are shared with the children of this process; NULL on failure.
+int *_Nullable linux_shared_words(void);

@@ -186,8 +186,9 @@ struct CommandLineParser {
     switch name {
     case .noNewPrivileges: noNewPrivileges = true
     case .capabilities:
-      command.configuration.capabilities = try CapabilitySet(
-        optionText: value, last: world.lastCapability())
+      let world = world
+      let last = try step("-c") { () throws(SystemError) in try world.lastCapability() }
+      command.configuration.capabilities = try CapabilitySet(optionText: value, last: last)
     case .ambient: command.configuration.raisesAmbient = true
     case .skippedSecureBits:
       command.configuration.skippedSecureBits = try OptionValues.secureBits(value)
@@ -232,6 +233,16 @@ struct CommandLineParser {
         command.configuration.preservedDescriptors.append(number)
       }
     case .noNewSessions: command.configuration.newSessions = false
+    case .completion:
+      guard let completion = JailConfiguration.Completion(rawValue: value) else {
+        throw JailError("--jail-by is 'trace' or 'preload', not '\(value)'")
+      }
+      command.configuration.completion = completion
+    case .startTimeout:
+      guard let seconds = UInt32(value), seconds <= 86_400 * 365 else {
+        throw JailError("--start-timeout '\(value)': give whole seconds, or 0 for any time")
+      }
+      command.configuration.startTimeout = seconds == 0 ? nil : Int(seconds)
     case .preloadLibrary: command.configuration.preloadLibrary = value
     case .logging:
       guard let logging = JailConfiguration.Logging(rawValue: value) else {
@@ -247,7 +258,9 @@ struct CommandLineParser {
         throw JailError("--explain is 'text' or 'json', not '\(value)'")
       }
       command.action = .explain(asJSON: option.value == "json")
-    case .strict: command.isStrict = true
+    case .strict:
+      command.isStrict = true
+      command.configuration.refusesMissingFeatures = true
     default: preconditionFailure("\(option.spelling) is taken elsewhere")
     }
   }

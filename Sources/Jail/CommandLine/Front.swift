@@ -50,6 +50,10 @@ private func report(_ command: Command, to log: Log) throws(JailError) {
   if command.isStrict, let first = mistakes.first {
     throw JailError("--strict: \(first)")
   }
+  if command.isStrict, command.configuration.usesLibrary {
+    throw JailError(
+      "--strict: --jail-by=preload trusts the program to let the library complete its jail")
+  }
   for warning in command.warnings + mistakes { log.warning(warning) }
 }
 

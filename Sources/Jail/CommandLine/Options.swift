@@ -13,6 +13,7 @@ enum OptionName: Hashable {
   case pidFile, background, noForwarding, limit, linkage, keyring, noNewSessions, logging
   case addVariable, resetEnvironment, preserveDescriptor, preloadLibrary
   case configurationFile, writeConfiguration
+  case completion, startTimeout
   case help, systemCalls, version, explain, strict
 }
 
@@ -110,6 +111,8 @@ struct OptionRow {
     .init(nil, "preserve-fd", .required, .preserveDescriptor),
     .init(nil, "no-new-sessions", .none, .noNewSessions),
     .init(nil, "preload-library", .required, .preloadLibrary),
+    .init(nil, "jail-by", .required, .completion, isOurs: true),
+    .init(nil, "start-timeout", .required, .startTimeout, isOurs: true),
     .init(nil, "logging", .required, .logging),
     .init(nil, "config", .required, .configurationFile),
     .init(nil, "gen-config", .required, .writeConfiguration),

@@ -13,7 +13,9 @@ struct OutsideWorld: Sendable {
   var groups: @Sendable (String, gid_t) throws(SystemError) -> [gid_t] = {
     (name, group) throws(SystemError) in try Account.groups(of: name, with: group)
   }
-  var lastCapability: @Sendable () -> UInt8 = { CapabilitySet.lastKnown() }
+  var lastCapability: @Sendable () throws(SystemError) -> UInt8 = {
+    () throws(SystemError) in try CapabilitySet.lastKnown()
+  }
   var callerUser: @Sendable () -> uid_t = { geteuid() }
   var callerGroup: @Sendable () -> gid_t = { getegid() }
   /// Whether the caller may decide about groups in a user namespace that it makes.

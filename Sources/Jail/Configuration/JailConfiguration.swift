@@ -54,6 +54,15 @@ public struct JailConfiguration: Equatable, Sendable {
     case auto, syslog, stderr
   }
 
+  /// Who does what must wait for the dynamic loader of a program.
+  public enum Completion: String, Equatable, Sendable, CaseIterable {
+    /// The launcher, from outside, with ptrace(2), at the program's entry point.
+    case trace
+    /// A library that is preloaded into the program. It trusts the program, whose initialisers run
+    /// before it and can keep it from doing anything.
+    case preload
+  }
+
   // MARK: Who the program is
 
   public var user: Identity?
@@ -64,7 +73,7 @@ public struct JailConfiguration: Equatable, Sendable {
   /// leaves.
   public var capabilities: CapabilitySet?
   /// Whether the program keeps them as ambient capabilities, which programs that it executes
-  /// inherit. Without it, a library that is preloaded into the program clears them before `main`.
+  /// inherit. Without it, they are cleared before the program's `main`.
   public var raisesAmbient = false
   /// Bits that are left as they are where ``capabilities`` would set them.
   public var skippedSecureBits: SecureBits = []
@@ -125,7 +134,13 @@ public struct JailConfiguration: Equatable, Sendable {
   public var newSessions = true
   /// nil: found out from the program's file, which must then be executable.
   public var linkage: Linkage?
-  /// The library that finishes the jail inside a dynamic program; nil: beside the launcher.
+  public var completion = Completion.trace
+  /// How many seconds a program may take until the jail is complete, from execve(2) to its entry
+  /// point; nil for any time.
+  public var startTimeout: Int? = 90
+  /// Whether what this kernel lacks is an error, and not a warning.
+  public var refusesMissingFeatures = false
+  /// The library of ``Completion/preload``; nil: beside the launcher.
   public var preloadLibrary: String?
   public var logging = Logging.auto
 

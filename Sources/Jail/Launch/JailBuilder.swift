@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import Kernel
+import Seccomp
 
 /// Carries a plan out in the process that becomes the jail. Every failure is final: the process
 /// ends, its namespaces with it, and nothing has run.
@@ -8,8 +9,8 @@ final class JailBuilder {
   let configuration: JailConfiguration
   let log: Log
   /// Opened before anything changed.
-  private let network: Held?
-  private let mountNamespace: Held?
+  private var network: Held?
+  private var mountNamespace: Held?
   private let libraryPath: String?
 
   // What one step leaves for a later one.
@@ -21,13 +22,17 @@ final class JailBuilder {
   private var processes: Held?
   private var workingDirectory: Held?
   private var newProcesses: Held?
-  /// The library, if a part of the jail is left to it.
+  /// Whether a part of the jail is done when the loader of the program is done, and whether that
+  /// loader is root's.
+  var isCompletedLater = false
+  var trustsLoader = true
+  /// The library, if that part is left to it.
   var library: PreloadLibrary?
   /// The filter of system calls for the library, made before limits are in force.
   var sealedFilter: Held?
   /// The rules for files that are in force in the end.
   var ruleset: HeldRuleset?
-  /// Those that are in force before; the same, unless a loader has to do its work first.
+  /// Those that are in force before, where a loader has to do its work first.
   var firstRuleset: HeldRuleset?
 
   init(
@@ -42,7 +47,7 @@ final class JailBuilder {
   }
 
   /// Everything but the steps of ``JailProcess``: what two processes do together, and what comes so
-  /// close to the program that nothing else can be done any more.
+  /// close to the program that nothing else can be done any more. Those are errors here.
   func carryOut(_ jailStep: JailStep) throws(JailError) {
     switch jailStep {
     case .newSession: startSession()
@@ -88,15 +93,44 @@ final class JailBuilder {
       .placeStores, .placeDevices, .changeRoot, .pivotRoot, .mountTemporaryDirectory,
       .buildProcesses, .placeProcesses:
       try carryOutMount(jailStep)
+    case .closeDescriptors: forgetDescriptors()
     case .inspectProgram: try inspectProgram()
     case .prepareFileAccess(let access): try prepare(access)
     case .setSecureBits, .setGroups, .setGroup, .setUser, .limitCapabilities, .raiseAmbient,
       .setNoNewPrivileges, .restrictFileAccess, .setSystemCallTable:
       try dropPrivilege(jailStep)
-    case .setLimits, .forkInit, .prepareProgram, .loadFilter, .tellCalls,
-      .execute:
-      break
+    case .loadFilter:
+      guard let filter = configuration.filter else { throw Self.misplaced(jailStep) }
+      try loadFilter(filter, isCompletedLater ? filter.startup : filter.program)
+    case .setLimits, .forkInit, .requestCompletion, .prepareProgram, .tellCalls, .execute:
+      throw Self.misplaced(jailStep)
     }
+  }
+
+  static func misplaced(_ jailStep: JailStep) -> JailError {
+    JailError("\(jailStep): this step cannot be done here")
+  }
+
+  /// The last thing but `execve`: from here on, the filter decides what this process can still do.
+  private func loadFilter(_ filter: SystemCallFilter, _ program: FilterProgram?) throws(JailError) {
+    guard let program else { throw JailError("\(filter.name): there is no filter for a loader") }
+    try step("load the filter of \(filter.name) (needs no_new_privs, -n)") {
+      () throws(SystemError) in
+      try SystemCallFilters.load(program.bytes, flags: filter.flags)
+    }
+  }
+
+  /// Everything of the host that the set-up had open.
+  private func forgetDescriptors() {
+    stores = nil
+    devices = nil
+    userData = nil
+    knownTable = nil
+    processes = nil
+    workingDirectory = nil
+    newProcesses = nil
+    network = nil
+    mountNamespace = nil
   }
 
   private static func option(of kinds: NamespaceKinds) -> String {
@@ -170,7 +204,13 @@ final class JailBuilder {
       }
     case .buildProcesses: try buildProcesses()
     case .placeProcesses: try placeProcesses()
-    default: break
+    case .newSession, .becomeMapped, .enterMounts, .openLibrary, .unshare, .setPropagation,
+      .setHostName, .enterNetwork, .raiseLoopback, .joinSessionKeyring, .closeDescriptors,
+      .inspectProgram, .prepareFileAccess, .setLimits, .setSecureBits, .setGroups, .setGroup,
+      .setUser, .limitCapabilities, .raiseAmbient, .setNoNewPrivileges, .restrictFileAccess,
+      .setSystemCallTable, .requestCompletion, .prepareProgram, .loadFilter, .tellCalls, .forkInit,
+      .execute:
+      throw Self.misplaced(mountStep)
     }
   }
 

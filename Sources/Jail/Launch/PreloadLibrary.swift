@@ -146,6 +146,11 @@ final class PreloadLibrary {
     return Array(words.joined(separator: [UInt8(ascii: " ")]))
   }
 
+  /// The descriptors that it needs at execve(2).
+  var descriptors: [CInt] {
+    [directory, workingDirectory].compactMap { $0?.descriptor.number }
+  }
+
   /// No path leads to the directory, so that no rule for a path can allow it.
   func allow(in ruleset: borrowing FileRuleset) throws(SystemError) {
     guard let directory else { return }

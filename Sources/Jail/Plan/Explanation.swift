@@ -21,10 +21,13 @@ struct Explanation {
       try Caller.current()
     }
     state = ProgramState(configuration, caller: caller)
-    landlockABI =
-      configuration.fileAccess == nil
-      ? 0 : min(FileRuleset.kernelABI(), configuration.fileAccess?.abi ?? 0)
-    if configuration.mayNeedLibrary { _ = try PreloadLibrary.locate(configuration) }
+    let rules = plan.configuration.fileAccess
+    landlockABI = try step("ask for the version of Landlock") { () throws(SystemError) in
+      try rules.map { (access) throws(SystemError) in
+        min(try FileRuleset.kernelABI(), access.abi)
+      } ?? 0
+    }
+    if configuration.usesLibrary { _ = try PreloadLibrary.locate(configuration) }
     guard state.missing.isEmpty else {
       throw JailError(
         "-c: at its place in the plan, the jail lacks \(state.missing.names.joined(separator: ", "))"

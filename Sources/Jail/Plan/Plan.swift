@@ -34,7 +34,9 @@ public enum JailStep: Equatable, Sendable {
   /// one may make another.
   case buildProcesses
   case placeProcesses
-  /// Looks at the program's file inside the jail: whether the library can finish it.
+  /// Closes every descriptor that the program is not to have and that no later step needs.
+  case closeDescriptors
+  /// Looks at the program's file inside the jail: whether it has a loader, and can be completed.
   case inspectProgram
   /// Opens what the rules allow, while everything can be opened.
   case prepareFileAccess(FileAccess)
@@ -48,8 +50,10 @@ public enum JailStep: Equatable, Sendable {
   case setNoNewPrivileges
   case restrictFileAccess
   case setSystemCallTable(String)
-  /// Ends what was blocked and inherited of the launcher, and allocates what `execute` needs: a
-  /// filter may deny all of it.
+  /// Tells the launcher what is left to it when the loader is done.
+  case requestCompletion
+  /// Ends what was blocked and inherited of the launcher, closes the last descriptors, and allocates
+  /// what `execute` needs: a filter may deny all of it.
   case prepareProgram
   case loadFilter(String)
   /// The calls of the program wait for the launcher, which records them and lets them go.
@@ -84,13 +88,20 @@ extension JailConfiguration {
   var firstGroup: UInt32? { groupMap.map { $0.mapsZero ? 0 : group?.number ?? 0 } }
 
   /// Whether a part of the jail waits for the dynamic loader, if the program has one.
-  var mayNeedLibrary: Bool {
+  var mayNeedCompletion: Bool {
     guard linkage != .static else { return false }
-    return (capabilities != nil && !raisesAmbient) || hasFileRulesForLater || limitsCalls
+    return clearsAmbientLater || hasFileRulesForLater || limitsCalls
   }
 
+  /// Who does it.
+  var usesLibrary: Bool { mayNeedCompletion && completion == .preload }
+  var isCompletedByTracer: Bool { mayNeedCompletion && completion == .trace }
+
+  /// Whether execve(2) is to leave ambient capabilities that the program is not to have.
+  var clearsAmbientLater: Bool { capabilities != nil && !raisesAmbient }
+
   /// Whether the rules for files would not let a loader work.
-  private var hasFileRulesForLater: Bool { fileAccess.map { !$0.allowsExecution } ?? false }
+  var hasFileRulesForLater: Bool { fileAccess.map { !$0.allowsExecution } ?? false }
 
   /// Whether there is something about system calls.
   var limitsCalls: Bool { filter != nil || learnedPolicy != nil }
@@ -164,7 +175,7 @@ private struct Planner {
     }
     if configuration.newSessions { steps.append(.newSession) }
     // A copy of the library's mount can be made only in the namespace that the mount is in.
-    let opensLibrary = configuration.mayNeedLibrary
+    let opensLibrary = configuration.usesLibrary
     let entersMounts = configuration.mountNamespaceFile != nil
     if opensLibrary, entersMounts || !namespaces.contains(.mount) { steps.append(.openLibrary) }
     if let file = configuration.mountNamespaceFile { steps.append(.enterMounts(file)) }
@@ -228,7 +239,8 @@ private struct Planner {
 
   /// Everything is there: what is left is to give up.
   mutating func finish() {
-    if configuration.mayNeedLibrary { steps.append(.inspectProgram) }
+    steps.append(.closeDescriptors)
+    if configuration.mayNeedCompletion { steps.append(.inspectProgram) }
     if let access = configuration.fileAccess { steps.append(.prepareFileAccess(access)) }
     if !configuration.limits.isEmpty { steps.append(.setLimits(configuration.limits)) }
     // Without no_new_privs only CAP_SYS_ADMIN may load a filter. In a static program it comes before
@@ -277,6 +289,7 @@ private struct Planner {
   }
 
   private mutating func loadFilter() {
+    if configuration.isCompletedByTracer { steps.append(.requestCompletion) }
     steps.append(.prepareProgram)
     if let filter = configuration.filter { steps.append(.loadFilter(filter.name)) }
     if configuration.learnedPolicy != nil { steps.append(.tellCalls) }

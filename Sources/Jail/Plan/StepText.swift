@@ -34,6 +34,7 @@ extension JailStep: CustomStringConvertible {
     case .mountTemporaryDirectory(let bytes): "mount a tmpfs of \(bytes) bytes on /tmp"
     case .buildProcesses: "make a new /proc, read-only"
     case .placeProcesses: "replace /proc by the new one"
+    case .closeDescriptors: "close every descriptor that the program is not to have"
     case .inspectProgram: "look at how the program is linked"
     case .prepareFileAccess(let access):
       "prepare the rules for files: "
@@ -54,6 +55,7 @@ extension JailStep: CustomStringConvertible {
     case .setNoNewPrivileges: "set no_new_privs"
     case .restrictFileAccess: "allow only what the rules for files allow"
     case .setSystemCallTable(let name): "take the system call table \(name)"
+    case .requestCompletion: "let the launcher complete the jail at the program's entry point"
     case .prepareProgram: "prepare what the program starts with"
     case .loadFilter(let name): "load the filter of system calls of \(name)"
     case .tellCalls: "let the launcher record each system call"

@@ -136,9 +136,19 @@ import Testing
     CommandLine("--env-add A /bin/true", 1, says: "Bad environment variable: 'A'"),
     CommandLine("--env-add =1 /bin/true", 1, says: "Bad environment variable: '=1'"),
     CommandLine(
-      "-c 1 --env-add LD_PRELOAD=libm.so.6 -- /usr/bin/env | grep -E 'LD_PRE|MINIJAIL'", 0,
+      "--jail-by=preload -c 1 --env-add LD_PRELOAD=libm.so.6 -- /usr/bin/env | grep -E 'LD_PRE|MINIJAIL'",
+      0,
       "LD_PRELOAD=libm.so.6\n"),
     CommandLine("-c 1 -- /usr/bin/env | grep -cE 'LD_PRE|MINIJAIL|SECCOMP'", 1, "0\n"),
+    CommandLine(
+      "--jail-by=preload -c 1 -- /usr/bin/env | grep -cE 'LD_PRE|MINIJAIL|SECCOMP'", 1, "0\n"),
+    CommandLine("--jail-by x /bin/true", 1, says: "--jail-by is 'trace' or 'preload', not 'x'"),
+    CommandLine("--start-timeout -1 /bin/true", 1, says: "--start-timeout '-1'"),
+    CommandLine("--start-timeout 0 -c 1 /bin/true"),
+    CommandLine("--strict -c 1 /bin/true"),
+    CommandLine("--strict --jail-by=preload /bin/true"),
+    CommandLine(
+      "--strict --jail-by=preload -c 1 /bin/true", 1, says: "--jail-by=preload trusts the program"),
     CommandLine("--preserve-fd x /bin/true", 1, says: "Bad descriptor: 'x'"),
     CommandLine("--preserve-fd -3 /bin/true"), CommandLine("--preserve-fd 99 /bin/true"),
     CommandLine("--preserve-fd 2 --preserve-fd 2 --logging=stderr /bin/true"),
@@ -168,7 +178,8 @@ import Testing
 
   /// What of ours is open in the program: nothing; what the caller left open: as it was.
   @Test(arguments: [
-    "", "-p", "-c 1", "-v -c 1 -u 5 -g 5", "--fs-path-ro /", "-f /mnt/pid -R 7,99,99", "-U",
+    "", "-p", "-c 1", "-v -c 1 -u 5 -g 5", "--fs-path-ro /", "--jail-by=preload -v -c 1 -u 5 -g 5",
+    "-f /mnt/pid -R 7,99,99", "-U",
     "-e/proc/self/ns/net -V /proc/self/ns/mnt",
   ])
   func noDescriptorLeaks(_ options: String) throws {
@@ -253,7 +264,8 @@ import Testing
 
   @Test func withoutForwardingTheProgramStays() throws {
     let outcome = try CommandLine.run(
-      "minijail0 -z -f /mnt/pid -- /bin/sleep 60 & until test -s /mnt/pid; do sleep 0.01; done; "
+      "minijail0 -z -f /mnt/pid -- /bin/sleep 60 & "
+        + "until grep -qs sleep /proc/$(cat /mnt/pid 2>&-)/comm; do sleep 0.01; done; "
         + "kill $!; wait $!; status=$?; kill -0 $(cat /mnt/pid) && echo alive; "
         + "kill $(cat /mnt/pid); exit $status")
     #expect(outcome.status == 143 && outcome.output == "alive\n", "\(outcome)")
