@@ -146,6 +146,59 @@ int linux_loopback_up(void) {
 
 int linux_take_terminal(int descriptor) { return ioctl(descriptor, TIOCSCTTY, 0); }
 
+int linux_terminal_peer(int pseudoterminal) {
+    int locked = 0;
+    if (ioctl(pseudoterminal, TIOCSPTLCK, &locked) != 0) return -1;
+    return ioctl(pseudoterminal, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+}
+
+int linux_copy_window_size(int from, int to) {
+    struct winsize size;
+    if (ioctl(from, TIOCGWINSZ, &size) != 0) return -1;
+    return ioctl(to, TIOCSWINSZ, &size);
+}
+
+int linux_send_descriptor(int socket, int descriptor) {
+    union {
+        char space[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control = {0};
+    char byte = 'T';
+    struct iovec part = {.iov_base = &byte, .iov_len = 1};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = control.space,
+                             .msg_controllen = sizeof control.space};
+    control.align.cmsg_len = CMSG_LEN(sizeof(int));
+    control.align.cmsg_level = SOL_SOCKET;
+    control.align.cmsg_type = SCM_RIGHTS;
+    memcpy(CMSG_DATA(&control.align), &descriptor, sizeof descriptor);
+    return sendmsg(socket, &message, MSG_NOSIGNAL) == 1 ? 0 : -1;
+}
+
+int linux_receive_descriptor(int socket) {
+    union {
+        char space[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
+        struct cmsghdr align;
+    } control;
+    char byte;
+    struct iovec part = {.iov_base = &byte, .iov_len = 1};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = control.space,
+                             .msg_controllen = sizeof control.space};
+    ssize_t count = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+    if (count < 0) return -1;
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(&message); part; part = CMSG_NXTHDR(&message, part)) {
+        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
+        int descriptor;
+        memcpy(&descriptor, CMSG_DATA(part), sizeof descriptor);
+        return descriptor;
+    }
+    errno = ENOMSG;
+    return -1;
+}
+
 int linux_reopen_through(int directory, const char *link, int mount) {
     union {
         struct file_handle handle;
@@ -164,6 +217,13 @@ int linux_file_system(const char *path, uint64_t *type, uint64_t *id) {
     if (statfs(path, &status) != 0) return -1;
     *type = (uint64_t)status.f_type;
     memcpy(id, &status.f_fsid, sizeof *id);
+    return 0;
+}
+
+int linux_file_system_type(int descriptor, uint64_t *type) {
+    struct statfs status;
+    if (fstatfs(descriptor, &status) != 0) return -1;
+    *type = (uint64_t)status.f_type;
     return 0;
 }
 

@@ -1,10 +1,12 @@
 #define _GNU_SOURCE
 #include "privileges.h"
 
+#include <errno.h>
 #include <linux/capability.h>
 #include <linux/keyctl.h>
 #include <linux/landlock.h>
 #include <stddef.h>
+#include <sys/fsuid.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -27,6 +29,20 @@ int linux_capget(uint64_t *effective, uint64_t *permitted, uint64_t *inheritable
     *permitted = data[0].permitted | (uint64_t)data[1].permitted << 32;
     *inheritable = data[0].inheritable | (uint64_t)data[1].inheritable << 32;
     return 0;
+}
+
+int linux_set_file_ids(uid_t user, gid_t group) {
+    uint64_t effective, permitted, inheritable;
+    if (linux_capget(&effective, &permitted, &inheritable) != 0) return -1;
+    setfsgid(group);
+    setfsuid(user);
+    // Neither call says whether it was taken; an id that is none asks.
+    if ((gid_t)setfsgid((gid_t)-1) != group || (uid_t)setfsuid((uid_t)-1) != user) {
+        errno = EPERM;
+        return -1;
+    }
+    // A change from user 0 takes those that are about files away.
+    return linux_capset(effective, permitted, inheritable);
 }
 
 long linux_new_session_keyring(void) {

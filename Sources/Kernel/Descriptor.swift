@@ -24,8 +24,8 @@ public struct Descriptor: ~Copyable, Sendable {
 
   /// openat2(2) with `resolve` as given; `shown` is what an error calls the place.
   init(
-    opening path: String, at directory: CInt, flags: CInt, mode: mode_t = 0, resolve: CInt,
-    shown: String
+    opening path: UnsafePointer<CChar>, at directory: CInt, flags: CInt, mode: mode_t = 0,
+    resolve: CInt, shown: String
   ) throws(SystemError) {
     var how = open_how()
     how.flags = UInt64(flags | O_CLOEXEC)

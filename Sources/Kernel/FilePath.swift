@@ -1,3 +1,5 @@
+import Glibc
+
 /// A path or a name as the kernel has it: bytes, none of them NUL, in no encoding.
 ///
 /// Two paths are equal if their bytes are equal. Nothing here compares or splits text: to Swift's
@@ -15,8 +17,13 @@ public struct FilePath: Hashable, Sendable {
   }
 
   /// The bytes up to the first NUL.
-  init(truncating bytes: some Sequence<UInt8>) {
+  public init(truncating bytes: some Sequence<UInt8>) {
     cString = bytes.prefix { $0 != 0 }.map { CChar(bitPattern: $0) } + [0]
+  }
+
+  /// What C has given, up to its NUL.
+  public init(cString pointer: UnsafePointer<CChar>) {
+    cString = Array(UnsafeBufferPointer(start: pointer, count: strlen(pointer) + 1))
   }
 
   /// Without the NUL at the end.
@@ -26,6 +33,12 @@ public struct FilePath: Hashable, Sendable {
 
   public var isEmpty: Bool { cString.count == 1 }
   public var isAbsolute: Bool { cString.first == Self.slash }
+
+  /// Up to the last slash and with it; empty where there is none.
+  public var directory: FilePath {
+    let end = cString.lastIndex(of: Self.slash).map { $0 + 1 } ?? 0
+    return FilePath(truncating: bytes.prefix(end))
+  }
 
   /// What is between the slashes, without empty parts; `.` and `..` are kept.
   public var components: [FilePath] {

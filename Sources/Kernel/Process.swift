@@ -60,6 +60,16 @@ public struct SignalMask {
     return old
   }
 
+  /// Unblocks one signal, and returns what was blocked before.
+  public static func allow(_ signal: CInt) throws(SystemError) -> SignalMask {
+    var set = sigset_t()
+    var old = SignalMask()
+    sigemptyset(&set)
+    sigaddset(&set, signal)
+    try check("sigprocmask", nil, sigprocmask(SIG_UNBLOCK, &set, &old.set))
+    return old
+  }
+
   /// Blocks these signals, and gives a descriptor that they can be read from.
   public static func block(_ signals: [CInt]) throws(SystemError) -> SignalDescriptor {
     var set = sigset_t()

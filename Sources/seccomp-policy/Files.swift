@@ -25,7 +25,7 @@ enum Files {
       return try Descriptor(owning: try check("dup", nil, dup(STDOUT_FILENO)))
         .write(bytes, shown: "standard output")
     }
-    try FileReplacement(of: path).commit(bytes)
+    try FileReplacement(of: FilePath(truncating: path.utf8)).commit(bytes)
   }
 
   static func parser(

@@ -12,7 +12,7 @@ import Testing
     #expect(
       try steps(["-u", "biod", "-g", "biod", "--daemon-store", "biod", "-l", "--", "/usr/bin/biod"])
         == [
-          "if a standard descriptor is a terminal, start a new session",
+          "if there is a terminal, start a new session",
           "enter a new mnt namespace",
           "make all mounts slaves, set aside the daemon stores biod, and make the rest private",
           "enter a new ipc namespace",
@@ -36,7 +36,7 @@ import Testing
         "-k", "/run/daemon-store/biod,/run/daemon-store/biod,none,MS_BIND|MS_REC",
         "-u", "biod", "-g", "biod", "/usr/bin/biod",
       ]) == [
-        "if a standard descriptor is a terminal, start a new session",
+        "if there is a terminal, start a new session",
         "enter a new mnt namespace",
         "make all mounts slave",
         "make a new /proc, read-only",
@@ -45,11 +45,11 @@ import Testing
         "bind /dev/log on /dev/log, read-only",
         "mount tmpfs on /run, type tmpfs, MS_NOSUID|MS_NODEV|MS_NOEXEC, mode=755,size=10M",
         "bind /run/daemon-store/biod on /run/daemon-store/biod, MS_BIND|MS_REC",
+        "replace /var/empty/proc by the new one",
         "bind /var/empty on itself unless it is the root of a mount",
         "show the minimal /dev on /var/empty/dev",
         "make /var/empty the root, and detach the old one",
         "mount a tmpfs of 67108864 bytes on /tmp",
-        "replace /proc by the new one",
         "prepare the rules for files: / rx, /dev/log rx, /run rx, /run advanced-rw, "
           + "/run/daemon-store/biod rx, /run/daemon-store/biod advanced-rw, /lib rx, /lib64 rx, "
           + "/usr/lib rx, /usr/lib64 rx, /bin rx, /sbin rx, /usr/sbin rx, /usr/bin rx, "
@@ -88,7 +88,7 @@ import Testing
         "-a", "t", "-m", "-M", "/p",
       ]) == [
         "become group 283 and user 282 of the new user namespace",
-        "if a standard descriptor is a terminal, start a new session",
+        "if there is a terminal, start a new session",
         "open the library that finishes the jail inside a dynamic program",
         "enter the mount namespace of /ns",
         "enter a new mnt namespace",
@@ -122,6 +122,21 @@ import Testing
     #expect(try !steps(["-u", "biod", "/p"]).contains(text))
     #expect(try !steps(["--profile", "minimalistic-mountns", "/p"]).contains(text))
     #expect(try !steps(["-T", "static", "--fs-path-ro", "/x", "/p"]).contains(text))
+  }
+
+  @Test(arguments: [
+    (["-P", "/r", "-b", "/", "-p", "-b", "/x,/proc/cpuinfo", "-b", "/y"], [1, 0, 1, 1]),
+    (["-P", "/r", "-b", "/x,/proc/cpuinfo", "-b", "/", "-p", "-b", "/y"], [1, 1, 1, 0]),
+    (["-v", "-p", "-b", "/x,/procfs"], [1, 0]),
+    (["-p", "-r", "-k", "proc,/proc,proc"], [0, 1]),
+  ])
+  func newProcComesBelowWhatIsMountedInIt(_ words: [String], _ order: [Int]) throws {
+    let found = try steps(words + ["/p"]).compactMap { text -> Int? in
+      if text.contains("/proc by the new one") { return 0 }
+      return text.contains("bind /") && text.contains(" on /") && !text.contains("itself")
+        || text.contains("mount proc") ? 1 : nil
+    }
+    #expect(found == order)
   }
 
   @Test func aPivotLeavesUserDataBehindUnlessACopyBringsItAlong() throws {

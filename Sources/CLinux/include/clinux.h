@@ -67,6 +67,14 @@ void linux_restore_descriptor_limit(void);
 int linux_loopback_up(void);
 /// TIOCSCTTY: makes the terminal the controlling one, if nobody has it.
 int linux_take_terminal(int descriptor);
+/// TIOCSPTLCK and TIOCGPTPEER (Linux 4.13): the terminal side of a pseudoterminal, close-on-exec, of
+/// whatever devpts the other side is of.
+int linux_terminal_peer(int pseudoterminal);
+/// TIOCGWINSZ and TIOCSWINSZ: the one terminal gets the size of the other.
+int linux_copy_window_size(int from, int to);
+/// SCM_RIGHTS: hands a descriptor over, with one byte; takes one, close-on-exec, or ENOMSG at the end.
+int linux_send_descriptor(int socket, int descriptor);
+int linux_receive_descriptor(int socket);
 /// struct statmount of <linux/mount.h>, up to what is asked for here; the strings begin at byte 512,
 /// and the members that name one count from there.
 struct linux_mount_status {
@@ -98,6 +106,8 @@ int linux_statmount(uint64_t space, uint64_t mount, void *_Nonnull buffer, size_
 int linux_reopen_through(int directory, const char *_Nonnull link, int mount);
 /// statfs(2): the magic number of the file system's type, and its f_fsid.
 int linux_file_system(const char *_Nonnull path, uint64_t *_Nonnull type, uint64_t *_Nonnull id);
+/// fstatfs(2): the magic number of the file system's type. An O_PATH descriptor will do.
+int linux_file_system_type(int descriptor, uint64_t *_Nonnull type);
 /// kcmp(2), KCMP_FILES: 0 when both threads have one table of descriptors.
 int linux_compare_files(pid_t one, pid_t other);
 /// FS_IOC_SETFLAGS: takes the marks "immutable" and "append-only" off a file or directory, if it has

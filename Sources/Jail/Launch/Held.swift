@@ -9,7 +9,7 @@ final class Held {
   init(_ descriptor: consuming Descriptor) { self.descriptor = descriptor }
 
   /// Follows symbolic links; nil when there is nothing.
-  convenience init?(opening path: String, flags: CInt) throws(SystemError) {
+  convenience init?(opening path: FilePath, flags: CInt) throws(SystemError) {
     do throws(SystemError) {
       self.init(try Descriptor(followingLinks: path, flags: flags))
     } catch {
@@ -21,7 +21,7 @@ final class Held {
 
 extension Held {
   /// The file of a namespace to enter, opened before anything changes.
-  static func namespace(_ file: String?, option: String) throws(JailError) -> Held? {
+  static func namespace(_ file: FilePath?, option: String) throws(JailError) -> Held? {
     guard let file else { return nil }
     return try step("\(option)\(file)") { () throws(SystemError) in
       // A pipe is no namespace, and must not be waited for.

@@ -12,7 +12,7 @@ struct JailProcess {
   /// What the caller had for SIGCHLD: the program inherits it.
   let childSignal: sighandler_t?
   /// Where the library is that finishes the jail inside the program; nil when none may be needed.
-  let library: String?
+  let library: FilePath?
   /// One byte each time that the launcher has done its part; the end of the file when it is gone.
   let release: Held
   /// To the launcher: a byte when it is to set the limits, and from process 1 the signal that ended
@@ -22,6 +22,8 @@ struct JailProcess {
   /// part in it; `X` when this process ends and its status says why; `L` and a number when a
   /// listener will be open there.
   let finish: Held?
+  /// Where the launcher takes the program's terminal from.
+  let terminalSocket: Held?
   let network: Held?
   let mountNamespace: Held?
 
@@ -38,6 +40,8 @@ struct JailProcess {
           writeAll([1], to: report.descriptor.number)
           try awaitLauncher()
         case .forkInit: try forkInit(builder, rest: plan.steps[(index + 1)...])
+        case .takeTerminal:
+          if let terminalSocket { try builder.terminal?.take(sending: terminalSocket) }
         case .prepareProgram: program = try prepare(builder)
         case .loadFilter, .tellCalls:
           try limitCalls(jailStep, withLoader: builder.library != nil)
@@ -174,7 +178,7 @@ struct JailProcess {
     while true {
       let signal = try SignalMask.next()
       // After the program, to all that it left behind.
-      if signal != SIGCHLD { kill(end == nil ? program : -1, signal) }
+      if signal != SIGCHLD { pass(signal, to: end == nil ? program : nil) }
       var reaped = try reapEnded()
       while case .ended(let process, let status) = reaped {
         if process == program { end = status }
@@ -182,6 +186,18 @@ struct JailProcess {
       }
       if reaped == .noChildren { exit(as: end) }
     }
+  }
+
+  /// - Parameter program: nil when it has ended, and the signal is for all that it left behind.
+  private func pass(_ signal: CInt, to program: pid_t?) {
+    guard signal == SIGTSTP || signal == SIGCONT else {
+      kill(program ?? -1, signal)
+      return
+    }
+    // The launcher stops with its terminal: the program's group does, unless the launcher is in it,
+    // which has no number here.
+    let group = program.map { getpgid($0) } ?? 0
+    kill(group > 0 ? -group : program ?? -1, signal == SIGTSTP ? SIGSTOP : SIGCONT)
   }
 
   private func exit(as end: ProcessEnd?) -> Never {

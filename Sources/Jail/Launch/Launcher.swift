@@ -14,7 +14,8 @@ struct Launcher {
   ///
   /// - Returns: the exit status of the launcher.
   func run() throws(JailError) -> CInt {
-    if setpgid(0, 0) != 0, errno != EPERM {
+    // In the foreground group of a terminal its keys must reach this process.
+    if !isInForeground, setpgid(0, 0) != 0, errno != EPERM {
       throw JailError("setpgid", SystemError(operation: "setpgid", path: nil, code: errno))
     }
     let policy = try configuration.learnedPolicy.map { (file) throws(JailError) in
@@ -51,12 +52,23 @@ struct Launcher {
     return status(of: end, jail.process)
   }
 
+  private var isInForeground: Bool {
+    let terminal = open("/dev/tty", O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
+    guard terminal >= 0 else { return false }
+    defer { close(terminal) }
+    return tcgetpgrp(terminal) == getpgrp()
+  }
+
   /// - Parameter mask: the caller's, while everything is blocked.
   /// - Returns: the jail, whose program may not have been executed yet.
   func start(_ mask: SignalMask) throws(JailError) -> RunningJail {
     let network = try Held.namespace(configuration.networkNamespaceFile, option: "-e")
     let mounts = try Held.namespace(configuration.mountNamespaceFile, option: "-V ")
     try StoreMounts.verify(configuration.daemonStores)
+    // With -K the jail's mounts can be the host's: what would be refused at its turn is refused now.
+    if configuration.propagation == .unchanged, configuration.mountNamespaceFile == nil {
+      _ = try ExpectedMounts(plan)
+    }
     let library = configuration.mayNeedLibrary ? try PreloadLibrary.locate(configuration) : nil
     // Ignored, it would take the child's status away.
     let child = signal(SIGCHLD, SIG_DFL)
@@ -64,13 +76,15 @@ struct Launcher {
     let report = try step("make a pipe") { () throws(SystemError) in try Pipe() }
     let reports = configuration.mayNeedLibrary || configuration.learnedPolicy != nil
     let (receiving, sending) = try reports ? Self.reportSockets() : (nil, nil)
+    let (terminal, terminalSocket) =
+      try configuration.ownTerminal ? Self.reportSockets() : (nil, nil)
     let kinds = configuration.namespaces.intersection([.process, .user])
     let process = try step(Self.what(kinds)) { () throws(SystemError) in try fork(into: kinds) }
     guard let process else {
       let jailed = JailProcess(
         plan: plan, log: log, mask: mask, childSignal: child, library: library,
         release: Held(release.intoReading()), report: Held(report.intoWriting()),
-        finish: sending, network: network, mountNamespace: mounts)
+        finish: sending, terminalSocket: terminalSocket, network: network, mountNamespace: mounts)
       jailed.becomeJail()
     }
     let releasing = release.intoWriting()
@@ -89,7 +103,7 @@ struct Launcher {
     }
     return try RunningJail(
       process: process, report: Held(limitRequests), finish: receiving,
-      configuration: configuration)
+      terminal: terminal.map(TerminalRelay.init), configuration: configuration)
   }
 
   /// For what is reported from inside the program; the second end is the jail's, and closes here
@@ -109,12 +123,13 @@ struct Launcher {
   }
 
   /// The process's number, for whoever supervises it: before the program can run.
-  private func write(_ process: pid_t, to file: String) throws(JailError) {
+  private func write(_ process: pid_t, to file: FilePath) throws(JailError) {
     try step("-f \(file)") { () throws(SystemError) in
       let descriptor = Descriptor(
         owning: try check(
-          "open", file, open(file, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC, 0o666)))
-      try descriptor.write(Array("\(process)\n".utf8), shown: file)
+          "open", "\(file)",
+          open(file.cString, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC, 0o666)))
+      try descriptor.write(Array("\(process)\n".utf8), shown: "\(file)")
       try descriptor.close()
     }
   }

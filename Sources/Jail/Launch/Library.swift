@@ -41,6 +41,9 @@ extension JailConfiguration {
     guard threads == 1 else {
       throw JailError("this process has \(threads) threads, and only one would be confined")
     }
+    guard !ownTerminal else {
+      throw JailError("a process cannot get a terminal of its own here; start a child")
+    }
     var configuration = self
     configuration.linkage = .static  // its loader has run: nothing waits for it
     let plan = try JailPlan(configuration)

@@ -42,7 +42,7 @@ extension JailBuilder {
       }
     case .setSystemCallTable(let name):
       try step("-a \(name)") { () throws(SystemError) in
-        try check("prctl(PR_ALT_SYSCALL)", nil, linux_alternate_system_calls(name))
+        try check("prctl(PR_ALT_SYSCALL)", nil, linux_alternate_system_calls(name.cString))
       }
     default: break
     }
@@ -117,8 +117,10 @@ extension JailBuilder {
           }
           continue
         }
-        if try !place.status(shown: rule.path).isDirectory { rights.formIntersection(.ofFiles) }
-        if !rights.isEmpty { try ruleset.allow(rights, at: place, shown: rule.path) }
+        if try !place.status(shown: rule.path.description).isDirectory {
+          rights.formIntersection(.ofFiles)
+        }
+        if !rights.isEmpty { try ruleset.allow(rights, at: place, shown: rule.path.description) }
       }
       return HeldRuleset(ruleset)
     }

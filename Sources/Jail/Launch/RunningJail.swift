@@ -28,16 +28,20 @@ public final class RunningJail {
   private let report: Held
   /// nil where the jail is complete before the program is executed.
   private let finish: Held?
-  private let hasInit: Bool
+  let hasInit: Bool
   private let tellsCalls: Bool
   private let ended: Held
+  /// Shows the program's own terminal.
+  let terminal: TerminalRelay?
 
   init(
-    process: pid_t, report: Held, finish: Held?, configuration: JailConfiguration
+    process: pid_t, report: Held, finish: Held?, terminal: TerminalRelay?,
+    configuration: JailConfiguration
   ) throws(JailError) {
     self.process = process
     self.report = report
     self.finish = finish
+    self.terminal = terminal
     hasInit = configuration.processNamespace == .withInit
     tellsCalls = configuration.learnedPolicy != nil
     ended = try step("watch the jail") { () throws(SystemError) in
@@ -74,7 +78,8 @@ public final class RunningJail {
     case .failed(let reason): return (incomplete(reason), nil)
     }
     let end = try step("wait for the jail") { () throws(SystemError) in
-      try Kernel.wait(for: process).end
+      try terminal?.finish()
+      return try Kernel.wait(for: process).end
     }
     return (.ended(end, programSignal: hasInit ? programSignal() : nil), learnt)
   }
@@ -127,22 +132,17 @@ public final class RunningJail {
 
   private func wait(for event: Held, forwarding: Bool) throws(JailError) {
     try step("wait for the jail") { () throws(SystemError) in
-      guard forwarding else {
-        _ = try waitUntilReadable([event.descriptor.number])
-        return
-      }
       let signals = try SignalMask.descriptor()
       while true {
-        let ready = try waitUntilReadable([event.descriptor.number, signals.descriptor.number])
-        try forward(signals)
+        let own = [
+          (event.descriptor.number, CInt(POLLIN)),
+          (forwarding ? signals.descriptor.number : -1, CInt(POLLIN)),
+        ]
+        let ready = try Kernel.wait(for: own + (terminal?.events ?? []))
+        if forwarding { try forward(signals) }
+        try terminal?.handle(ready.dropFirst(own.count))
         if ready[0] { return }
       }
-    }
-  }
-
-  private func forward(_ signals: borrowing SignalDescriptor) throws(SystemError) {
-    while let signal = try signals.next() {
-      if signal != SIGCHLD { Glibc.kill(process, signal) }
     }
   }
 

@@ -3,19 +3,21 @@ import Kernel
 
 /// One thing that is done to become the jail. The order of a plan is the order of doing.
 public enum JailStep: Equatable, Sendable {
-  /// setsid(2), if a standard descriptor is a terminal: nobody pushes input into the caller's.
+  /// setsid(2), if there is a terminal: the program must have nothing to do with the caller's.
   case newSession
+  /// What is done instead where the session stays: the program cannot type into the terminal.
+  case denyTerminalInput
   /// Become what the maps of the new user namespace say, so that files can be made in it.
   case becomeMapped(user: UInt32?, group: UInt32?)
-  case enterMounts(String)
+  case enterMounts(FilePath)
   /// Opens the library that is preloaded into the program, while its path still leads there.
   case openLibrary
   case unshare(NamespaceKinds)
   case setPropagation(Propagation)
   /// Takes the stores out of the tree, so that they stay slaves whatever becomes of the rest.
   case gatherStores([String], rest: Propagation)
-  case setHostName(String)
-  case enterNetwork(String)
+  case setHostName(RawArgument)
+  case enterNetwork(FilePath)
   case raiseLoopback
   case joinSessionKeyring
   /// Notes which file systems are users' data, while the whole table is in sight.
@@ -24,16 +26,20 @@ public enum JailStep: Equatable, Sendable {
   case buildDevices
   case mount(JailMount)
   /// Binds the new root on itself, if it is not the root of a mount already.
-  case makeMountPoint(String)
-  case placeStores(root: String?)
-  case placeDevices(root: String?)
-  case changeRoot(String)
-  case pivotRoot(String)
+  case makeMountPoint(FilePath)
+  case placeStores(root: FilePath?)
+  case placeDevices(root: FilePath?)
+  /// Makes the program's own terminal: a new devpts where there is a mount namespace.
+  case openTerminal
+  case placeTerminal(root: FilePath?)
+  case takeTerminal
+  case changeRoot(FilePath)
+  case pivotRoot(FilePath)
   case mountTemporaryDirectory(bytes: UInt64)
   /// Makes the new `/proc` while an old one is still in sight: in a user namespace, only who sees
   /// one may make another.
   case buildProcesses
-  case placeProcesses
+  case placeProcesses(root: FilePath?)
   /// Looks at the program's file inside the jail: whether the library can finish it.
   case inspectProgram
   /// Opens what the rules allow, while everything can be opened.
@@ -47,7 +53,7 @@ public enum JailStep: Equatable, Sendable {
   case raiseAmbient(CapabilitySet)
   case setNoNewPrivileges
   case restrictFileAccess
-  case setSystemCallTable(String)
+  case setSystemCallTable(RawArgument)
   /// Ends what was blocked and inherited of the launcher, and allocates what `execute` needs: a
   /// filter may deny all of it.
   case prepareProgram
@@ -106,6 +112,15 @@ extension JailConfiguration {
     if processNamespace != .inherited, !newSessions {
       throw JailError("--no-new-sessions: cannot skip setsid() with a PID namespace (-p, -I, -U)")
     }
+    if ownTerminal {
+      let other =
+        !newSessions
+        ? "--no-new-sessions"
+        : background ? "-i" : !forwardsSignals ? "-z" : learnedPolicy != nil ? "--learn" : nil
+      if let other {
+        throw JailError("--pty and \(other): the launcher must be there to show the terminal")
+      }
+    }
     if !mounts.isEmpty, !namespaces.contains(.mount), mountNamespaceFile == nil, root == .none {
       throw JailError("mounts without a mount namespace (-v) would be the host's")
     }
@@ -126,10 +141,15 @@ extension JailConfiguration {
       throw JailError(
         "\(spelling) and --daemon-store: the jail's own mounts would reach the host")
     }
-    if freshProcesses || minimalDevices {
-      throw JailError(
-        "\(spelling) with -r, -p or -d: the new /proc or /dev would replace the host's")
+    // Without a value it depends on what is shared at that time.
+    if propagation == .set(.shared), freshProcesses || minimalDevices {
+      throw JailError("-Kshared with -r, -p or -d: the new /proc or /dev would replace the host's")
     }
+  }
+
+  static func sharedMountText(_ target: String) -> String {
+    "-K without a value, with -r, -p or -d: \(target) is shared with the caller's namespace, where "
+      + "the new /proc or /dev would replace the old one; use -Kslave"
   }
 }
 
@@ -153,7 +173,7 @@ private struct Planner {
     let mounts = configuration.mounts
     return hasStores && configuration.root != .none
       && mounts.contains { $0.target == "/" && $0.isBind && !$0.isRecursive }
-      && !mounts.contains { isPath(Array($0.target.utf8), atOrBelow: Array("/run".utf8)) }
+      && !mounts.contains { $0.target.isEqualOrBelow("/run") }
   }
 
   mutating func enter() {
@@ -162,7 +182,11 @@ private struct Planner {
       steps.append(
         .becomeMapped(user: configuration.firstUser, group: configuration.firstGroup))
     }
-    if configuration.newSessions { steps.append(.newSession) }
+    if configuration.newSessions {
+      steps.append(.newSession)
+    } else if !configuration.endsWithNoNewPrivileges {
+      steps.append(.denyTerminalInput)
+    }
     // A copy of the library's mount can be made only in the namespace that the mount is in.
     let opensLibrary = configuration.mayNeedLibrary
     let entersMounts = configuration.mountNamespaceFile != nil
@@ -190,6 +214,7 @@ private struct Planner {
     }
     if namespaces.contains(.cgroup) { steps.append(.unshare(.cgroup)) }
     if configuration.newSessionKeyring { steps.append(.joinSessionKeyring) }
+    if configuration.ownTerminal { steps.append(.openTerminal) }
   }
 
   mutating func mount() {
@@ -203,12 +228,19 @@ private struct Planner {
       if !pivots || copies { steps.append(.removeUserData) }
     }
     if configuration.minimalDevices { steps.append(.buildDevices) }
-    steps += configuration.mounts.map(JailStep.mount)
+    // The new /proc comes below what the caller mounts on or in /proc, but not below another root.
+    let (early, late) = mountsAroundProcesses
+    steps += early.map(JailStep.mount)
+    if configuration.freshProcesses { steps.append(.placeProcesses(root: configuration.root.path)) }
+    steps += late.map(JailStep.mount)
     if needsRun { steps.append(.mount(Self.run)) }
     if case .pivotRoot(let path) = configuration.root { steps.append(.makeMountPoint(path)) }
     if hasStores { steps.append(.placeStores(root: configuration.root.path)) }
     if configuration.minimalDevices {
       steps.append(.placeDevices(root: configuration.root.path))
+    }
+    if configuration.ownTerminal, configuration.namespaces.contains(.mount) {
+      steps.append(.placeTerminal(root: configuration.root.path))
     }
     // What a -b or -k brought in again. Nothing else could: the tree is private by now.
     if configuration.removesUserData, !pivots, !configuration.mounts.isEmpty {
@@ -223,7 +255,15 @@ private struct Planner {
     if let bytes = configuration.temporaryBytes {
       steps.append(.mountTemporaryDirectory(bytes: bytes))
     }
-    if configuration.freshProcesses { steps.append(.placeProcesses) }
+  }
+
+  private var mountsAroundProcesses: (ArraySlice<JailMount>, ArraySlice<JailMount>) {
+    let mounts = configuration.mounts
+    let below =
+      mounts.lastIndex { $0.target.components.isEmpty && !$0.isChange }.map { $0 + 1 } ?? 0
+    let first =
+      mounts[below...].firstIndex { $0.target.isEqualOrBelow("/proc") } ?? mounts.endIndex
+    return (mounts[..<first], mounts[first...])
   }
 
   /// Everything is there: what is left is to give up.
@@ -264,6 +304,7 @@ private struct Planner {
     }
     if configuration.endsWithNoNewPrivileges {
       steps.append(.setNoNewPrivileges)
+      if !configuration.newSessions { steps.append(.denyTerminalInput) }
     }
   }
 
@@ -274,6 +315,7 @@ private struct Planner {
 
   private mutating func forkInit() {
     if configuration.processNamespace == .withInit { steps.append(.forkInit) }
+    if configuration.ownTerminal { steps.append(.takeTerminal) }
   }
 
   private mutating func loadFilter() {

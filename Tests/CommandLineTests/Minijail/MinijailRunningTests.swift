@@ -51,7 +51,11 @@ import Testing
     CommandLine("-pI -- /bin/sh -c 'echo $$'", 0, "1\n"),
     CommandLine("-I -- /bin/sh -c 'kill -9 $$; echo alive'", 0, "alive"),
     CommandLine("-p --no-new-sessions /bin/true", 1, says: "cannot skip setsid()"),
-    CommandLine("--no-new-sessions /bin/true"),
+    CommandLine("--no-new-sessions /bin/true", says: "--no-new-sessions: the program keeps"),
+    CommandLine("--strict --no-new-sessions /bin/true", 1, says: "--strict: --no-new-sessions"),
+    CommandLine("--pty -i /bin/true", 1, says: "--pty and -i"),
+    CommandLine("--pty -z /bin/true", 1, says: "--pty and -z"),
+    CommandLine("--pty --no-new-sessions /bin/true", 1, says: "--pty and --no-new-sessions"),
     CommandLine(
       "-p -- /bin/cat /proc/1/status | grep -E 'Name|CapEff|NoNew' | tr '\\t\\n' '  '", 0,
       "minijail-init"),
@@ -245,7 +249,7 @@ import Testing
   func aTerminalMeansANewSession(_ options: String, _ isNew: Bool) throws {
     let outcome = try CommandLine.run(
       "cat > /mnt/session <<'E'\n#!/bin/sh\ncut -d' ' -f6 /proc/$1/stat\nE\nchmod 755 /mnt/session; "
-        + "script -qec '/mnt/session self; minijail0 -f /mnt/pid \(options) -- /bin/sleep 0.3 & "
+        + "script -qec '/mnt/session self; minijail0 -f /mnt/pid \(options) -- /bin/sleep 0.3 2>/dev/null & "
         + "sleep 0.15; /mnt/session $(cat /mnt/pid); wait' /dev/null < /dev/null | tr -d '\\r'")
     #expect(outcome.lines.count == 2, "\(outcome)")
     #expect((Set(outcome.lines).count == 2) == isNew, "\(outcome)")
