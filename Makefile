@@ -27,7 +27,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # to make packages, and to boot them. `make build` needs the first list alone, on any distribution.
 BUILD_PACKAGES := binutils gcc libc6-dev libcap-dev libmount-dev libpam0g-dev \
 	libstdc++-12-dev libsystemd-dev
-TEST_PACKAGES := bash-completion bubblewrap crun dbus-bin dbus-daemon e2fsprogs fish graphviz libglib2.0-bin \
+TEST_PACKAGES := attr bash-completion bubblewrap crun dbus-bin dbus-daemon e2fsprogs fish graphviz libcap2-bin libglib2.0-bin \
 	libseccomp-dev mandoc mount pamtester passwd pkg-config podman procps python3 \
 	python3-cryptography python3-jsonschema strace systemd uidmap util-linux zsh
 LINT_PACKAGES := python3-venv shellcheck
@@ -54,7 +54,7 @@ COMPLETIONS := $(foreach program,$(PROGRAMS),$(foreach shell,bash zsh fish,$(BIN
 VERSION := $(shell sed -n 's/^public let version = "\(.*\)"/\1/p' Sources/Kernel/Version.swift)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps check-build build demo test faults model bench docs fuzz lint format \
+.PHONY: help deps check-build build demo test faults model bench docs fuzz fuzz-short lint format \
   install install-client deb image test-package test-boot dist clean
 
 help: ## Lists the verbs.
@@ -95,8 +95,9 @@ LINKED = -shared -Wl,-z,now -Wl,-z,relro -Wl,-z,noexecstack -Wl,-z,defs $(LDFLAG
 $(PRELOAD): Sources/minijailpreload/minijailpreload.c
 	$(COMPILE) -fvisibility=hidden $(LINKED)
 
-$(PAM_MODULE): Sources/pam_daemonstore/pam_daemonstore.c
-	$(COMPILE) -fvisibility=hidden $(LINKED) -lpam
+$(PAM_MODULE): Sources/pam_daemonstore/pam_daemonstore.c Sources/pam_daemonstore/work.c \
+    Sources/pam_daemonstore/work.h
+	$(COMPILE) -fvisibility=hidden $(LINKED) Sources/pam_daemonstore/work.c -lpam
 
 $(BIN)/libdaemonstore.o: Sources/libdaemonstore/daemonstore.c Sources/libdaemonstore/sha1.h \
     Sources/libdaemonstore/include/daemonstore.h
@@ -153,15 +154,22 @@ docs: build ## Makes the picture of how folders spread, from a real run.
 	@$(SUDO) env PATH="$(BIN):$$PATH" FORMAT=svg sh docs/propagation.sh >.build/propagation.svg
 	@cp .build/propagation.svg docs/propagation.svg
 
-# How long `make fuzz` looks for mistakes of the policy parser and compiler.
+# How long `make fuzz` tries each target, in seconds, and which: all when FUZZ_TARGETS is empty.
 FUZZ_SECONDS ?= 300
+FUZZ_TARGETS ?=
+FUZZ_BUILD := .build/debug
 
-fuzz: ## Feeds the policy parser and compiler with made-up policies, for FUZZ_SECONDS.
-	@mkdir -p .build/fuzz/corpus
-	swiftc -O -sanitize=fuzzer -parse-as-library -module-name Seccomp -o .build/fuzz/policy \
-	  Sources/Seccomp/*.swift Sources/Seccomp/Tables/*.swift Fuzz/PolicyFuzzer.swift
-	.build/fuzz/policy -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=4096 \
-	  -artifact_prefix=.build/fuzz/ .build/fuzz/corpus Benchmarks/policies
+fuzz: fuzz-build ## Feeds the parsers with made-up input, FUZZ_SECONDS for each of FUZZ_TARGETS.
+	sh Fuzz/run.sh $(FUZZ_SECONDS) -1 $(FUZZ_TARGETS)
+
+fuzz-short: fuzz-build ## The same for a few seconds and at most 20000 inputs each.
+	sh Fuzz/run.sh 4 20000
+
+.PHONY: fuzz-build
+fuzz-build: check-build
+	$(SWIFT) build --target Cryptohome
+	$(SWIFT) build --target cryptohomed
+	sh Fuzz/build.sh $(FUZZ_BUILD)
 
 SCRIPTS = $(shell git ls-files | xargs awk 'FNR == 1 && /^\#!.*sh( |$$)/ { print FILENAME } { nextfile }')
 PYTHON = $(shell git ls-files '*.py')
@@ -220,9 +228,10 @@ install: install-client ## Copies what was built to $(DESTDIR)$(PREFIX).
 	$(call placed,$(wildcard init/openrc/*),$(EXAMPLES)/openrc,0755)
 	$(call placed,$(wildcard init/sysvinit/*),$(EXAMPLES)/sysvinit,0755)
 
-install_sysvinit = $(call placed,init/sysvinit/daemon-store-startup,/etc/init.d,0755)
-install_openrc = $(call placed,init/openrc/daemon-store-startup,/etc/init.d,0755)
-install_upstart = $(call placed,init/upstart/daemon-store-startup.conf,/etc/init)
+SERVICES := daemon-store-startup cryptohomed
+install_sysvinit = $(call placed,$(SERVICES:%=init/sysvinit/%),/etc/init.d,0755)
+install_openrc = $(call placed,$(SERVICES:%=init/openrc/%),/etc/init.d,0755)
+install_upstart = $(call placed,$(SERVICES:%=init/upstart/%.conf),/etc/init)
 
 install-client: ## Copies the library for daemon authors alone.
 	@test -e "$(BIN)/libdaemonstore.a" || { echo "install: nothing is built; run make build first" >&2; exit 1; }

@@ -53,7 +53,7 @@ let package = Package(
     // Safe Swift over the system.
     .target(name: "Kernel", dependencies: ["CLinux"], swiftSettings: strict),
     .target(
-      name: "MountTable", dependencies: ["CLibmount", "CLinux", "Kernel"], swiftSettings: strict),
+      name: "MountTable", dependencies: ["CLinux", "Kernel"], swiftSettings: strict),
     .target(name: "Accounts", dependencies: ["CLinux", "Kernel"], swiftSettings: strict),
 
     .target(name: "Bus", dependencies: ["CSystemd", "Kernel"], swiftSettings: strict),
@@ -102,10 +102,10 @@ let package = Package(
     .executableTarget(
       name: "cryptohomed",
       dependencies: [
-        "Accounts", "Bus", "Cryptohome", "DaemonStore", "Kernel", "Program", argumentParser,
-        protobuf,
+        "Accounts", "Bus", "Cryptohome", "DaemonStore", "Kernel", "Program", "Seccomp",
+        argumentParser, protobuf,
       ],
-      exclude: ["UserDataAuth.proto"],
+      exclude: ["UserDataAuth.proto"], resources: [.embedInCode("cryptohomed.policy")],
       swiftSettings: strict, linkerSettings: release + resident),
     .executableTarget(
       name: "minijail0", dependencies: ["CLinux", "Jail"], swiftSettings: strict,
@@ -131,8 +131,9 @@ let package = Package(
       name: "KernelTests", dependencies: ["CLinux", "Kernel", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
-      name: "MountTableTests", dependencies: ["Kernel", "MountTable", "TestSupport"],
-      swiftSettings: strict),
+      name: "MountTableTests",
+      // libmount, to compare with.
+      dependencies: ["CLibmount", "Kernel", "MountTable", "TestSupport"], swiftSettings: strict),
     .testTarget(
       name: "DaemonStoreTests",
       dependencies: ["CLinux", "DaemonStore", "Kernel", "MountTable", "TestSupport"],
@@ -145,7 +146,8 @@ let package = Package(
       name: "SeccompTests", dependencies: ["CLinux", "Kernel", "Seccomp", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
-      name: "JailTests", dependencies: ["Accounts", "CLinux", "Jail", "Kernel", "TestSupport"],
+      name: "JailTests",
+      dependencies: ["Accounts", "CLinux", "Jail", "Kernel", "Seccomp", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
       name: "ServiceAuditTests", dependencies: ["Kernel", "ServiceAudit"], swiftSettings: strict),

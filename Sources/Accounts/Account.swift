@@ -12,9 +12,10 @@ public struct Account: Equatable, Sendable {
   /// The user of that name; nil when there is none. A name server that does not answer throws.
   public static func named(_ name: String) throws(SystemError) -> Account? {
     try lookUp("getpwnam", name, grows: { getpwnam_r(name, $0, $1, $2, $3) }) { entry in
+      // A home directory that is not UTF-8 is none: another path must not stand for it.
       Account(
-        name: String(cString: entry.pw_name), user: entry.pw_uid, group: entry.pw_gid,
-        home: String(cString: entry.pw_dir))
+        name: text(entry.pw_name), user: entry.pw_uid, group: entry.pw_gid,
+        home: String(validatingCString: entry.pw_dir) ?? "")
     }
   }
 
@@ -49,7 +50,7 @@ extension Account {
       grows: { (entry: UnsafeMutablePointer<passwd>, space, size, result) in
         getpwuid_r(user, entry, space, size, result)
       }
-    ) { String(cString: $0.pw_name) }
+    ) { text($0.pw_name) }
   }
 
   /// The name of the user, or its number where it has none: for messages.
@@ -66,13 +67,18 @@ extension Group {
       grows: { (entry: UnsafeMutablePointer<group>, space, size, result) in
         getgrgid_r(number, entry, space, size, result)
       }
-    ) { String(cString: $0.gr_name) }
+    ) { text($0.gr_name) }
   }
 
   /// The name of the group, or its number where it has none: for messages.
   public static func name(of group: gid_t) -> String {
     ((try? named(group)) ?? nil) ?? "\(group)"
   }
+}
+
+/// A name as NSS has it, for people: on one line, and no two names alike.
+private func text(_ name: UnsafePointer<CChar>) -> String {
+  shownBytes(UnsafeBufferPointer(start: name, count: strlen(name)).map(UInt8.init(bitPattern:)))
 }
 
 /// One of the reentrant look-ups, with a buffer that grows until the entry fits.

@@ -5,7 +5,7 @@ import Kernel
 /// directory from its own files.
 public struct AccountNames {
   /// nil for the running system.
-  private let files: (users: [[Substring]], groups: [[Substring]])?
+  private let files: (users: [[ArraySlice<UInt8>]], groups: [[ArraySlice<UInt8>]])?
 
   /// - Parameter root: `/`, or the directory of an image, where a missing file names nobody.
   public init(root: String) throws(SystemError) {
@@ -21,29 +21,29 @@ public struct AccountNames {
 
   public func user(named name: String) throws(SystemError) -> uid_t? {
     guard let files else { return try Account.named(name)?.user }
-    return files.users.first { $0[0] == name }.flatMap { uid_t($0[2]) }
+    return files.users.first { $0[0].elementsEqual(name.utf8) }.flatMap { $0[2].number() }
   }
 
   public func group(named name: String) throws(SystemError) -> gid_t? {
     guard let files else { return try Group.named(name) }
-    return files.groups.first { $0[0] == name }.flatMap { gid_t($0[2]) }
+    return files.groups.first { $0[0].elementsEqual(name.utf8) }.flatMap { $0[2].number() }
   }
 
   /// nil where nobody has that number.
   public func name(ofUser user: uid_t) throws(SystemError) -> String? {
     guard let files else { return try Account.named(user) }
-    return files.users.first { uid_t($0[2]) == user }.map { String($0[0]) }
+    return files.users.first { $0[2].number() == user }.map { shownBytes($0[0]) }
   }
 
   public func name(ofGroup group: gid_t) throws(SystemError) -> String? {
     guard let files else { return try Group.named(group) }
-    return files.groups.first { gid_t($0[2]) == group }.map { String($0[0]) }
+    return files.groups.first { $0[2].number() == group }.map { shownBytes($0[0]) }
   }
 
   /// The lines of passwd(5) or group(5) that have a number: name, password, number.
   private static func lines(
     _ name: String, in directory: borrowing Directory
-  ) throws(SystemError) -> [[Substring]] {
+  ) throws(SystemError) -> [[ArraySlice<UInt8>]] {
     let file: Descriptor
     do {
       file = try directory.file(name, flags: O_RDONLY | O_NONBLOCK)
@@ -53,8 +53,8 @@ public struct AccountNames {
     guard let bytes = try file.read(atMost: 1 << 26, shown: directory.path(of: name)) else {
       throw SystemError(operation: "read", path: directory.path(of: name), code: EFBIG)
     }
-    return String(decoding: bytes, as: UTF8.self).split(separator: "\n").map {
-      $0.split(separator: ":", omittingEmptySubsequences: false)
+    return bytes.lines.map {
+      $0.split(separator: UInt8(ascii: ":"), omittingEmptySubsequences: false)
     }.filter { $0.count >= 3 }
   }
 }

@@ -17,10 +17,23 @@ public struct Connection: ~Copyable {
   /// Sends what is queued, and disconnects.
   deinit { sd_bus_flush_close_unref(pointer) }
 
-  /// Dispatches in `loop`, and stops it with status 1 when the bus goes away.
-  public func attach(to loop: borrowing EventLoop) throws(SystemError) {
+  /// Dispatches in `loop`, and calls `body` when the bus has gone away.
+  public func attach(
+    to loop: borrowing EventLoop, onDisconnect body: @escaping () -> Void
+  ) throws(SystemError) {
     try accept("sd_bus_attach_event", sd_bus_attach_event(pointer, loop.pointer, 0))
-    try accept("sd_bus_set_exit_on_disconnect", sd_bus_set_exit_on_disconnect(pointer, 1))
+    let retained = Unmanaged.passRetained(Waiting { _ in body() })
+    var slot: OpaquePointer?
+    let result = sd_bus_add_match(
+      pointer, &slot,
+      "type='signal',sender='org.freedesktop.DBus.Local',path='/org/freedesktop/DBus/Local',"
+        + "interface='org.freedesktop.DBus.Local',member='Disconnected'",
+      { message, userdata, _ in Waiting.tell(message, userdata) }, retained.toOpaque())
+    guard result >= 0 else {
+      retained.release()
+      throw SystemError(operation: "sd_bus_add_match", path: nil, code: -result)
+    }
+    float(slot) { userdata in userdata.map { Unmanaged<Waiting>.fromOpaque($0).release() } }
   }
 
   /// Shows an interface at an object's path, for as long as the connection lasts.
@@ -123,12 +136,7 @@ public struct Connection: ~Copyable {
     var slot: OpaquePointer?
     let result = sd_bus_call_async(
       pointer, &slot, message.pointer,
-      { reply, userdata, _ in
-        guard let reply, let userdata else { return -EINVAL }
-        let waiting = Unmanaged<Waiting>.fromOpaque(userdata).takeUnretainedValue()
-        withExtendedLifetime(waiting) { waiting.body(Message(sharing: reply)) }
-        return 0
-      }, retained.toOpaque(), 0)
+      { reply, userdata, _ in Waiting.tell(reply, userdata) }, retained.toOpaque(), 0)
     guard result >= 0 else {
       retained.release()
       throw SystemError(operation: "sd_bus_call_async", path: nil, code: -result)
@@ -146,10 +154,17 @@ public struct Connection: ~Copyable {
   }
 }
 
-/// Who waits for an answer.
+/// What is done with a message that is waited for.
 private final class Waiting {
   let body: (borrowing Message) -> Void
   init(_ body: @escaping (borrowing Message) -> Void) { self.body = body }
+
+  static func tell(_ message: OpaquePointer?, _ userdata: UnsafeMutableRawPointer?) -> CInt {
+    guard let message, let userdata else { return -EINVAL }
+    let waiting = Unmanaged<Waiting>.fromOpaque(userdata).takeUnretainedValue()
+    withExtendedLifetime(waiting) { waiting.body(Message(sharing: message)) }
+    return 0
+  }
 }
 
 /// A method of another service.

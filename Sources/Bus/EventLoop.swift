@@ -107,6 +107,9 @@ public final class EventSource {
   }
 }
 
+/// Tells the service manager that has started this that it is ready: sd_notify(3). Without one, nothing.
+public func tellReady() { _ = sd_notify(0, "READY=1") }
+
 extension Duration {
   /// Never negative.
   public var microseconds: UInt64 {

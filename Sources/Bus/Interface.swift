@@ -84,25 +84,46 @@ public struct Interface {
 /// A method call that has arrived. It is answered once: by `reply`, by `fail`, or with an error
 /// when the last reference goes.
 public final class MethodCall {
-  public let message: Message
+  /// What is read from.
+  public private(set) var message: Message
+  /// The sender's unique name.
+  public let sender: String
   private var isAnswered = false
+  /// The answers that there may be, once the message is let go.
+  private var prepared: Prepared?
 
-  init(_ message: consuming Message) { self.message = message }
+  init(_ message: consuming Message) {
+    sender = message.sender
+    self.message = message
+  }
 
   deinit { fail(BusError("org.freedesktop.DBus.Error.NoReply", "the call was given up")) }
+
+  /// Lets go of the message, and of the descriptors that were sent with it, whatever their number: for
+  /// a call that is answered later. What is needed of it has been read.
+  public func release() {
+    guard prepared == nil, !isAnswered else { return }
+    do {
+      let prepared = try Prepared(for: message)
+      message = Message(sharing: prepared.reply.pointer)
+      self.prepared = prepared
+    } catch {
+      fail(error)
+    }
+  }
 
   public func reply(_ fill: (borrowing Message) throws -> Void = { _ in }) {
     guard !isAnswered else { return }
     do {
-      var pointer: OpaquePointer?
-      try accept(
-        "sd_bus_message_new_method_return",
-        sd_bus_message_new_method_return(message.pointer, &pointer))
-      guard let pointer else { return }
-      let reply = Message(owning: pointer)
-      try fill(reply)
-      // Who asked may be gone.
-      _ = sd_bus_message_send(reply.pointer)
+      if let prepared {
+        try fill(prepared.reply)
+        _ = sd_bus_message_send(prepared.reply.pointer)
+      } else {
+        let reply = try Message.reply(to: message)
+        try fill(reply)
+        // The caller may be gone.
+        _ = sd_bus_message_send(reply.pointer)
+      }
       isAnswered = true
     } catch {
       fail(error)
@@ -112,18 +133,84 @@ public final class MethodCall {
   public func fail(_ error: any Error) {
     guard !isAnswered else { return }
     isAnswered = true
+    if let prepared {
+      prepared.fail(error)
+      return
+    }
     var raw = sd_bus_error()
     setError(&raw, error)
     _ = sd_bus_reply_method_error(message.pointer, &raw)
     sd_bus_error_free(&raw)
+  }
+
+  /// A reply to a message that is not kept.
+  private final class Prepared {
+    let reply: Message
+    private let failure: Message
+    private let invalid: Message
+    private let denied: Message
+    private let exceeded: Message
+
+    init(for message: borrowing Message) throws(SystemError) {
+      reply = try .reply(to: message)
+      failure = try .error("org.daemonstore.Error.Failed", to: message)
+      invalid = try .error("org.freedesktop.DBus.Error.InvalidArgs", to: message)
+      denied = try .error("org.freedesktop.DBus.Error.AccessDenied", to: message)
+      exceeded = try .error("org.freedesktop.DBus.Error.LimitsExceeded", to: message)
+    }
+
+    func fail(_ error: any Error) {
+      let text = oneLine((error as? BusError)?.message ?? "\(error)")
+      switch (error as? BusError)?.name {
+      case "org.freedesktop.DBus.Error.InvalidArgs": send(invalid, text)
+      case "org.freedesktop.DBus.Error.AccessDenied": send(denied, text)
+      case "org.freedesktop.DBus.Error.LimitsExceeded": send(exceeded, text)
+      default: send(failure, text)
+      }
+    }
+
+    private func send(_ message: borrowing Message, _ text: String) {
+      guard sd_bus_message_append_basic(message.pointer, CChar(UInt8(ascii: "s")), text) >= 0
+      else { return }
+      _ = sd_bus_message_send(message.pointer)
+    }
+  }
+}
+
+extension Message {
+  fileprivate static func reply(to message: borrowing Message) throws(SystemError) -> Message {
+    var pointer: OpaquePointer?
+    try accept(
+      "sd_bus_message_new_method_return",
+      sd_bus_message_new_method_return(message.pointer, &pointer))
+    guard let pointer else {
+      throw SystemError(operation: "sd_bus_message_new_method_return", path: nil, code: ENOMEM)
+    }
+    return Message(owning: pointer)
+  }
+
+  /// An error without its text, which is appended before it is sent.
+  fileprivate static func error(
+    _ name: String, to message: borrowing Message
+  ) throws(SystemError) -> Message {
+    var raw = sd_bus_error()
+    defer { sd_bus_error_free(&raw) }
+    sd_bus_error_set(&raw, name, nil)
+    var pointer: OpaquePointer?
+    try accept(
+      "sd_bus_message_new_method_error",
+      sd_bus_message_new_method_error(message.pointer, &pointer, &raw))
+    guard let pointer else {
+      throw SystemError(operation: "sd_bus_message_new_method_error", path: nil, code: ENOMEM)
+    }
+    return Message(owning: pointer)
   }
 }
 
 /// Sets what is answered; returns the errno that sd-bus has for it, negative.
 @discardableResult
 private func setError(_ raw: UnsafeMutablePointer<sd_bus_error>?, _ error: any Error) -> CInt {
-  let error =
-    error as? BusError ?? BusError("org.freedesktop.DBus.Error.Failed", oneLine("\(error)"))
+  let error = error as? BusError ?? BusError(describing: error)
   return sd_bus_error_set(raw, error.name, error.message)
 }
 

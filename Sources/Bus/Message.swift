@@ -23,10 +23,21 @@ public struct Message: ~Copyable {
 }
 
 extension Message {
+  /// The most bytes that a string or an array from a caller may have. Its length is looked at before
+  /// anything else is done with it.
+  public static var longestValue: Int { 4096 }
+  /// The most entries of a dictionary from a caller.
+  static var mostOptions: Int { 16 }
+
+  /// - Throws: `EMSGSIZE` for one that is longer than ``longestValue``.
   public func string() throws(SystemError) -> String {
     var text: UnsafePointer<CChar>?
     try read("s", &text)
-    return text.map { String(cString: $0) } ?? ""
+    guard let text else { return "" }
+    guard strnlen(text, Self.longestValue + 1) <= Self.longestValue else {
+      throw SystemError(operation: "reading a string", path: nil, code: EMSGSIZE)
+    }
+    return String(cString: text)
   }
 
   public func boolean() throws(SystemError) -> Bool {
@@ -55,12 +66,15 @@ extension Message {
       owning: try check("fcntl", nil, fcntl(number, F_DUPFD_CLOEXEC, 3)))
   }
 
-  /// An array of bytes.
+  /// An array of bytes, at most ``longestValue``.
   public func bytes() throws(SystemError) -> [UInt8] {
     var start: UnsafeRawPointer?
     var count = 0
     try accept(
       "sd_bus_message_read_array", sd_bus_message_read_array(pointer, code("y"), &start, &count))
+    guard count <= Self.longestValue else {
+      throw SystemError(operation: "reading an array", path: nil, code: EMSGSIZE)
+    }
     return start.map { Array(UnsafeRawBufferPointer(start: $0, count: count)) } ?? []
   }
 
@@ -70,6 +84,9 @@ extension Message {
     var count = 0
     try accept(
       "sd_bus_message_read_array", sd_bus_message_read_array(pointer, code("u"), &start, &count))
+    guard count <= 4 << 16 else {  // NGROUPS_MAX
+      throw SystemError(operation: "reading an array", path: nil, code: EMSGSIZE)
+    }
     let buffer = UnsafeRawBufferPointer(start: start, count: count)
     return stride(from: 0, to: count, by: 4).map {
       buffer.loadUnaligned(fromByteOffset: $0, as: UInt32.self)
@@ -104,19 +121,24 @@ extension Message {
   }
 
   /// A dictionary of named values of any type: `a{sv}`.
-  public func options() throws(SystemError) -> [String: Value] {
+  ///
+  /// - Throws: for a value of a type that no option and no answer of the bus has, unread.
+  public func options() throws -> [String: Value] {
     var options: [String: Value] = [:]
     try enter("a", "{sv}")
     while try enter("e", "sv", orEnd: true) {
+      guard options.count < Self.mostOptions else {
+        throw SystemError(operation: "reading a dictionary", path: nil, code: EMSGSIZE)
+      }
       let key = try string()
-      options[key] = try value()
+      options[key] = try value(of: key)
       try leave()
     }
     try leave()
     return options
   }
 
-  private func value() throws(SystemError) -> Value {
+  private func value(of key: String) throws -> Value {
     var type: CChar = 0
     var contents: UnsafePointer<CChar>?
     try accept("sd_bus_message_peek_type", sd_bus_message_peek_type(pointer, &type, &contents))
@@ -130,6 +152,10 @@ extension Message {
     case "t": value = .unsigned(try unsigned64())
     case "au": value = .unsigneds(try unsigned32s())
     default:
+      guard ["ay", "h"].contains(signature) else {
+        throw BusError.invalidArguments(
+          oneLine("the option \(key) is of the type \(signature), which no option has"))
+      }
       try accept("sd_bus_message_skip", sd_bus_message_skip(pointer, signature))
       value = .other(signature)
     }
@@ -263,6 +289,16 @@ public struct BusError: Error, Equatable, CustomStringConvertible, Sendable {
   init(_ error: sd_bus_error) {
     name = error.name.map { String(cString: $0) } ?? "org.freedesktop.DBus.Error.Failed"
     message = error.message.map { String(cString: $0) } ?? ""
+  }
+
+  /// A message that is too large is the caller's mistake.
+  init(describing error: any Error) {
+    let isTooLarge = (error as? SystemError)?.code == EMSGSIZE
+    name = "org.freedesktop.DBus.Error.\(isTooLarge ? "InvalidArgs" : "Failed")"
+    message =
+      isTooLarge
+      ? "an argument is longer than \(Message.longestValue) bytes or has too many entries"
+      : oneLine("\(error)")
   }
 
   public var description: String { message.isEmpty ? name : message }

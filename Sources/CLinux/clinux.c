@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mman.h>
@@ -31,6 +32,7 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -56,6 +58,10 @@ int linux_statx(int directory, const char *path, int flags, struct statx *out) {
                         STATX_BASIC_STATS | STATX_MNT_ID, out);
 }
 
+int linux_statx_least(int directory, const char *path, struct statx *out) {
+    return (int)syscall(SYS_statx, directory, path, AT_STATX_DONT_SYNC, 0U, out);
+}
+
 int linux_mount_at(const char *path, uint64_t *id) {
     struct statx status;
     int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC;
@@ -63,6 +69,10 @@ int linux_mount_at(const char *path, uint64_t *id) {
     if (syscall(SYS_statx, AT_FDCWD, path, flags, mask, &status) != 0) return -1;
     *id = status.stx_mnt_id;
     return (status.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
+int linux_rename_exchange(int from_directory, const char *from, int to_directory, const char *to) {
+    return renameat2(from_directory, from, to_directory, to, RENAME_EXCHANGE);
 }
 
 int linux_rename_new(int from_directory, const char *from, int to_directory, const char *to) {
@@ -146,6 +156,18 @@ int linux_loopback_up(void) {
 
 int linux_take_terminal(int descriptor) { return ioctl(descriptor, TIOCSCTTY, 0); }
 
+int linux_terminal_peer(int pseudoterminal) {
+    int locked = 0;
+    if (ioctl(pseudoterminal, TIOCSPTLCK, &locked) != 0) return -1;
+    return ioctl(pseudoterminal, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+}
+
+int linux_copy_window_size(int from, int to) {
+    struct winsize size;
+    if (ioctl(from, TIOCGWINSZ, &size) != 0) return -1;
+    return ioctl(to, TIOCSWINSZ, &size);
+}
+
 int linux_reopen_through(int directory, const char *link, int mount) {
     union {
         struct file_handle handle;
@@ -159,6 +181,21 @@ int linux_reopen_through(int directory, const char *link, int mount) {
     return open_by_handle_at(mount, &file.handle, O_PATH | O_CLOEXEC);
 }
 
+int linux_anonymous_file(void) { return epoll_create1(EPOLL_CLOEXEC); }
+
+int linux_open_handle(int mount, int type, const void *bytes, unsigned size) {
+    union {
+        struct file_handle handle;
+        char space[sizeof(struct file_handle) + MAX_HANDLE_SZ];
+    } file = {.handle = {.handle_bytes = size, .handle_type = type}};
+    if (size > MAX_HANDLE_SZ) {
+        errno = EINVAL;
+        return -1;
+    }
+    memcpy(file.handle.f_handle, bytes, size);
+    return open_by_handle_at(mount, &file.handle, O_PATH | O_CLOEXEC);
+}
+
 int linux_file_system(const char *path, uint64_t *type, uint64_t *id) {
     struct statfs status;
     if (statfs(path, &status) != 0) return -1;
@@ -167,22 +204,40 @@ int linux_file_system(const char *path, uint64_t *type, uint64_t *id) {
     return 0;
 }
 
+int linux_file_system_type(int descriptor, uint64_t *type) {
+    struct statfs status;
+    if (fstatfs(descriptor, &status) != 0) return -1;
+    *type = (uint64_t)status.f_type;
+    return 0;
+}
+
 int linux_compare_files(pid_t one, pid_t other) {
     return (int)syscall(SYS_kcmp, one, other, KCMP_FILES, 0UL, 0UL);
 }
 
-void linux_clear_protection(int directory, const char *name) {
+struct linux_protection linux_clear_protection(int directory, const char *name) {
+    struct linux_protection none = {-1, 0};
     struct stat status;
-    if (fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) != 0) return;
-    if (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) return;
+    if (fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) != 0) return none;
+    if (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) return none;
     int file = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (file < 0) return;
+    if (file < 0) return none;
     int flags;
     if (ioctl(file, FS_IOC_GETFLAGS, &flags) == 0 && (flags & (FS_IMMUTABLE_FL | FS_APPEND_FL))) {
-        flags &= ~(FS_IMMUTABLE_FL | FS_APPEND_FL);
-        ioctl(file, FS_IOC_SETFLAGS, &flags);
+        int cleared = flags & ~(FS_IMMUTABLE_FL | FS_APPEND_FL);
+        if (ioctl(file, FS_IOC_SETFLAGS, &cleared) == 0 && S_ISREG(status.st_mode))
+            return (struct linux_protection){file, flags};
     }
     close(file);
+    return none;
+}
+
+void linux_restore_protection(struct linux_protection protection) {
+    if (protection.file < 0) return;
+    struct stat status;
+    if (fstat(protection.file, &status) == 0 && status.st_nlink > 0)
+        ioctl(protection.file, FS_IOC_SETFLAGS, &protection.flags);
+    close(protection.file);
 }
 
 int linux_get_descriptor(pid_t process, int number) {
@@ -312,7 +367,7 @@ static int release_code(struct dl_phdr_info *info, size_t size, void *data) {
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *part = &info->dlpi_phdr[i];
         // What can be written, or was when it was relocated, has pages that are nowhere else.
-        if (part->p_type != PT_LOAD || (part->p_flags & (PF_W | PF_X)) != PF_X) continue;
+        if (part->p_type != PT_LOAD || (part->p_flags & PF_W) != 0) continue;
         uintptr_t start = (info->dlpi_addr + part->p_vaddr) & ~(page - 1);
         uintptr_t end = info->dlpi_addr + part->p_vaddr + part->p_memsz;
         (void)madvise((void *)start, end - start, MADV_DONTNEED);

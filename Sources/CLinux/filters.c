@@ -73,8 +73,16 @@ int linux_report_sockets(int ends[2]) {
 }
 
 ssize_t linux_receive_report(int socket, void *buffer, size_t size, pid_t *sender) {
+    int descriptor = -1;
+    ssize_t count = linux_receive_descriptor(socket, buffer, size, sender, &descriptor);
+    if (descriptor >= 0) close(descriptor);
+    return count;
+}
+
+ssize_t linux_receive_descriptor(int socket, void *buffer, size_t size, pid_t *sender,
+                                 int *descriptor) {
     union {
-        char space[CMSG_SPACE(sizeof(struct ucred))];
+        char space[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int))];
         struct cmsghdr align;
     } control;
     struct iovec part = {.iov_base = buffer, .iov_len = size};
@@ -83,13 +91,37 @@ ssize_t linux_receive_report(int socket, void *buffer, size_t size, pid_t *sende
                              .msg_control = &control,
                              .msg_controllen = sizeof control};
     *sender = 0;
+    *descriptor = -1;
     ssize_t count = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
     if (count < 0) return -1;
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_CREDENTIALS) {
-        struct ucred sent;
-        memcpy(&sent, CMSG_DATA(header), sizeof sent);
-        *sender = sent.pid;
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header != NULL;
+         header = CMSG_NXTHDR(&message, header)) {
+        if (header->cmsg_level != SOL_SOCKET) continue;
+        if (header->cmsg_type == SCM_CREDENTIALS) {
+            struct ucred sent;
+            memcpy(&sent, CMSG_DATA(header), sizeof sent);
+            *sender = sent.pid;
+        } else if (header->cmsg_type == SCM_RIGHTS && *descriptor < 0) {
+            memcpy(descriptor, CMSG_DATA(header), sizeof *descriptor);
+        }
     }
     return count;
+}
+
+int linux_send_descriptor(int socket, const void *bytes, size_t size, int descriptor) {
+    union {
+        char space[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr first;
+    } control;
+    struct iovec part = {.iov_base = (void *)bytes, .iov_len = size};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    if (descriptor >= 0) {
+        message.msg_control = &control;
+        message.msg_controllen = sizeof control;
+        control.first.cmsg_level = SOL_SOCKET;
+        control.first.cmsg_type = SCM_RIGHTS;
+        control.first.cmsg_len = CMSG_LEN(sizeof descriptor);
+        memcpy(CMSG_DATA(&control.first), &descriptor, sizeof descriptor);
+    }
+    return sendmsg(socket, &message, MSG_NOSIGNAL) == (ssize_t)size ? 0 : -1;
 }

@@ -1,13 +1,19 @@
 #define _GNU_SOURCE
 #include "privileges.h"
 
+#include <endian.h>
+#include <errno.h>
 #include <linux/capability.h>
 #include <linux/keyctl.h>
 #include <linux/landlock.h>
 #include <stddef.h>
+#include <string.h>
+#include <sys/fsuid.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 int linux_capset(uint64_t effective, uint64_t permitted, uint64_t inheritable) {
@@ -27,6 +33,20 @@ int linux_capget(uint64_t *effective, uint64_t *permitted, uint64_t *inheritable
     *permitted = data[0].permitted | (uint64_t)data[1].permitted << 32;
     *inheritable = data[0].inheritable | (uint64_t)data[1].inheritable << 32;
     return 0;
+}
+
+int linux_set_file_ids(uid_t user, gid_t group) {
+    uint64_t effective, permitted, inheritable;
+    if (linux_capget(&effective, &permitted, &inheritable) != 0) return -1;
+    setfsgid(group);
+    setfsuid(user);
+    // Neither call says whether it was taken; an id that is none asks.
+    if ((gid_t)setfsgid((gid_t)-1) != group || (uid_t)setfsuid((uid_t)-1) != user) {
+        errno = EPERM;
+        return -1;
+    }
+    // A change from user 0 takes those that are about files away.
+    return linux_capset(effective, permitted, inheritable);
 }
 
 long linux_new_session_keyring(void) {
@@ -60,4 +80,21 @@ int linux_landlock_allow(int ruleset, int path, uint64_t rights) {
 
 int linux_landlock_restrict(int ruleset) {
     return (int)syscall(SYS_landlock_restrict_self, ruleset, 0);
+}
+
+int linux_file_capabilities(const char *path, uint64_t *permitted, int *effective) {
+    struct vfs_ns_cap_data data;
+    memset(&data, 0, sizeof data);
+    *permitted = 0;
+    *effective = 0;
+    ssize_t size = getxattr(path, "security.capability", &data, sizeof data);
+    if (size < 0) return errno == ENODATA || errno == EOPNOTSUPP ? 0 : -1;
+    *effective = (le32toh(data.magic_etc) & VFS_CAP_FLAGS_EFFECTIVE) != 0;
+    *permitted = le32toh(data.data[0].permitted) | (uint64_t)le32toh(data.data[1].permitted) << 32;
+    return 0;
+}
+
+int *linux_shared_words(void) {
+    void *word = mmap(NULL, 2 * sizeof(int), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return word == MAP_FAILED ? NULL : word;
 }

@@ -2,50 +2,74 @@ import DaemonStore
 import Glibc
 import Kernel
 
-/// Runs `logout`, the logout of a user who is mounted, when all who delay it have been told and have
-/// let go, or have had their time. Without a bus, or without cryptohomed on it, nobody delays it.
-///
-/// The bus is `cryptohomed --announce`'s: who handles keys does not have its libraries inside.
+/// Runs `logout`, the logout of a user who is mounted, when all daemons that delay it have been told and
+/// have let go, or have had their time. Where cryptohomed does not run, no daemon delays it.
 public func announced<Value>(
   _ user: ObfuscatedUsername, _ layout: Layout, _ logout: () throws -> Value
 ) rethrows -> Value {
   let isMounted = (try? UserStatus.of(user, layout).isMounted) ?? false
-  return try withExtendedLifetime(isMounted ? Announcement(of: user) : nil) { try logout() }
+  return try withExtendedLifetime(isMounted ? Announcement(of: user, layout) : nil) {
+    try logout()
+  }
 }
 
 /// As long as this lives, the logout is under way.
 private final class Announcement {
+  /// The other end is cryptohomed's: its hang-up says that the logout is over.
   private let end: Descriptor
 
-  /// nil when there is nobody to tell.
-  init?(of user: ObfuscatedUsername) {
-    let address = getenv("DBUS_SYSTEM_BUS_ADDRESS").map { String(cString: $0) }
-    guard address != nil || access("/run/dbus/system_bus_socket", F_OK) == 0,
-      let own = try? linkTarget(of: "/proc/self/exe"),
-      let slash = own.utf8.lastIndex(of: UInt8(ascii: "/")),
-      case let program = own[..<slash] + "/cryptohomed", access(String(program), X_OK) == 0,
-      let pipe = try? Pipe()
+  /// For cryptohomed to take the request, if it is not stopped; then more than any delay that it has.
+  private static let patienceToTake = Duration.seconds(5)
+  private static let patience = Duration.seconds(25)
+
+  /// nil when cryptohomed does not run. A logout does not fail because the daemons were not told.
+  init?(of user: ObfuscatedUsername, _ layout: Layout) {
+    guard let socket = try? ControlSocket.connect(layout), let pipe = try? Pipe(),
+      (try? socket.send(ControlSocket.request("announce", user.description), [pipe.reading.number]))
+        != nil
     else { return nil }
-    let process = Self.start(
-      String(program), user, address, input: pipe.reading.number)
     end = pipe.intoWriting()
-    // Whatever it says it has said itself; a logout does not fail because nobody was told.
-    if let process { _ = try? wait(for: process) }
+    guard
+      let taken = try? socket.receive(atMost: 16, until: .now + Self.patienceToTake),
+      !taken.bytes.isEmpty,
+      let answer = try? socket.receive(
+        atMost: ControlSocket.longestAnswer, until: .now + Self.patience)
+    else { return }
+    // The first line is a status.
+    for line in answer.bytes.split(separator: UInt8(ascii: "\n")).dropFirst() {
+      _ = write(STDERR_FILENO, Array(line) + [UInt8(ascii: "\n")], line.count + 1)
+    }
+  }
+}
+
+/// The socket on which cryptohomed serves root: PAM, logouts and doctor. Nothing on the bus, and no
+/// other user, can keep it from answering there.
+public enum ControlSocket {
+  public static let longestRequest = 1024
+  public static let longestAnswer = 1 << 16
+
+  public static func path(_ layout: Layout) -> String { "\(layout.state)/control" }
+
+  /// - Throws: `ENOENT` or `ECONNREFUSED` when cryptohomed does not run.
+  public static func connect(_ layout: Layout) throws -> PacketSocket {
+    let socket = try PacketSocket(connectingTo: path(layout))
+    let peer = try socket.peer()
+    guard peer.user == 0 else {
+      throw Refusal(
+        path: path(layout), reason: "is served by user \(peer.user), not by root; remove it")
+    }
+    return socket
   }
 
-  private static func start(
-    _ program: String, _ user: ObfuscatedUsername, _ address: String?, input: CInt
-  ) -> pid_t? {
-    var actions = posix_spawn_file_actions_t()
-    posix_spawn_file_actions_init(&actions)
-    defer { posix_spawn_file_actions_destroy(&actions) }
-    posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO)
-    var argv = [strdup(program), strdup("--announce"), strdup(user.description), nil]
-    var envp = [address.map { strdup("DBUS_SYSTEM_BUS_ADDRESS=\($0)") } ?? nil, nil]
-    defer {
-      for text in argv + envp { free(text) }
+  /// The process that serves it; nil when there is none.
+  public static func server(_ layout: Layout) throws -> pid_t? {
+    do {
+      return try connect(layout).peer().process
+    } catch let error as SystemError where [ENOENT, ECONNREFUSED].contains(error.code) {
+      return nil
     }
-    var process: pid_t = 0
-    return posix_spawn(&process, program, &actions, nil, &argv, &envp) == 0 ? process : nil
   }
+
+  /// The words, each with a zero byte at its end.
+  static func request(_ words: String...) -> [UInt8] { words.flatMap { Array($0.utf8) + [0] } }
 }

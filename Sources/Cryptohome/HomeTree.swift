@@ -23,16 +23,21 @@ struct HomeTree: ~Copyable {
   /// Makes or repairs them: what only root needs is root 0700. `user` belongs to `owner`, who may
   /// give it the mode that he likes.
   ///
-  /// - Parameter owner: nil to leave `user` with whom it belongs to.
-  init(in vault: borrowing Directory, owner: Owner?) throws {
+  /// - Parameters:
+  ///   - owner: nil to leave `user` with whom it belongs to.
+  ///   - isFilled: whether a new `user` gets what is in `/etc/skel`.
+  init(
+    in vault: borrowing Directory, owner: Owner?, isFilled: Bool = false, _ layout: Layout
+  ) throws {
     let root = try OwnedDirectory("root", in: vault, owner: 0, group: 0, mode: 0o700)
     let cache = try OwnedDirectory(".cache", in: root.directory, owner: 0, group: 0, mode: 0o700)
     let present = try vault.status(of: "user")
     guard let owner = owner ?? present.map({ Owner(user: $0.owner, group: $0.group) }) else {
       throw Refusal(
         path: vault.path(of: "user"),
-        reason: "whom should it belong to? The user has no passwd entry; give --owner UID:GID")
+        reason: "has no owner yet, and the user no passwd entry; specify --owner UID:GID")
     }
+    if isFilled, present == nil { try Skeleton.make("user", in: vault, owner, layout) }
     let user = try OwnedDirectory(
       "user", in: vault, owner: owner.user, group: owner.group, mode: nil)
     repairs = root.repairs + cache.repairs + user.repairs
@@ -55,13 +60,9 @@ enum HomePlace: String, CaseIterable {
     return try home.trusted(rawValue)
   }
 
-  /// Opens it; nil when it is absent.
-  func open(_ layout: Layout) throws -> Directory? {
-    do {
-      return try Directory(opening: layout.root).trusted("home/\(rawValue)")
-    } catch let error as SystemError where error.code == ENOENT {
-      return nil
-    }
+  /// Opens it, whoever can write it, to take something away; nil when it is absent.
+  func open(_ layout: Layout) throws(SystemError) -> Directory? {
+    try Directory(opening: layout.root).existing("home/\(rawValue)")
   }
 }
 
@@ -87,6 +88,7 @@ struct HomeBind: ~Copyable {
   /// Over the home directory of a passwd entry.
   init(over path: String, source: borrowing OwnedDirectory, _ layout: Layout) throws {
     let home = try PasswdHome(path, layout)
+    try home.complete()
     let name = home.name
     try self.init(name, in: home.opened(), source: source, makesMountPoint: false)
   }

@@ -14,11 +14,14 @@ public struct LoginRequest: Sendable {
   public let size: UInt64?
   /// The key slot that the password belongs to; nil for any of the first three.
   public let label: KeyLabel?
+  /// On whose behalf it is.
+  public let requester: KeyRequester
 
   public init(
     username: Username, vault: VaultKind? = nil, owner: Owner? = nil, size: UInt64? = nil,
-    label: KeyLabel? = nil
+    label: KeyLabel? = nil, requester: KeyRequester = .root
   ) {
+    self.requester = requester
     self.username = username
     self.vault = vault
     self.owner = owner
@@ -33,11 +36,19 @@ private struct CoveredHome: ~Copyable {
   private(set) var problems: [String] = []
   let wasThere: Bool
 
-  init(_ path: String?, source: borrowing OwnedDirectory, _ layout: Layout) {
+  init(
+    _ path: String?, _ account: Account?, source: borrowing OwnedDirectory, _ layout: Layout
+  ) {
     var isPresent = path == nil
     bind = nil
     do {
       if let path {
+        if let account, !sameBytes(account.home, path) {
+          throw Refusal(
+            path: path,
+            reason: "is not the home directory of \(account.name) any more, which is "
+              + "\(account.home); run: cryptohome rename \(account.name) \(account.name)")
+        }
         let bind = try HomeBind(over: path, source: source, layout)
         isPresent = bind.isPresent
         self.bind = consume bind
@@ -76,21 +87,22 @@ public enum Login {
   ///
   /// - Parameters:
   ///   - tenure: until when it holds; nil to leave that as it is.
-  ///   - password: asked for when the vault is locked.
+  ///   - credential: asked for when the vault is locked.
   /// - Throws: when nothing is mounted; nothing is left behind then, and what was locked is locked.
-  ///   ``WrongPassword``, too. A store that fails is no error, but a problem in the report.
+  ///   ``WrongPassword`` and ``AccountMismatch``, too. A store that fails is no error, but a problem
+  ///   in the report.
   public static func run(
     _ request: LoginRequest, _ layout: Layout, tenure: Tenure? = nil,
-    password: () throws -> Secret
+    credential: () throws -> Credential
   ) throws -> LoginReport {
     let user = try identify(request.username, layout)
     let templates = try Templates.read(layout)
-    let account = try account(of: request)
+    let account = try account(of: request, user, layout)
     // What takes long is done before anybody else has to wait.
-    let key = try key(of: user, request, layout, password)
+    let key = try key(of: user, request, account, layout, credential)
     return try locked(user, layout) {
       let existing = try VaultKind.existing(of: user, layout)
-      let kind = try chooseVault(request, existing)
+      let kind = try chooseVault(request, existing, account, user, layout)
       let vault = kind.vault(of: user, layout, size: request.size)
       let wasLocked = try vault.state().map { $0 != .unlocked } ?? false
       do {
@@ -108,14 +120,17 @@ public enum Login {
 
   /// The key of an encrypted vault that is locked; nil for any other.
   private static func key(
-    of user: ObfuscatedUsername, _ request: LoginRequest, _ layout: Layout,
-    _ password: () throws -> Secret
-  ) throws -> Secret? {
+    of user: ObfuscatedUsername, _ request: LoginRequest, _ account: Account?, _ layout: Layout,
+    _ credential: () throws -> Credential
+  ) throws -> OpenedKey? {
     guard try VaultKind.existing(of: user, layout) == .fscrypt,
       request.vault == nil || request.vault == .fscrypt,
       try FscryptVault(user: user, layout: layout).state() != .unlocked
     else { return nil }
-    return try VaultKeys.key(of: user, layout, label: request.label, with: password())
+    let owner = try VaultFile.existing(of: user, layout)?.owner
+    return try VaultKeys.key(
+      of: user, layout, by: request.requester, label: request.label,
+      VaultAccount(request.username, account, owner), with: credential())
   }
 
   /// The user's obfuscated name; makes the salt on a system that has none.
@@ -133,8 +148,21 @@ public enum Login {
   }
 
   private static func chooseVault(
-    _ request: LoginRequest, _ existing: VaultKind?
+    _ request: LoginRequest, _ existing: VaultKind?, _ account: Account?,
+    _ user: ObfuscatedUsername, _ layout: Layout
   ) throws -> VaultKind {
+    if existing == nil {
+      try VaultFile.requireNoneUnderFormerName(of: account, layout)
+      if let shadow = try UserDirectory.shadow(layout) {
+        guard try request.vault != nil || !VaultRemoval.isPending(user, in: shadow) else {
+          throw Refusal(
+            path: request.username.description,
+            reason: "has no vault, and the removal of an earlier one was interrupted; finish it "
+              + "with: cryptohome remove \(user)")
+        }
+        try VaultRemoval.requireFinished(user, in: shadow)
+      }
+    }
     switch (existing, request.vault) {
     case (nil, nil):
       throw Refusal(
@@ -155,11 +183,14 @@ public enum Login {
     }
   }
 
-  /// The passwd entry of the user, which `--owner` must not contradict.
-  private static func account(of request: LoginRequest) throws -> Account? {
-    guard case .name(let name) = request.username,
-      let account = try Account.loggingIn(as: name)
-    else { return nil }
+  /// The passwd entry of the user, to whom the vault belongs, and which `--owner` must not contradict.
+  private static func account(
+    of request: LoginRequest, _ user: ObfuscatedUsername, _ layout: Layout
+  ) throws -> Account? {
+    let record = try VaultFile.existing(of: user, layout)
+    let account = try request.username.account(record)
+    try record?.require(account, of: user)
+    guard case .name(let name) = request.username, let account else { return account }
     try requireOwner(Owner(user: account.user, group: account.group), request, name, "in passwd")
     return account
   }
@@ -185,17 +216,26 @@ public enum Login {
 
   private static func mount(
     _ user: ObfuscatedUsername, _ vault: any Vault, _ kind: VaultKind,
-    key: borrowing Secret?, _ request: LoginRequest, _ account: Account?, _ templates: Templates,
-    _ layout: Layout
+    key: borrowing OpenedKey?, _ request: LoginRequest, _ account: Account?,
+    _ templates: Templates, _ layout: Layout
   ) throws -> LoginReport {
+    // Again, as it may have changed before the lock was taken.
+    let file = try VaultFile.existing(of: user, layout)
+    try file?.require(account, of: user)
     let open = try vault.open(with: key)
-    let file = try kind == .fscrypt ? VaultKeys.file(of: user, layout) : nil
+    if vault.mountPoint == nil, let home = try UserDirectory.shadow(layout)?.existing("\(user)") {
+      try PinRelease.finish(in: open.directory, home)
+    }
     let owner = try owner(request, account, file, user)
-    let tree = try HomeTree(in: open.directory, owner: owner)
+    if file?.identity == nil, let account {
+      try requireFormerOwner(account, of: user, in: open.directory)
+    }
+    let tree = try HomeTree(
+      in: open.directory, owner: owner, isFilled: file?.home != nil, layout)
     // Everything is built before anything is shown: a failure up to here reaches no jail.
     let userHome = try HomeBind(of: user, at: .user, source: tree.user, layout)
     let rootHome = try HomeBind(of: user, at: .root, source: tree.root, layout)
-    var passwdHome = CoveredHome(file?.home, source: tree.user, layout)
+    var passwdHome = CoveredHome(file?.home, account, source: tree.user, layout)
     var folders = try PreparedFolders(
       of: user, in: tree.root.directory, layout: layout, templates: templates)
     let wereThere = userHome.isPresent && rootHome.isPresent
@@ -209,7 +249,10 @@ public enum Login {
     }
     passwdHome.attach()
     folders.attach()
-
+    // Last: a login that fails leaves no record.
+    let recordProblem = record(
+      kind, file, key, VaultAccount(request.username, account, request.owner),
+      account == nil ? request.owner : nil, user, layout)
     let reports = folders.reports
     let failures = reports.compactMap { report -> String? in
       guard case .failed(let reason) = report.outcome else { return nil }
@@ -221,7 +264,47 @@ public enum Login {
         && reports.allSatisfy { $0.outcome == .present },
       folders: reports,
       repairs: open.repairs + tree.repairs + folders.storeRepairs + reports.flatMap(\.repairs),
-      problems: folders.rejected.map(\.description) + passwdHome.problems + failures)
+      problems: folders.rejected.map(\.description) + passwdHome.problems + failures
+        + recordProblem)
+  }
+
+  /// The account of a vault that names none is the owner of the files in it.
+  private static func requireFormerOwner(
+    _ account: Account, of user: ObfuscatedUsername, in vault: borrowing Directory
+  ) throws {
+    guard let status = try vault.status(of: "user"), status.owner != account.user else { return }
+    throw AccountMismatch(
+      user, "belongs to the uid \(status.owner), and \(account.name) has the uid \(account.user)",
+      "if this is the same person, run: cryptohome adopt \(account.name)")
+  }
+
+  /// Writes what this login has found out about the vault: the account of one that names none, a new
+  /// slot for one that is outdated. A vault that is open is worth more than that.
+  ///
+  /// - Returns: what is to be said about it.
+  private static func record(
+    _ kind: VaultKind, _ file: VaultFile?, _ key: borrowing OpenedKey?, _ account: VaultAccount?,
+    _ owner: Owner?, _ user: ObfuscatedUsername, _ layout: Layout
+  ) -> [String] {
+    var changed = file
+    if kind == .plain, file == nil, let account {
+      changed = VaultFile(kind: .plain, identity: VaultIdentity(of: account))
+      changed?.owner = owner
+    }
+    switch key {
+    case .none: break
+    case .some(let opened): if opened.file == file { changed = opened.changed }
+    }
+    guard kind != .ephemeral, let changed, changed != file else { return [] }
+    do {
+      guard let home = try UserDirectory.shadow(layout)?.existing(user.description) else {
+        return []
+      }
+      try changed.write(in: home)
+      return []
+    } catch {
+      return ["\(error); the vault is open, and its file is as it was"]
+    }
   }
 
   /// Takes a vault away that was made for a login that failed. Nobody has seen it yet.

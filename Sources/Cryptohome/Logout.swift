@@ -7,23 +7,32 @@ import MountTable
 public struct LogoutReport: Sendable {
   public let user: ObfuscatedUsername
   /// Whether anything of the user's was mounted.
-  public internal(set) var wasMounted: Bool
+  public internal(set) var wasMounted = false
   public internal(set) var removals: [Removal] = []
   /// What other namespaces kept for themselves, and is gone now.
   public internal(set) var detachedCopies: [DetachedCopies] = []
   /// What others had mounted upon the user's mounts, and was detached with them.
   public internal(set) var takenAlong: [Holder] = []
   /// Who uses the user's data still.
-  public internal(set) var holders: [Holder] = []
-  /// What the kernel has of the vault's key; nil for a vault without one.
+  public var holders: [Holder] { mounts + files }
+  var mounts: [Holder] = []
+  var files: [Holder] = []
+  /// What other users keep of the user's directories: nothing is in those any more.
+  public internal(set) var pins: [DirectoryPin] = []
+  /// The processes that got a signal because they held files.
+  public internal(set) var ended: [ProcessName] = []
+  /// What the kernel has of the vault's key; nil for a vault without one. A key that is wiped, and that
+  /// nothing but empty directories still refers to, counts as gone.
   public internal(set) var lock: VaultLock?
   /// Why it could not be asked.
   public internal(set) var lockProblem: String?
+  /// What else has failed, each in one line.
+  public internal(set) var problems: [String] = []
 
   /// Whether nothing is mounted, nobody uses anything, and the key is gone.
   public var isComplete: Bool {
     holders.isEmpty && takenAlong.isEmpty && removals.allSatisfy { $0.outcome == .removed }
-      && (lock ?? .locked) == .locked && lockProblem == nil
+      && (lock ?? .locked) == .locked && lockProblem == nil && problems.isEmpty
   }
 }
 
@@ -35,75 +44,32 @@ public enum Logout {
     _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool = false,
     until deadline: ContinuousClock.Instant? = nil
   ) throws -> LogoutReport {
-    try locked(user, layout, until: deadline) { try run(underLockOf: user, layout, lazily: lazily) }
+    try locked(user, layout, until: deadline ?? .now + LockPatience.logout) {
+      run(underLockOf: user, layout, lazily: lazily)
+    }
   }
 
+  /// Goes on whatever fails: the last step, which takes the key away, is always made.
   static func run(
     underLockOf user: ObfuscatedUsername, _ layout: Layout, lazily: Bool
-  ) throws -> LogoutReport {
-    let vault = try VaultKind.mounted(of: user, layout)?.vault(of: user, layout, size: nil)
+  ) -> LogoutReport {
+    var report = LogoutReport(user: user)
+    var vault: (any Vault)?
+    report.attempt { _ in
+      vault = try VaultKind.mounted(of: user, layout)?.vault(of: user, layout, size: nil)
+    }
     // Whatever of the vault is open here is closed when this returns: the key could not go else.
-    var report = try unmount(user, vault, layout, lazily: lazily)
+    let departure = LogoutDeparture(user, vault, layout, lazily: lazily)
+    departure.run(&report)
     report.lock(vault, layout)
-    try Sessions.note(report, layout)
-    return report
-  }
-
-  private static func unmount(
-    _ user: ObfuscatedUsername, _ vault: (any Vault)?, _ layout: Layout, lazily: Bool
-  ) throws -> LogoutReport {
-    let subtree = try UserSubtree(of: user, in: layout)
-    let departure = try Departure(of: subtree, lazily: lazily)
-    var report = LogoutReport(user: user, wasMounted: departure.wasMounted)
-
-    report.removals = UserFolders.remove(
-      user, from: layout, lazily: lazily, isOurs: departure.mayGo)
-    if let path = try vault?.coveredHome(),
-      let removal = PasswdHome.remove(path, layout, lazily: lazily, isOurs: departure.mayGo)
-    {
-      report.removals.append(removal)
-    }
-    for place in HomePlace.allCases.reversed() {
-      report.removals += place.remove(user, layout, lazily: lazily, isOurs: departure.mayGo)
-    }
-    if !report.removals.contains(where: \.isHeld), let vault {
-      do {
-        for error in try vault.forget() {
-          report.removals.append(Removal(path: error.path ?? vault.directory, heldBy: error))
-        }
-      } catch {
-        report.removals.append(Removal(path: vault.directory, heldBy: error))
-      }
-    }
-    let held = Set(report.removals.filter(\.isHeld).map(\.path))
-    // What somebody else has mounted as the vault was there before us, and stays.
-    let present = held.union([vault?.mountPoint, vault?.directory].compactMap { $0 })
-    var rest = try departure.rest(besides: present)
-    report.holders = rest.holders + (try subtree.holders())
-    // A vault that somebody uses stays mounted: so the next logout finds it, and them.
-    if held.isEmpty, report.holders.isEmpty {
-      if let removal = try vault?.close() {
-        report.removals.append(removal)
-        rest = try departure.rest(besides: removal.isHeld ? [removal.path] : [])
-        report.holders = rest.holders
-      } else if vault == nil, let shadow = try UserDirectory.shadow(layout) {
-        // An ephemeral vault that a crash left half made.
-        _ = try? shadow.removeDirectory(user.description)
-      }
-    }
-    report.detachedCopies = rest.detachedCopies
-    report.takenAlong = rest.takenAlong
-    if report.holders.isEmpty, rest.takenAlong.isEmpty,
-      report.removals.contains(where: \.isInUse)
-    {
-      report.holders.append(Holder(keeper: nil, hold: .unseen))
-    }
+    report.problems += (layout.distrustedHomes() + layout.distrustedStores()).map(\.description)
+    report.attempt { try Sessions.note($0, layout) }
     return report
   }
 
   /// Again until nobody holds anything, or `patience` is over: the last time then.
   ///
-  /// - Parameter patience: nil to try once, however long another login or logout takes.
+  /// - Parameter patience: nil to try once, after another login or logout has ended.
   public static func run(
     _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool, patience: Duration?
   ) throws -> LogoutReport {
@@ -132,17 +98,51 @@ public enum Logout {
 }
 
 extension LogoutReport {
+  /// Does one step. That it failed is part of the report.
+  mutating func attempt(_ step: (LogoutReport) throws -> Void) {
+    do {
+      try step(self)
+    } catch {
+      problems.append("\(error)")
+    }
+  }
+
   /// Takes the key away, also from what is still in use, and asks the kernel whether it is gone.
   fileprivate mutating func lock(_ vault: (any Vault)?, _ layout: Layout) {
     do {
       lock = try vault?.lock()
-      guard lock == .busy, holders.isEmpty, !removals.contains(where: \.isHeld) else { return }
-      // Somebody who has opened something since we looked; or we did ourselves, and it is gone.
-      holders = try UserSubtree(of: user, in: layout).holders()
-      lock = try vault?.lock()
-      if lock == .busy, holders.isEmpty { holders.append(Holder(keeper: nil, hold: .unseen)) }
+      switch lock {
+      case .locked:
+        // No file of it is open anywhere, whatever could not be looked at: the kernel says so.
+        files.removeAll(where: \.isDoubt)
+      case .busy where mounts.isEmpty && !removals.contains(where: \.isHeld):
+        try explainBusy(vault, layout)
+      default: break
+      }
     } catch {
       lockProblem = "\(error)"
+    }
+  }
+
+  /// Finds out what a key is referred to by that is wiped: perhaps by nothing but empty directories.
+  private mutating func explainBusy(_ vault: (any Vault)?, _ layout: Layout) throws {
+    do {
+      // Somebody who has opened something since we looked; or we did ourselves, and it is gone. What
+      // this search has open is closed when it is over.
+      let subtree = try UserSubtree(
+        of: user, in: layout, recordedOwner: VaultFile.recordedOwner(of: user, layout))
+      let uses = try subtree.uses(Departure.Rest(), strictly: true)
+      files = uses.files
+      for pin in uses.pins where !pins.contains(pin) { pins.append(pin) }
+      // Too late for these: the key is wiped, and what is in them still shows.
+      if !uses.pinned.isEmpty { files.append(Holder(keeper: nil, hold: .unseen)) }
+    }
+    lock = try vault?.lock()
+    guard lock == .busy, files.isEmpty else { return }
+    if pins.isEmpty {
+      files.append(Holder(keeper: nil, hold: .unseen))
+    } else {
+      lock = .locked
     }
   }
 

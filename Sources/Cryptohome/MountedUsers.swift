@@ -23,17 +23,13 @@ public struct MountedUsers: Equatable, Sendable {
     var places: [ObfuscatedUsername: Int] = [:]
     let known = mounts.users
     var stores: Set<StoreName> = []
-    let tree = layout.directory(of: .data) + "/"
+    let tree: FilePath = "\(layout.directory(of: .data))/"
     for (index, mount) in table.mounts.enumerated() {
-      let path = mount.target.utf8
-      let name = mount.target[(path.lastIndex(of: UInt8(ascii: "/")) ?? path.startIndex)...]
-        .dropFirst()
-      if let user = ObfuscatedUsername(String(name)), known.contains(user), places[user] == nil {
+      let name = mount.target.bytes.reversed().prefix { $0 != UInt8(ascii: "/") }.reversed()
+      if let user = ObfuscatedUsername(Array(name)), known.contains(user), places[user] == nil {
         places[user] = index
       }
-      if path.starts(with: tree.utf8), path.count == tree.utf8.count + name.utf8.count,
-        let store = StoreName(String(name))
-      {
+      if let store = mount.target.dropping(prefix: tree).flatMap({ StoreName($0.bytes) }) {
         stores.insert(store)
       }
     }

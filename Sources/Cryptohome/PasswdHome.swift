@@ -10,12 +10,29 @@ struct PasswdHome: ~Copyable {
   let parent: Directory
   let name: String
 
-  init(_ path: String, _ layout: Layout) throws {
+  /// - Parameter isForRemoval: whether it does not matter who else can write the directory above.
+  init(_ path: String, _ layout: Layout, isForRemoval: Bool = false) throws {
     guard let (above, name) = Self.components(of: path) else {
       throw Refusal(path: path, reason: "is no place that a home can be mounted on")
     }
-    parent = try Directory(opening: layout.root).trusted(above)
+    let root = try Directory(opening: layout.root)
+    parent = isForRemoval ? try root.directory(above) : try root.trusted(above)
     self.name = name
+  }
+
+  /// Completes the replacement that another logout has begun.
+  func complete() throws(SystemError) { _ = try renewal().finish() }
+
+  private func renewal() throws(SystemError) -> DirectoryRenewal {
+    DirectoryRenewal(in: try parent.directory("."), staging: ".\(name).daemon-store-moving")
+  }
+
+  /// Puts another directory in its place, with the same owner, mode, attributes and files: what other
+  /// namespaces keep on it is detached.
+  static func replace(_ path: String, _ layout: Layout) throws {
+    let home = try PasswdHome(path, layout, isForRemoval: true)
+    guard let name = FilePath(home.name.utf8) else { return }
+    try home.renewal().renew(name)
   }
 
   /// Gives up the name.
@@ -28,7 +45,7 @@ struct PasswdHome: ~Copyable {
     }
     let ours = ["home/.shadow", "home/user", "home/root"]
     guard let (parent, own) = components(of: path),
-      !ours.contains(where: { "\(parent)/\(own)/".hasPrefix("\($0)/") })
+      !ours.contains(where: { "\(parent)/\(own)/".utf8.starts(with: "\($0)/".utf8) })
     else {
       throw Refusal(
         path: path,
@@ -42,7 +59,8 @@ struct PasswdHome: ~Copyable {
     _ path: String, _ layout: Layout, lazily: Bool, isOurs: (FileStatus) -> Bool
   ) -> Removal? {
     do {
-      let home = try PasswdHome(path, layout)
+      let home = try PasswdHome(path, layout, isForRemoval: true)
+      try home.complete()
       guard let status = try home.parent.status(of: home.name), isOurs(status) else { return nil }
       return home.parent.clear(home.name, lazily: lazily, isOurs: isOurs)
     } catch let error as SystemError where error.code == ENOENT {
@@ -54,12 +72,16 @@ struct PasswdHome: ~Copyable {
 
   /// Below the root and at least two names deep, without `.` and `..`.
   private static func components(of path: String) -> (parent: String, name: String)? {
-    let isTrailing = path.utf8.count > 1 && path.utf8.last == UInt8(ascii: "/")
-    let names = (isTrailing ? path.dropLast() : path[...])
-      .split(separator: "/", omittingEmptySubsequences: false).dropFirst()
-    guard path.utf8.first == UInt8(ascii: "/"), names.count >= 2,
-      !names.contains(where: { ["", ".", ".."].contains($0) }), let last = names.last
-    else { return nil }
-    return (names.dropLast().joined(separator: "/"), String(last))
+    let slash = UInt8(ascii: "/")
+    var bytes = Array(path.utf8)[...]
+    if bytes.count > 1, bytes.last == slash { bytes = bytes.dropLast() }
+    let names = bytes.split(separator: slash, omittingEmptySubsequences: false).dropFirst()
+      .map { Array($0) }
+    let isStrange = names.contains { [[], Array(".".utf8), Array("..".utf8)].contains($0) }
+    guard bytes.first == slash, names.count >= 2, !isStrange, let last = names.last else {
+      return nil
+    }
+    let parent = Array(names.dropLast().joined(separator: [slash]))
+    return (String(decoding: parent, as: UTF8.self), String(decoding: last, as: UTF8.self))
   }
 }

@@ -10,6 +10,8 @@ public struct UserStatus: Equatable, Sendable {
   public let vault: VaultKind?
   /// Whether an encrypted vault can be read; nil for any other.
   public let lock: VaultLock?
+  /// Whether a removal of the vault was interrupted.
+  public let isRemoving: Bool
   /// The stores that the user's folder is mounted in, and its twin as well.
   public let stores: [StoreName]
   /// Whether anything is mounted.
@@ -21,6 +23,7 @@ public struct UserStatus: Equatable, Sendable {
   public static func all(_ layout: Layout) throws -> [UserStatus] {
     let mounted = try UserMounts(.current(), layout)
     let users = Set(try UserDirectory.all(layout)).union(mounted.users)
+      .union(try VaultRemoval.pending(layout))
     let templates = try Templates.read(layout).valid.map(\.name)
     return try users.sorted().map {
       try UserStatus(of: $0, mounted, templates: templates, layout)
@@ -40,6 +43,7 @@ public struct UserStatus: Equatable, Sendable {
     self.user = user
     vault = try VaultKind.mounted(of: user, layout)
     lock = try vault?.vault(of: user, layout, size: nil).state()
+    isRemoving = try VaultRemoval.isUnfinished(user, layout)
     let homes = mounts.homes[user] ?? []
     let folders = mounts.folders[user] ?? [:]
     stores = folders.filter { $0.value.count == StoreTree.allCases.count }.keys.sorted()
@@ -67,7 +71,7 @@ struct UserMounts {
     for mount in table.mounts {
       for place in HomePlace.allCases {
         let names = Self.names(below: layout.below("home/\(place.rawValue)"), mount.target)
-        guard names.count == 1, let user = ObfuscatedUsername(names[0]) else { continue }
+        guard names.count == 1, let user = ObfuscatedUsername(names[0].bytes) else { continue }
         // What is mounted last is on top.
         if mount.mayShow(vaultOf: user, in: layout) {
           homes[user, default: []].insert(place)
@@ -77,8 +81,8 @@ struct UserMounts {
       }
       for tree in StoreTree.allCases {
         let names = Self.names(below: layout.directory(of: tree), mount.target)
-        guard names.count == 2, let store = StoreName(names[0]),
-          let user = ObfuscatedUsername(names[1])
+        guard names.count == 2, let store = StoreName(names[0].bytes),
+          let user = ObfuscatedUsername(names[1].bytes)
         else { continue }
         if mount.mayShow(vaultOf: user, in: layout) {
           folders[user, default: [:]][store, default: []].insert(tree)
@@ -89,10 +93,7 @@ struct UserMounts {
     }
   }
 
-  private static func names(below directory: String, _ target: String) -> [String] {
-    let prefix = directory + "/"
-    guard target.utf8.starts(with: prefix.utf8) else { return [] }
-    return target.utf8.dropFirst(prefix.utf8.count).split(separator: UInt8(ascii: "/"))
-      .map { String(Substring($0)) }
+  private static func names(below directory: String, _ target: FilePath) -> [FilePath] {
+    target.dropping(prefix: "\(directory)/")?.components ?? []
   }
 }

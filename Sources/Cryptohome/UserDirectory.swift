@@ -4,13 +4,10 @@ import Kernel
 
 /// `/home/.shadow` and the users' directories in it.
 enum UserDirectory {
-  /// Opens `/home/.shadow`; nil when there is none.
-  static func shadow(_ layout: Layout) throws -> Directory? {
-    do {
-      return try Directory(opening: layout.root).trusted("home").directory(".shadow")
-    } catch let error as SystemError where error.code == ENOENT {
-      return nil
-    }
+  /// Opens `/home/.shadow`, whoever can write it; nil when there is none. It is for looking, and for
+  /// taking away: what makes something goes through ``makeShadow(_:)``.
+  static func shadow(_ layout: Layout) throws(SystemError) -> Directory? {
+    try Directory(opening: layout.root).existing("home/.shadow")
   }
 
   /// Opens `/home/.shadow`, made or repaired: root 0711. It cannot be listed, but an ordinary user

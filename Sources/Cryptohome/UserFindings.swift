@@ -6,7 +6,8 @@ import MountTable
 public enum UserFindings {
   public static func all(_ layout: Layout) throws -> [Finding] {
     let mounted = try UserMounts(.current(), layout)
-    let users = Set(try UserDirectory.all(layout)).union(mounted.users).sorted()
+    let users = Set(try UserDirectory.all(layout)).union(mounted.users)
+      .union(try VaultRemoval.pending(layout)).sorted()
     var findings: [Finding] = []
     var loggedOut: [ObfuscatedUsername] = []
     for user in users {
@@ -14,11 +15,18 @@ public enum UserFindings {
         // A login or a logout that is on its way is not half of one.
         try locked(user, layout, until: .now + .seconds(2)) {
           do {
+            if let removal = try VaultFindings.unfinishedRemoval(user, layout) {
+              findings.append(removal)
+              return
+            }
             _ = try VaultKind.existing(of: user, layout)
+            findings += try VaultFindings.all(user, layout)
             let status = try UserStatus.of(user, layout)
             findings +=
-              [status.staleKey, try status.abandoned(layout) ?? status.incomplete(layout)]
-              .compactMap { $0 }
+              [
+                try status.isOnlyPinned(layout) ? nil : status.staleKey,
+                try status.abandoned(layout) ?? status.incomplete(layout),
+              ].compactMap { $0 }
             if !status.isMounted { loggedOut.append(user) }
           } catch {
             // One bad vault is one bad vault.
@@ -35,7 +43,12 @@ public enum UserFindings {
             mend: "daemon-store doctor  # again"))
       }
     }
-    return findings + (try layout.pinnedData(of: loggedOut)) + (try confinedServices())
+    let insecure = layout.distrustedHomes().map {
+      Finding(
+        .insecureDirectory, $0.path, "is not root's alone", evidence: [$0.reason],
+        mend: $0.mend ?? "ls -ld \($0.path)  # and look why")
+    }
+    return insecure + findings + (try layout.pinnedData(of: loggedOut)) + (try confinedServices())
   }
 }
 
@@ -50,9 +63,11 @@ extension UserFindings {
   private static func confinedServices() throws -> [Finding] {
     let first = try? linkTarget(of: "/proc/1/ns/mnt")
     let here = try? linkTarget(of: "/proc/self/ns/pid")
-    return try ProcessName.all(called: "cryptohomed").compactMap { process in
-      // One of a container has another pid 1.
-      guard (try? linkTarget(of: "/proc/\(process.pid)/ns/pid")) == here else { return nil }
+    // By the socket that only root can serve: any user can give a process any name.
+    return [try ControlSocket.server(.system)].compactMap { $0 }.compactMap { pid in
+      // One of a container has another pid 1, and a number that is none here.
+      guard pid > 0, (try? linkTarget(of: "/proc/\(pid)/ns/pid")) == here else { return nil }
+      let process = ProcessName(pid)
       var evidence: [String] = []
       if let capabilities = process.effectiveCapabilities {
         let missing = needed.filter { capabilities & 1 << $0.1 == 0 }.map(\.0)
@@ -81,6 +96,15 @@ extension UserStatus {
       .mountsWithoutLogin, "user \(user)", "is mounted, and all sessions have ended",
       evidence: ["\(layout.state)/sessions/\(user) names no process that is there"],
       mend: "cryptohome unmount \(user)")
+  }
+
+  /// Whether the key is wiped, and only empty directories that other users keep refer to it.
+  fileprivate func isOnlyPinned(_ layout: Layout) throws -> Bool {
+    guard lock == .busy, !isMounted else { return false }
+    let uses = try UserSubtree(
+      of: user, in: layout, recordedOwner: VaultFile.recordedOwner(of: user, layout)
+    ).uses(Departure.Rest(), strictly: true)
+    return uses.holders.isEmpty && !uses.pins.isEmpty && uses.pinned.isEmpty
   }
 
   /// The key of an encrypted vault that nothing of is mounted.

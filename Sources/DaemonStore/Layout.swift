@@ -47,6 +47,32 @@ public struct Layout: Equatable, Sendable {
   public func below(_ path: String) -> String { root == "/" ? "/\(path)" : "\(root)/\(path)" }
 }
 
+extension Layout {
+  /// The directories of both trees of stores.
+  static let storeDirectories = StoreTree.allCases.map { "run/\($0.name)" }
+
+  /// Those of the directories that somebody else than root can change, each once, with the way out.
+  public func distrusted(_ paths: [String]) -> [Refusal] {
+    var found: [Refusal] = []
+    for path in paths {
+      do {
+        _ = try Directory(opening: root).trusted(path)
+      } catch let refusal as Refusal {
+        if !found.contains(refusal) { found.append(refusal) }
+      } catch let error as SystemError {
+        if [ENOENT, ENOTDIR].contains(error.code) { continue }  // nothing is reached through it
+        found.append(Refusal(path: below(path), reason: "cannot be looked at: \(error)"))
+      } catch {
+        found.append(Refusal(path: below(path), reason: "cannot be looked at: \(error)"))
+      }
+    }
+    return found
+  }
+
+  /// The same for those of the stores.
+  public func distrustedStores() -> [Refusal] { distrusted(Self.storeDirectories) }
+}
+
 extension Directory {
   /// Opens `path` component by component from here, requiring that nobody but root can put
   /// anything there: each component a directory of root's that only root can write.

@@ -10,6 +10,14 @@ public struct ObfuscatedUsername: Hashable, Sendable, CustomStringConvertible, C
     description = text
   }
 
+  /// The same from bytes, as a part of a path of the kernel's.
+  public init?(_ bytes: some Collection<UInt8>) {
+    guard bytes.count == 40, let text = String(validating: bytes, as: UTF8.self) else {
+      return nil
+    }
+    self.init(text)
+  }
+
   private static func isDigit(_ byte: UInt8) -> Bool {
     (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
       || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains(byte)

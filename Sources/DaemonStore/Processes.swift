@@ -10,11 +10,10 @@ public struct ProcessName: Hashable, Sendable, CustomStringConvertible {
   public let program: String
   public var description: String { "\(program) (pid \(pid))" }
 
-  init(_ pid: pid_t) {
+  public init(_ pid: pid_t) {
     self.pid = pid
     let comm = (try? kernelFile("/proc/\(pid)/comm")) ?? Array("?".utf8)
-    let name = comm.last == UInt8(ascii: "\n") ? comm.dropLast() : comm[...]
-    program = oneLine(String(decoding: name, as: UTF8.self))
+    program = shownBytes(comm.last == UInt8(ascii: "\n") ? comm.dropLast() : comm[...])
   }
 }
 
@@ -25,55 +24,63 @@ extension ProcessName {
   /// The unit in the text of `/proc/PID/cgroup`: in the one hierarchy of version 2 or in the one that
   /// systemd has of version 1, the first group that is no slice. cgroups(7), systemd.slice(5).
   static func unit(in text: [UInt8]) -> String? {
-    for line in String(decoding: text, as: UTF8.self).split(separator: "\n") {
-      let fields = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
-      guard fields.count == 3, fields[1] == "name=systemd" || fields[0] == "0" && fields[1] == ""
+    for line in text.lines {
+      let fields = line.split(
+        separator: UInt8(ascii: ":"), maxSplits: 2, omittingEmptySubsequences: false)
+      guard fields.count == 3,
+        fields[1].equals("name=systemd") || fields[0].equals("0") && fields[1].isEmpty
       else { continue }
-      let group = fields[2].split(separator: "/").first { !$0.hasSuffix(".slice") }
+      let group = fields[2].split(separator: UInt8(ascii: "/")).first { !$0.ends(with: ".slice") }
       // A name that the kernel would take for a file of its own has an underscore before it.
-      let unit = group.map { $0.hasPrefix("_") ? $0.dropFirst() : $0 }
-      guard let unit, [".service", ".scope"].contains(where: { unit.hasSuffix($0) }) else {
-        continue
-      }
-      return oneLine(String(unit))
+      let unit = group.map { $0.first == UInt8(ascii: "_") ? $0.dropFirst() : $0 }
+      guard let unit, unit.ends(with: ".service") || unit.ends(with: ".scope") else { continue }
+      return shownBytes(unit)
     }
     return nil
   }
 }
 
 extension ProcessName {
-  /// The processes whose program has that name.
-  public static func all(called program: String) throws(SystemError) -> [ProcessName] {
-    try Processes.all().map { ProcessName($0) }.filter { $0.program == program }
-  }
-
   /// What it may do, as a set of bits; nil when it is gone.
   public var effectiveCapabilities: UInt64? {
     guard let text = try? kernelFile("/proc/\(pid)/status") else { return nil }
-    let line = String(decoding: text, as: UTF8.self).split(separator: "\n")
-      .first { $0.hasPrefix("CapEff:") }
-    return line?.split(separator: "\t").last.flatMap { UInt64($0, radix: 16) }
+    return text.field("CapEff")?.number(radix: 16)
   }
 }
 
 /// The processes of this `/proc`.
 enum Processes {
   /// All of them, in ascending order.
+  ///
+  /// - Throws: `ENOENT` where `/proc` does not show this process by its number: it is empty, or of
+  ///   another pid namespace, and shows nothing of use.
   static func all() throws(SystemError) -> [pid_t] {
-    try Directory(opening: "/proc").names().compactMap { pid_t($0) }.sorted()
+    let processes = try Directory(opening: "/proc").names().compactMap { pid_t($0) }.sorted()
+    let own = getpid()
+    let link = try linkTarget(of: "/proc/self")
+    guard processes.contains(own), link.bytes.elementsEqual("\(own)".utf8) else {
+      throw SystemError(operation: "look for this process in", path: "/proc", code: ENOENT)
+    }
+    return processes
   }
 
   /// The threads of one; none when it is gone. Namespaces, working directory and root are a
   /// thread's own (unshare(2)), and a process may live on without its first thread.
-  static func threads(of process: pid_t) -> [pid_t] {
-    let tasks = try? Directory(opening: "/proc/\(process)/task").names()
-    return (tasks ?? []).compactMap { pid_t($0) }
+  static func threads(of process: pid_t, _ unknowns: Unknowns) -> [pid_t] {
+    do throws(SystemError) {
+      return try Directory(opening: "/proc/\(process)/task").names().compactMap { pid_t($0) }
+    } catch {
+      unknowns.add(error, about: "/proc/\(process)")
+      return []
+    }
   }
 
   /// The threads of a process that have a table of descriptors of their own: one of those that
   /// share it, as they do unless somebody went to some trouble.
-  static func descriptorTables(of process: pid_t) -> [pid_t] {
-    threads(of: process).filter { $0 == process || linux_compare_files(process, $0) != 0 }
+  static func descriptorTables(of process: pid_t, _ unknowns: Unknowns) -> [pid_t] {
+    threads(of: process, unknowns).filter {
+      $0 == process || linux_compare_files(process, $0) != 0
+    }
   }
 
   /// Whether the kernel hides from us what a process uses: ptrace(2), access mode checking. One
@@ -86,15 +93,22 @@ enum Processes {
       return false
     } catch {
       return (error.code == EACCES || error.code == EPERM) && !isKernelThread(process)
+        && !Unknowns.isEnd(error, of: "/proc/\(process)")
     }
   }
 
   /// Those that are hidden from us.
   static func hidden() throws(SystemError) -> [ProcessName] {
-    try all().filter { process in
-      guard let directory = try? Directory(opening: "/proc/\(process)") else { return false }
-      return isHidden(process, directory)
-    }.map { ProcessName($0) }
+    var hidden: [ProcessName] = []
+    for process in try all() {
+      do throws(SystemError) {
+        guard isHidden(process, try Directory(opening: "/proc/\(process)")) else { continue }
+        hidden.append(ProcessName(process))
+      } catch {
+        guard Unknowns.isEnd(error, of: "/proc/\(process)") else { throw error }
+      }
+    }
+    return hidden
   }
 
   /// By PF_KTHREAD.

@@ -10,6 +10,14 @@ public struct StoreName: Hashable, Sendable, CustomStringConvertible, Comparable
     description = text
   }
 
+  /// The same from bytes, as a part of a path of the kernel's.
+  public init?(_ bytes: some Collection<UInt8>) {
+    guard bytes.count <= 255, let text = String(validating: bytes, as: UTF8.self) else {
+      return nil
+    }
+    self.init(text)
+  }
+
   private static func isAlphanumeric(_ byte: UInt8) -> Bool {
     switch byte {
     case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "A")...UInt8(ascii: "Z"),

@@ -6,6 +6,9 @@ public struct CapabilitySet: OptionSet, Hashable, Sendable {
   public let rawValue: UInt64
   public init(rawValue: UInt64) { self.rawValue = rawValue }
 
+  /// The capabilities with these numbers.
+  public init(numbers: [UInt8]) { rawValue = numbers.reduce(0) { $0 | 1 << UInt64($1) } }
+
   /// CAP_SETGID: the right to take any group, and to let a user namespace do so.
   public static let setGroups = Self(rawValue: 1 << 6)
   /// CAP_SETPCAP: the right to drop from the bounding set and to set the securebits.
@@ -20,11 +23,35 @@ public struct CapabilitySet: OptionSet, Hashable, Sendable {
   }
 
   /// The last capability that this kernel knows. Asks prctl(2), so that it needs no `/proc`.
-  public static func lastKnown() -> UInt8 {
+  public static func lastKnown() throws(SystemError) -> UInt8 {
     var last: UInt8 = 40  // CAP_CHECKPOINT_RESTORE, Linux 5.9
-    while last < 63, linux_prctl(PR_CAPBSET_READ, UInt(last) + 1, 0, 0) >= 0 { last += 1 }
-    while last > 0, linux_prctl(PR_CAPBSET_READ, UInt(last), 0, 0) < 0 { last -= 1 }
+    while last < 63, try isInBoundingSet(last + 1) != nil { last += 1 }
+    while last > 0, try isInBoundingSet(last) == nil { last -= 1 }
     return last
+  }
+
+  /// Whether the calling thread has it in its bounding set; nil for one that the kernel does not know
+  /// (EINVAL, and no other error).
+  fileprivate static func isInBoundingSet(_ number: UInt8) throws(SystemError) -> Bool? {
+    do throws(SystemError) {
+      return try processControl(PR_CAPBSET_READ, UInt(number), named: "PR_CAPBSET_READ \(number)")
+        == 1
+    } catch {
+      guard error.code == EINVAL else { throw error }
+      return nil
+    }
+  }
+
+  /// The same for the ambient set; false before Linux 4.3, which has none.
+  fileprivate static func isAmbient(_ number: UInt8) throws(SystemError) -> Bool {
+    do throws(SystemError) {
+      return try processControl(
+        PR_CAP_AMBIENT, UInt(PR_CAP_AMBIENT_IS_SET), UInt(number), named: "PR_CAP_AMBIENT_IS_SET")
+        == 1
+    } catch {
+      guard error.code == EINVAL else { throw error }
+      return false
+    }
   }
 
   /// Makes this the effective, permitted and inheritable set: capset(2).
@@ -79,9 +106,8 @@ public struct CapabilityState: Equatable, Sendable {
       effective: .init(rawValue: effective))
     for number in 0...last {
       let one = CapabilitySet(rawValue: 1 << UInt64(number))
-      if linux_prctl(PR_CAPBSET_READ, UInt(number), 0, 0) == 1 { state.bounding.insert(one) }
-      let isAmbient = linux_prctl(PR_CAP_AMBIENT, UInt(PR_CAP_AMBIENT_IS_SET), UInt(number), 0)
-      if isAmbient == 1 { state.ambient.insert(one) }
+      if try CapabilitySet.isInBoundingSet(number) == true { state.bounding.insert(one) }
+      if try CapabilitySet.isAmbient(number) { state.ambient.insert(one) }
     }
     return state
   }

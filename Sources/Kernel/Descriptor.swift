@@ -22,10 +22,17 @@ public struct Descriptor: ~Copyable, Sendable {
       resolve: RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS, shown: path)
   }
 
+  /// The same for a path of the kernel's, which may be no text.
+  public init(opening path: FilePath, flags: CInt) throws(SystemError) {
+    try self.init(
+      opening: path.cString, at: AT_FDCWD, flags: flags,
+      resolve: RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS, shown: path.description)
+  }
+
   /// openat2(2) with `resolve` as given; `shown` is what an error calls the place.
   init(
-    opening path: String, at directory: CInt, flags: CInt, mode: mode_t = 0, resolve: CInt,
-    shown: String
+    opening path: UnsafePointer<CChar>, at directory: CInt, flags: CInt, mode: mode_t = 0,
+    resolve: CInt, shown: String
   ) throws(SystemError) {
     var how = open_how()
     how.flags = UInt64(flags | O_CLOEXEC)

@@ -143,13 +143,13 @@ public func setMountAttributes(
 
 extension Directory {
   /// umount2(2) of what is mounted on `name` in here, without following a symbolic link. There is
-  /// no form of it that takes a descriptor, so it goes through this process's own link to this
-  /// one: `/proc` must be there.
+  /// no form of it that takes a descriptor, so this directory is the working directory meanwhile, and
+  /// `/` afterwards: no `/proc` is needed.
   public func unmount(_ name: String, lazily: Bool = false) throws(SystemError) {
+    try changeDirectory(to: descriptor, shown: path)
+    defer { _ = chdir("/") }
     try check(
       "umount", path(of: name),
-      umount2(
-        "/proc/self/fd/\(descriptor.number)/\(name)",
-        CInt(UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0))))
+      umount2(name, CInt(UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0))))
   }
 }

@@ -20,12 +20,25 @@ public struct Directory: ~Copyable, Sendable {
     self.init(try Descriptor(opening: path, flags: Self.flags), path: path)
   }
 
+  /// The same for a path of the kernel's, which may be no text.
+  public init(opening path: FilePath) throws(SystemError) {
+    let descriptor = try Descriptor(
+      opening: path.cString, at: AT_FDCWD, flags: Self.flags,
+      resolve: RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS, shown: path.description)
+    self.init(descriptor, path: path.description)
+  }
+
   /// Opens what the user named, following symbolic links: only for a path from the command line.
+  ///
+  /// - Throws: `EILSEQ` where a link leads to a path that is not UTF-8.
   public init(followingLinks path: String) throws(SystemError) {
     let descriptor = try Descriptor(
       opening: path, at: AT_FDCWD, flags: LINUX_O_PATH | O_DIRECTORY, resolve: 0, shown: path)
     let real = try linkTarget(of: "/proc/self/fd/\(descriptor.number)")
-    self.init(descriptor, path: real)
+    guard let text = real.text else {
+      throw SystemError(operation: "open", path: real.description, code: EILSEQ)
+    }
+    self.init(descriptor, path: text)
   }
 
   /// The path of `name` in here, for messages.
@@ -64,9 +77,33 @@ public struct Directory: ~Copyable, Sendable {
     }
   }
 
-  /// The file that the magic link `name` leads to; nil when there is none, or we may not look.
-  public func status(behind name: String) -> FileStatus? {
-    try? FileStatus(at: descriptor.number, name, flags: 0, followingLinks: true, shown: nil)
+  /// The file that the magic link `name` leads to; nil when there is none. A file system that does
+  /// not answer, as FUSE does not to other users, is known by its device and mount alone.
+  public func status(behind name: String) throws(SystemError) -> FileStatus? {
+    do {
+      return try FileStatus(
+        at: descriptor.number, name, flags: 0, followingLinks: true, shown: path(of: name))
+    } catch {
+      guard ![ENOENT, ESRCH].contains(error.code) else { return nil }
+      let least = try? FileStatus(leastAt: descriptor.number, name, shown: path(of: name))
+      guard let least else { throw error }  // the first error is the one that counts
+      return least
+    }
+  }
+
+  /// The same of a path of several names, none of them a symbolic link.
+  public func status(below path: FilePath) throws(SystemError) -> FileStatus? {
+    var how = open_how()
+    how.flags = UInt64(LINUX_O_PATH | O_NOFOLLOW | O_CLOEXEC)
+    how.resolve = UInt64(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+    do {
+      let shown = self.path(of: "\(path)")
+      let file = Descriptor(
+        owning: try check("open", shown, linux_openat2(descriptor.number, path.cString, &how)))
+      return try file.status(shown: shown)
+    } catch  where error.code == ENOENT {
+      return nil
+    }
   }
 
   /// Creates `name`; false when there is something already, whatever it is.
@@ -126,16 +163,24 @@ public struct Directory: ~Copyable, Sendable {
 }
 
 /// readlink(2), of any length.
-public func linkTarget(of path: String) throws(SystemError) -> String {
+public func linkTarget(of path: String) throws(SystemError) -> FilePath {
   var capacity = 256
   while true {
     var buffer = [CChar](repeating: 0, count: capacity)
     let count = try check("readlink", path, readlink(path, &buffer, capacity))
     if count < capacity {
-      return String(decoding: buffer[..<count].lazy.map(UInt8.init(bitPattern:)), as: UTF8.self)
+      return FilePath(truncating: buffer[..<count].lazy.map(UInt8.init(bitPattern:)))
     }
     capacity *= 2
   }
+}
+
+/// The directory that this program was started from; nil where `/proc` does not show it.
+public func programDirectory() -> FilePath? {
+  guard let program = try? linkTarget(of: "/proc/self/exe"), program.isAbsolute,
+    let name = program.components.last
+  else { return nil }
+  return program.dropping(suffix: "/\(name)")
 }
 
 /// The whole of a small file of the kernel's own (`/proc`, `/sys`), which may be a magic link away.
@@ -143,4 +188,24 @@ public func kernelFile(_ path: String) throws(SystemError) -> [UInt8] {
   let descriptor = Descriptor(
     owning: try check("open", path, Glibc.open(path, O_RDONLY | O_CLOEXEC)))
   return try descriptor.read(atMost: .max, shown: path) ?? []
+}
+
+extension Directory {
+  /// What the symbolic link `name` leads to, as bytes; at most a path's length.
+  public func target(ofLink name: String) throws(SystemError) -> FilePath {
+    var buffer = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
+    let count = try check(
+      "readlink", path(of: name), readlinkat(descriptor.number, name, &buffer, buffer.count - 1))
+    return FilePath(truncating: buffer[..<count].lazy.map { UInt8(bitPattern: $0) })
+  }
+
+  /// Makes a symbolic link.
+  public func makeLink(
+    _ name: String, to target: FilePath, owner: uid_t, group: gid_t
+  ) throws(SystemError) {
+    try check("symlink", path(of: name), symlinkat(target.cString, descriptor.number, name))
+    try check(
+      "chown", path(of: name),
+      fchownat(descriptor.number, name, owner, group, AT_SYMLINK_NOFOLLOW))
+  }
 }

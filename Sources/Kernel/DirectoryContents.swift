@@ -2,9 +2,13 @@ import CLinux
 import Glibc
 
 /// A name in a directory, as the bytes that it is: any but `/` and zero.
-private struct RawName {
+struct RawName {
   /// Ends in a zero byte.
   let bytes: [CChar]
+
+  init(bytes: [CChar]) { self.bytes = bytes }
+  init(_ path: FilePath) { bytes = path.cString }
+
   var text: String {
     String(decoding: bytes.dropLast().lazy.map(UInt8.init(bitPattern:)), as: UTF8.self)
   }
@@ -20,7 +24,7 @@ extension Directory {
   }
 
   /// - Parameter limit: stop after so many; while others go on making files, a directory may not end.
-  private func rawNames(atMost limit: Int = .max) throws(SystemError) -> [RawName] {
+  func rawNames(atMost limit: Int = .max) throws(SystemError) -> [RawName] {
     let readable = try file(".", flags: O_RDONLY | O_DIRECTORY)
     guard let stream = fdopendir(readable.number) else {
       throw SystemError(operation: "opendir", path: path, code: errno)
@@ -74,7 +78,7 @@ extension Directory {
     return isComplete
   }
 
-  private func rawDirectory(below path: [CChar]) throws(SystemError) -> Directory {
+  func rawDirectory(below path: [CChar]) throws(SystemError) -> Directory {
     var how = open_how()
     how.flags = UInt64(Self.flags | O_CLOEXEC)
     how.resolve = UInt64(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV)
@@ -91,16 +95,19 @@ extension Directory {
     try removeDirectory(name)
   }
 
-  /// Removes everything in this directory, also what is marked immutable or append-only, and empties
-  /// each file first: whoever has it open keeps nothing. Nothing in another mount: a mount point
-  /// stays. Directories of any depth: what lies deep is moved up first, so that neither descriptors
-  /// nor the stack grow with it.
+  /// Removes everything in this directory, also what is marked immutable or append-only. Nothing in
+  /// another mount: a mount point stays. Directories of any depth: what lies deep is moved up first,
+  /// so that neither descriptors nor the stack grow with it.
   ///
-  /// Whoever makes files faster than they are removed is not waited for: then the last of what is
-  /// returned is `ENOTEMPTY`.
+  /// Files that other processes make faster than they are removed are not waited for: then the last
+  /// of what is returned is `ENOTEMPTY`.
   ///
+  /// - Parameter emptyingFiles: truncate each file first, so that a process with the file open keeps
+  ///   nothing. Only a file with no other name: a hard link elsewhere, a backup, keeps its contents.
   /// - Returns: what could not be removed, each once.
-  public func removeContents() throws(SystemError) -> [SystemError] {
+  public func removeContents(
+    emptyingFiles empties: Bool = false
+  ) throws(SystemError) -> [SystemError] {
     var errors: [SystemError] = []
     var kept: Set<[CChar]> = []
     var moved = 0
@@ -117,7 +124,7 @@ extension Directory {
         effort -= 1
         let before = errors.count
         do throws(SystemError) {
-          if try !remove(name) { try empty(name, &moved, &effort, &errors) }
+          if try !remove(name, empties) { try empty(name, empties, &moved, &effort, &errors) }
         } catch {
           errors.append(error)
         }
@@ -148,7 +155,7 @@ extension Directory {
 
   /// Removes them, up to a directory that is not empty.
   private func firstNotRemoved(of names: [RawName]) throws(SystemError) -> RawName? {
-    for name in names where try !remove(name) { return name }
+    for name in names where try !remove(name, false) { return name }
     return nil
   }
 
@@ -164,13 +171,14 @@ extension Directory {
 
   /// Removes what is in the directory `name`, or moves it here.
   private func empty(
-    _ name: RawName, _ moved: inout Int, _ effort: inout Int, _ errors: inout [SystemError]
+    _ name: RawName, _ empties: Bool, _ moved: inout Int, _ effort: inout Int,
+    _ errors: inout [SystemError]
   ) throws(SystemError) {
     let child = try rawDirectory(name)
     for inner in try child.rawNames(atMost: max(effort, 1)) where effort > 0 {
       effort -= 1
       do throws(SystemError) {
-        if try child.remove(inner) { continue }
+        if try child.remove(inner, empties) { continue }
         repeat {
           moved += 1
           effort -= 1
@@ -181,7 +189,7 @@ extension Directory {
     }
   }
 
-  private func rawDirectory(_ name: RawName) throws(SystemError) -> Directory {
+  func rawDirectory(_ name: RawName) throws(SystemError) -> Directory {
     let shown = path(of: name.text)
     return Directory(
       Descriptor(
@@ -191,37 +199,49 @@ extension Directory {
   }
 
   /// Removes a file or an empty directory; false for a directory that is not empty.
-  private func remove(_ name: RawName) throws(SystemError) -> Bool {
-    truncate(name)
-    if unlink(name) { return true }
-    if errno == EPERM {
-      linux_clear_protection(descriptor.number, ".")
-      linux_clear_protection(descriptor.number, name.bytes)
-      truncate(name)
-      if unlink(name) { return true }
+  private func remove(_ name: RawName, _ empties: Bool) throws(SystemError) -> Bool {
+    if empties { truncate(name) }
+    var code = unlink(name)
+    if code == EPERM {
+      _ = linux_clear_protection(descriptor.number, ".")
+      // Another name of the file keeps the mark: it may be a backup outside.
+      let mark = linux_clear_protection(descriptor.number, name.bytes)
+      defer { linux_restore_protection(mark) }
+      if empties { truncate(name) }
+      code = unlink(name)
     }
-    guard errno == ENOTEMPTY || errno == EEXIST else {
-      throw SystemError(operation: "unlink", path: path(of: name.text), code: errno)
+    if code == 0 { return true }
+    guard code == ENOTEMPTY || code == EEXIST else {
+      throw SystemError(operation: "unlink", path: path(of: name.text), code: code)
     }
     return false
   }
 
-  private func unlink(_ name: RawName) -> Bool {
-    unlinkat(descriptor.number, name.bytes, 0) == 0
-      || unlinkat(descriptor.number, name.bytes, AT_REMOVEDIR) == 0
+  /// Removes a file or an empty directory. Returns 0, or the error of the call that fits the type.
+  private func unlink(_ name: RawName) -> CInt {
+    guard unlinkat(descriptor.number, name.bytes, 0) != 0 else { return 0 }
+    let code = errno
+    // A directory is refused with EISDIR, or with EPERM as POSIX has it.
+    guard code == EISDIR || code == EPERM else { return code }
+    guard unlinkat(descriptor.number, name.bytes, AT_REMOVEDIR) != 0 else { return 0 }
+    return errno == ENOTDIR ? code : errno
   }
 
-  /// Empties a regular file. One that cannot be emptied is removed all the same.
+  /// Empties a regular file that has no other name. One that cannot be emptied is removed all the
+  /// same.
   private func truncate(_ name: RawName) {
+    let flags = O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
     var status = stat()
     guard fstatat(descriptor.number, name.bytes, &status, AT_SYMLINK_NOFOLLOW) == 0,
-      status.st_mode & S_IFMT == S_IFREG
+      status.st_mode & S_IFMT == S_IFREG, status.st_nlink == 1
     else { return }
-    let flags = O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
     let file = openat(descriptor.number, name.bytes, flags)
     guard file >= 0 else { return }
+    defer { close(file) }
+    // Asked again: the name may lead to another file by now.
+    guard fstat(file, &status) == 0, status.st_mode & S_IFMT == S_IFREG, status.st_nlink == 1
+    else { return }
     _ = ftruncate(file, 0)
-    close(file)
   }
 
   /// Moves a directory of `child` here; false when the new name is taken.
@@ -233,9 +253,9 @@ extension Directory {
         try rename(name, from: child, as: new)
       } catch  where error.code == EPERM {
         // The moved directory changes, too: its `..`.
-        linux_clear_protection(descriptor.number, ".")
-        linux_clear_protection(child.descriptor.number, ".")
-        linux_clear_protection(child.descriptor.number, name.bytes)
+        _ = linux_clear_protection(descriptor.number, ".")
+        _ = linux_clear_protection(child.descriptor.number, ".")
+        _ = linux_clear_protection(child.descriptor.number, name.bytes)
         try rename(name, from: child, as: new)
       }
       return true

@@ -5,43 +5,37 @@ import Glibc
 public struct FileLock: ~Copyable {
   private let descriptor: Descriptor
 
-  /// Waits for the lock file `name` of `directory`, which is made root 0600 when absent.
-  public init(_ name: String, in directory: borrowing Directory) throws(SystemError) {
-    while true {
-      let file = try directory.file(name, flags: O_RDWR | O_CREAT | O_NOFOLLOW, mode: 0o600)
-      try check("flock", directory.path(of: name), flock(file.number, LOCK_EX))
-      if try Self.isCurrent(file, name, in: directory) {
-        descriptor = file
-        return
-      }
-    }
-  }
-
-  /// The same, but waits no longer than until `deadline`; nil when somebody else holds it still.
+  /// Waits for the lock file `name` of `directory`, which is made root 0600 when absent. Only a
+  /// directory that other users cannot write will do, or they could lock the file themselves.
+  ///
+  /// - Returns: nil when another process still holds the lock at `deadline`.
   public init?(
     _ name: String, in directory: borrowing Directory, until deadline: ContinuousClock.Instant
   ) throws(SystemError) {
+    var file = try Self.open(name, in: directory)
     while true {
-      let file = try directory.file(name, flags: O_RDWR | O_CREAT | O_NOFOLLOW, mode: 0o600)
       let isLocked = flock(file.number, LOCK_EX | LOCK_NB) == 0
       guard isLocked || errno == EWOULDBLOCK || errno == EINTR else {
         throw SystemError(operation: "flock", path: directory.path(of: name), code: errno)
       }
-      if isLocked, try Self.isCurrent(file, name, in: directory) {
-        descriptor = file
-        return
+      if isLocked {
+        if try Self.isCurrent(file, name, in: directory) {
+          descriptor = file
+          return
+        }
+        file = try Self.open(name, in: directory)
+        continue
       }
       let left = ContinuousClock.now.duration(to: deadline)
-      guard isLocked || left > .zero else { return nil }
-      if !isLocked { pause(min(left, .milliseconds(10))) }
+      guard left > .zero else { return nil }
+      pause(min(left, .milliseconds(10)))
     }
   }
 
-  /// Waits for the lock on a directory itself, which needs no file in it.
-  public init(_ directory: borrowing Directory) throws(SystemError) {
-    let file = try directory.file(".", flags: O_RDONLY | O_DIRECTORY)
-    try check("flock", directory.path, flock(file.number, LOCK_EX))
-    descriptor = file
+  private static func open(
+    _ name: String, in directory: borrowing Directory
+  ) throws(SystemError) -> Descriptor {
+    try directory.file(name, flags: O_RDWR | O_CREAT | O_NOFOLLOW, mode: 0o600)
   }
 
   /// Whether the file still has its name: whoever held it before may have removed it.
@@ -56,6 +50,15 @@ public struct FileLock: ~Copyable {
     guard let file = try? directory.file(name, flags: O_RDONLY | O_NOFOLLOW) else { return false }
     // Shared, and let go at once: who waits for it does not notice.
     return flock(file.number, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK
+  }
+
+  /// The process that took the lock file `name`, by `/proc/locks`; nil when that shows none: it may
+  /// be in another pid namespace, or just have let go.
+  public static func holder(of name: String, in directory: borrowing Directory) -> pid_t? {
+    guard let file = try? directory.file(name, flags: O_RDONLY | O_NOFOLLOW),
+      let status = try? file.status(), let text = try? kernelFile("/proc/locks")
+    else { return nil }
+    return LockTable.holder(of: status.identity, in: text)
   }
 
   /// Lets go. At the latest the end of the scope does.

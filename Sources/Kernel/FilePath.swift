@@ -1,3 +1,5 @@
+import Glibc
+
 /// A path or a name as the kernel has it: bytes, none of them NUL, in no encoding.
 ///
 /// Two paths are equal if their bytes are equal. Nothing here compares or splits text: to Swift's
@@ -15,8 +17,13 @@ public struct FilePath: Hashable, Sendable {
   }
 
   /// The bytes up to the first NUL.
-  init(truncating bytes: some Sequence<UInt8>) {
+  public init(truncating bytes: some Sequence<UInt8>) {
     cString = bytes.prefix { $0 != 0 }.map { CChar(bitPattern: $0) } + [0]
+  }
+
+  /// What C has given, up to its NUL.
+  public init(cString pointer: UnsafePointer<CChar>) {
+    cString = Array(UnsafeBufferPointer(start: pointer, count: strlen(pointer) + 1))
   }
 
   /// Without the NUL at the end.
@@ -26,6 +33,12 @@ public struct FilePath: Hashable, Sendable {
 
   public var isEmpty: Bool { cString.count == 1 }
   public var isAbsolute: Bool { cString.first == Self.slash }
+
+  /// Up to the last slash and with it; empty where there is none.
+  public var directory: FilePath {
+    let end = cString.lastIndex(of: Self.slash).map { $0 + 1 } ?? 0
+    return FilePath(truncating: bytes.prefix(end))
+  }
 
   /// What is between the slashes, without empty parts; `.` and `..` are kept.
   public var components: [FilePath] {
@@ -51,6 +64,32 @@ public struct FilePath: Hashable, Sendable {
     let other = directory.components
     return isAbsolute == directory.isAbsolute && own.count >= other.count
       && own.prefix(other.count).elementsEqual(other)
+  }
+
+  /// The same as text; nil for what is not UTF-8.
+  public var text: String? { String(validating: bytes, as: UTF8.self) }
+
+  /// What follows `prefix`, byte by byte; nil where the path does not begin with that.
+  public func dropping(prefix: FilePath) -> FilePath? {
+    let own = cString.dropLast()
+    let other = prefix.cString.dropLast()
+    guard own.starts(with: other) else { return nil }
+    return FilePath(unchecked: own.dropFirst(other.count))
+  }
+
+  /// What stands before `suffix`, byte by byte; nil where the path does not end with that.
+  public func dropping(suffix: FilePath) -> FilePath? {
+    let own = cString.dropLast()
+    let other = suffix.cString.dropLast()
+    guard own.count >= other.count, own.suffix(other.count).elementsEqual(other) else {
+      return nil
+    }
+    return FilePath(unchecked: own.dropLast(other.count))
+  }
+
+  /// Of a path without a NUL.
+  private init(unchecked bytes: some Sequence<CChar>) {
+    cString = Array(bytes) + [0]
   }
 
   private static let slash = CChar(bitPattern: UInt8(ascii: "/"))

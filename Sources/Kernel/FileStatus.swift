@@ -37,6 +37,20 @@ public struct FileStatus: Equatable, Sendable {
     var raw = CLinux.statx()
     let flags = flags | (followingLinks ? 0 : AT_SYMLINK_NOFOLLOW)
     try check("statx", shown, linux_statx(directory, path, flags, &raw))
+    self.init(raw)
+  }
+
+  /// The file system and the mount of the file that a link leads to, where the file system says no
+  /// more: everything else is 0.
+  init(leastAt directory: CInt, _ path: String, shown: String) throws(SystemError) {
+    var raw = CLinux.statx()
+    try check("statx", shown, linux_statx_least(directory, path, &raw))
+    raw.stx_ino = 0
+    raw.stx_mode = 0
+    self.init(raw)
+  }
+
+  private init(_ raw: CLinux.statx) {
     identity = FileIdentity(
       device: linux_makedev(raw.stx_dev_major, raw.stx_dev_minor), inode: raw.stx_ino)
     owner = raw.stx_uid
@@ -58,6 +72,11 @@ public struct FileStatus: Equatable, Sendable {
     } catch  where error.code == ENOENT {
       return nil
     }
+  }
+
+  /// The effective user of a process, by the owner of its directory in `/proc`.
+  public static func owner(ofProcess process: pid_t) throws(SystemError) -> uid_t {
+    try FileStatus(at: AT_FDCWD, "/proc/\(process)", flags: 0, shown: nil).owner
   }
 
   public var isDirectory: Bool { mode & S_IFMT == S_IFDIR }

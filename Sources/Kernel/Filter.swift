@@ -121,4 +121,41 @@ public enum ReportSockets {
       "recvmsg", nil, linux_receive_report(receiving.number, &buffer, buffer.count, &sender))
     return (Array(buffer[..<count]), sender)
   }
+
+  /// The same, with the descriptor that came along.
+  public static func receiveDescriptor(
+    _ receiving: borrowing Descriptor
+  ) throws(SystemError) -> (bytes: [UInt8], sender: pid_t, descriptor: CInt?) {
+    var buffer = [UInt8](repeating: 0, count: 512)
+    var sender: pid_t = 0
+    var number: CInt = -1
+    let count: Int
+    do throws(SystemError) {
+      count = try check(
+        "recvmsg", nil,
+        linux_receive_descriptor(receiving.number, &buffer, buffer.count, &sender, &number))
+    } catch {
+      // The other end was closed before it had read everything.
+      guard error.code == ECONNRESET else { throw error }
+      return ([], 0, nil)
+    }
+    return (Array(buffer[..<count]), sender, number >= 0 ? number : nil)
+  }
+
+  /// Sends a packet, with a copy of a descriptor unless that is nil.
+  public static func send(
+    _ text: String, with descriptor: CInt?, to socket: CInt
+  ) throws(SystemError) {
+    let bytes = Array(text.utf8)
+    try check(
+      "sendmsg", nil, linux_send_descriptor(socket, bytes, bytes.count, descriptor ?? -1))
+  }
+}
+
+/// pidfd_getfd(2): a copy of a descriptor of another process.
+public func copyDescriptor(
+  _ number: CInt, of process: borrowing Descriptor
+) throws(SystemError) -> Descriptor {
+  Descriptor(
+    owning: try check("pidfd_getfd", nil, linux_pidfd_getfd(process.number, number)))
 }

@@ -50,8 +50,16 @@ public struct FileRights: OptionSet, Hashable, Sendable {
 public struct FileRuleset: ~Copyable {
   public let descriptor: Descriptor
 
-  /// The ABI of this kernel; 0 where Landlock is missing or off.
-  public static func kernelABI() -> Int { max(0, Int(linux_landlock_abi())) }
+  /// The ABI of this kernel; 0 where Landlock is missing (ENOSYS) or off (EOPNOTSUPP). Any other
+  /// error says nothing about the kernel.
+  public static func kernelABI() throws(SystemError) -> Int {
+    do throws(SystemError) {
+      return Int(try check("landlock_create_ruleset", "version", linux_landlock_abi()))
+    } catch {
+      guard error.code == ENOSYS || error.code == EOPNOTSUPP else { throw error }
+      return 0
+    }
+  }
 
   public init(handling handled: FileRights) throws(SystemError) {
     descriptor = Descriptor(

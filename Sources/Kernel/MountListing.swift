@@ -7,15 +7,22 @@ import Glibc
 public struct MountListing: Sendable {
   private let space: UInt64
 
-  /// nil where the kernel does not know these calls.
-  public init?(of namespace: borrowing Descriptor) {
+  /// nil where the kernel does not know these calls (`ENOTTY`). Where it does, an error of theirs is
+  /// an error, `ENOSYS` too: a filter of system calls gives that.
+  public init?(of namespace: borrowing Descriptor) throws(SystemError) {
     var space: UInt64 = 0
-    guard linux_mount_namespace_id(namespace.number, &space) == 0 else { return nil }
+    do {
+      try check("NS_GET_MNTNS_ID", nil, linux_mount_namespace_id(namespace.number, &space))
+    } catch  where error.code == ENOTTY {
+      return nil
+    }
     self.space = space
   }
 
   /// Whether the namespace has come to its end, with all its mounts.
-  public var isGone: Bool { below(linux_mount_root, limit: 1).isEmpty }
+  public func isGone() throws(SystemError) -> Bool {
+    try below(linux_mount_root, limit: 1).isEmpty
+  }
 
   /// Lines of mountinfo for the mounts that are missing in `text`, which is the mountinfo of the
   /// namespace. This process must be in another one.
@@ -41,22 +48,28 @@ public struct MountListing: Sendable {
     return missing
   }
 
-  /// The root of the namespace, and all that is mounted below it; nil when nothing is, when the
-  /// namespace is gone, or the kernel will not say.
+  /// The root of the namespace, and all that is mounted below it; nil when nothing is, or when the
+  /// namespace is gone.
   private func all() throws(SystemError) -> (root: UInt64, below: [UInt64])? {
-    guard var root = below(linux_mount_root, limit: 1).first else { return nil }
+    guard var root = try below(linux_mount_root, limit: 1).first else { return nil }
     while let parent = try status(of: root)?.parent, parent != root { root = parent }
-    return (root, below(root, limit: .max))
+    return (root, try below(root, limit: .max))
   }
 
-  private func below(_ parent: UInt64, limit: Int) -> [UInt64] {
+  /// What is mounted below a mount; nothing when that is gone.
+  private func below(_ parent: UInt64, limit: Int) throws(SystemError) -> [UInt64] {
     var found: [UInt64] = []
     var ids = [UInt64](repeating: 0, count: min(limit, 4096))
     while found.count < limit {
-      let count = linux_listmount(space, parent, found.last ?? 0, &ids, ids.count)
-      guard count > 0 else { break }
+      let count: Int
+      do {
+        count = try check(
+          "listmount", nil, linux_listmount(space, parent, found.last ?? 0, &ids, ids.count))
+      } catch  where error.code == ENOENT {
+        break
+      }
       found += ids.prefix(count)
-      if count < ids.count { break }
+      guard count == ids.count else { break }
     }
     return found
   }
@@ -86,19 +99,22 @@ public struct MountListing: Sendable {
   }
 
   private func line(_ status: linux_mount_status, _ strings: [UInt8]) -> [UInt8] {
-    func string(_ offset: UInt32, quotes: Bool = true) -> String {
-      let bytes = strings.dropFirst(Int(offset)).prefix { $0 != 0 }
-      return String(decoding: quotes ? Self.quoted(bytes) : Array(bytes), as: UTF8.self)
+    func string(_ offset: UInt32) -> ArraySlice<UInt8> {
+      strings.dropFirst(Int(offset)).prefix { $0 != 0 }
     }
     // Bits of enum statmount_mask: what was not given is not there.
     let hasPoint = status.mask & 0x10 != 0 && !string(status.point).isEmpty
-    let options = status.mask & 0x80 != 0 ? string(status.options, quotes: false) : ""
-    var line = "\(status.id_old) \(status.parent_old) \(status.major):\(status.minor) "
-    line += "\(string(status.root)) \(hasPoint ? string(status.point) : "/") rw"
-    if status.peer_group != 0 { line += " shared:\(status.peer_group)" }
-    if status.master != 0 { line += " master:\(status.master)" }
-    line += " - \(string(status.type)) none \(options.isEmpty ? "rw" : options)\n"
-    return Array(line.utf8)
+    let options = status.mask & 0x80 != 0 ? string(status.options) : []
+    var line = Array("\(status.id_old) \(status.parent_old) \(status.major):\(status.minor) ".utf8)
+    line += Self.quoted(string(status.root)) + [UInt8(ascii: " ")]
+    line += (hasPoint ? Self.quoted(string(status.point)) : [UInt8(ascii: "/")])
+    line += " rw".utf8
+    if status.peer_group != 0 { line += " shared:\(status.peer_group)".utf8 }
+    if status.master != 0 { line += " master:\(status.master)".utf8 }
+    line += " - ".utf8 + Self.quoted(string(status.type)) + " none ".utf8
+    line += options.isEmpty ? Array("rw".utf8) : Array(options)
+    line.append(UInt8(ascii: "\n"))
+    return line
   }
 
   /// As mountinfo has it, and statmount(2) has not.

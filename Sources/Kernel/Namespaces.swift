@@ -43,6 +43,15 @@ public struct NamespaceKinds: OptionSet, Hashable, Sendable {
   }
 }
 
+extension Descriptor {
+  /// Who made the user namespace that the namespace open here belongs to; nil where the kernel does not
+  /// say, as it does not of those that are not below our own.
+  public var namespaceOwner: uid_t? {
+    var user: uid_t = 0
+    return linux_namespace_owner(number, &user) == 0 ? user : nil
+  }
+}
+
 /// Makes the mount that the working directory is the root of the root of this mount namespace,
 /// with the old root on `putOld`, a path beneath it: pivot_root(2).
 public func pivotRoot(putOld: String) throws(SystemError) {

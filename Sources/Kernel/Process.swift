@@ -60,6 +60,16 @@ public struct SignalMask {
     return old
   }
 
+  /// Unblocks one signal, and returns what was blocked before.
+  public static func allow(_ signal: CInt) throws(SystemError) -> SignalMask {
+    var set = sigset_t()
+    var old = SignalMask()
+    sigemptyset(&set)
+    sigaddset(&set, signal)
+    try check("sigprocmask", nil, sigprocmask(SIG_UNBLOCK, &set, &old.set))
+    return old
+  }
+
   /// Blocks these signals, and gives a descriptor that they can be read from.
   public static func block(_ signals: [CInt]) throws(SystemError) -> SignalDescriptor {
     var set = sigset_t()
@@ -74,6 +84,14 @@ public struct SignalMask {
     var all = sigset_t()
     sigfillset(&all)
     return SignalDescriptor(Descriptor(owning: try check("signalfd", nil, linux_signalfd(&all))))
+  }
+
+  /// The same for some of them, which are blocked already.
+  public static func descriptor(of signals: [CInt]) throws(SystemError) -> SignalDescriptor {
+    var set = sigset_t()
+    sigemptyset(&set)
+    for signal in signals { sigaddset(&set, signal) }
+    return SignalDescriptor(Descriptor(owning: try check("signalfd", nil, linux_signalfd(&set))))
   }
 
   public func restore() throws(SystemError) {
@@ -114,13 +132,13 @@ public func waitUntilReadable(_ descriptors: [CInt]) throws(SystemError) -> [Boo
   try wait(for: descriptors.map { ($0, CInt(POLLIN)) })
 }
 
-/// Waits until something of what was asked for, or an error, is at one of the descriptors; says at
-/// which: poll(2).
+/// Waits until something of what was asked for, or an error, is at one of the descriptors, or until
+/// the time is over unless that is negative; says at which: poll(2).
 public func wait(
-  for events: [(descriptor: CInt, events: CInt)]
+  for events: [(descriptor: CInt, events: CInt)], milliseconds: CInt = -1
 ) throws(SystemError) -> [Bool] {
   var entries = events.map { pollfd(fd: $0, events: Int16($1), revents: 0) }
-  try check("poll", nil, poll(&entries, nfds_t(entries.count), -1))
+  try check("poll", nil, poll(&entries, nfds_t(entries.count), milliseconds))
   return entries.map { $0.revents != 0 }
 }
 

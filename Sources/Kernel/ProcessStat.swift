@@ -2,6 +2,7 @@ import Glibc
 
 /// What `/proc/PID/stat` says of a process, which everybody may read: proc_pid_stat(5).
 public struct ProcessStat: Equatable, Sendable {
+  public let parent: pid_t
   /// As in `PF_…` of the kernel.
   public let flags: UInt64
   /// In clock ticks since the machine started: with its number it tells a process from all others.
@@ -21,12 +22,14 @@ public struct ProcessStat: Equatable, Sendable {
     guard let end = text.lastIndex(of: UInt8(ascii: ")")) else { return nil }
     // state ppid pgrp session tty_nr tpgid flags, … num_threads itrealvalue starttime
     let fields = text[(end + 1)...].split(separator: UInt8(ascii: " "))
-      .map { String(decoding: $0, as: UTF8.self) }
-    guard fields.count > 19, let flags = UInt64(fields[6]), let threads = UInt64(fields[17]),
-      let startTime = UInt64(fields[19])
+    guard fields.count > 19, let parent: pid_t = fields[1].number(),
+      let flags: UInt64 = fields[6].number(), let threads: UInt64 = fields[17].number(),
+      let startTime: UInt64 = fields[19].number()
     else { return nil }
+    self.parent = parent
     self.flags = flags
     self.startTime = startTime
-    hasEnded = ["Z", "X", "x"].contains(fields[0]) && threads <= 1
+    let isDead = fields[0].equals("Z") || fields[0].equals("X") || fields[0].equals("x")
+    hasEnded = isDead && threads <= 1
   }
 }

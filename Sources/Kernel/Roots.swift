@@ -7,15 +7,75 @@ extension Descriptor {
     try self.init(opening: path, at: AT_FDCWD, flags: flags, resolve: 0, shown: path)
   }
 
+  /// The same for a path that is bytes.
+  public init(followingLinks path: FilePath, flags: CInt = LINUX_O_PATH) throws(SystemError) {
+    try self.init(
+      opening: path.cString, at: AT_FDCWD, flags: flags, resolve: 0, shown: path.description)
+  }
+
+  /// Opens what the user named, for reading to its end. Opening waits for nothing; reading a named
+  /// pipe does, until there is a writer.
+  public init(readingNamed path: FilePath) throws(SystemError) {
+    let file = try Descriptor(followingLinks: path, flags: O_RDONLY | O_NONBLOCK | O_NOCTTY)
+    let isPipe = try file.status(shown: path.description).mode & S_IFMT == S_IFIFO
+    try check("fcntl", path.description, fcntl(file.number, F_SETFL, O_RDONLY))
+    // Before its first writer a pipe seems to be at its end.
+    if isPipe { _ = try waitUntilReadable([file.number]) }
+    self.init(owning: file.release())
+  }
+
+  /// Opens the entry `name` of `directory` itself, also where it is a symbolic link.
+  public init(
+    entry name: FilePath, of directory: borrowing Descriptor, flags: CInt = LINUX_O_PATH,
+    mode: mode_t = 0, shown: String
+  ) throws(SystemError) {
+    try self.init(
+      opening: name.cString, at: directory.number, flags: flags | O_NOFOLLOW, mode: mode,
+      resolve: 0, shown: shown)
+  }
+
+  /// Opens what the symbolic link `name` of `directory` leads to.
+  public init(
+    following name: FilePath, in directory: borrowing Descriptor, shown: String
+  ) throws(SystemError) {
+    try self.init(
+      opening: name.cString, at: directory.number, flags: LINUX_O_PATH, resolve: 0, shown: shown)
+  }
+
+  /// The text of the symbolic link that is open here: readlinkat(2).
+  public func linkText(shown: String) throws(SystemError) -> FilePath {
+    var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+    let count = try check("readlink", shown, readlinkat(number, "", &buffer, buffer.count))
+    guard let text = FilePath(buffer[..<count].map { UInt8(bitPattern: $0) }) else {
+      throw SystemError(operation: "readlink", path: shown, code: EINVAL)
+    }
+    return text
+  }
+
+  /// Whether what is open here is on a `/proc`, whose links are not text.
+  public func isOnProc() throws(SystemError) -> Bool {
+    var type: UInt64 = 0
+    try check("fstatfs", nil, linux_file_system_type(number, &type))
+    return type == 0x9fa0  // PROC_SUPER_MAGIC
+  }
+
+  /// Opens `path` below the working directory or the root, without a symbolic link on the way.
+  public init(withoutLinks path: FilePath, flags: CInt = LINUX_O_PATH) throws(SystemError) {
+    try self.init(
+      opening: path.cString, at: AT_FDCWD, flags: flags,
+      resolve: RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS, shown: path.description)
+  }
+
   /// Opens `path` for the calls that take a directory and a name, as long as the kernel knows the
   /// way by heart: it asks no file system (`RESOLVE_CACHED`, Linux 5.12; else `EAGAIN`).
-  public init(openingCached path: String) throws(SystemError) {
+  public init(openingCached path: FilePath) throws(SystemError) {
     var attempts = 0
     while true {
       do {
         try self.init(
-          opening: path, at: AT_FDCWD, flags: LINUX_O_PATH,
-          resolve: RESOLVE_CACHED | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS, shown: path)
+          opening: path.cString, at: AT_FDCWD, flags: LINUX_O_PATH,
+          resolve: RESOLVE_CACHED | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+          shown: path.description)
         return
       } catch  where error.code == EAGAIN && attempts < 20 {
         attempts += 1  // perhaps only because somebody mounted or renamed something meanwhile
@@ -27,14 +87,14 @@ extension Descriptor {
   /// Opens `path` with `root` as the root directory of the look-up: an absolute link, `..`, and
   /// any component in between stay inside, whatever they say (`RESOLVE_IN_ROOT`).
   public init(
-    opening path: String, inRoot root: borrowing Descriptor, flags: CInt = LINUX_O_PATH,
+    opening path: FilePath, inRoot root: borrowing Descriptor, flags: CInt = LINUX_O_PATH,
     shown: String
   ) throws(SystemError) {
     var attempts = 0
     while true {
       do {
         try self.init(
-          opening: path, at: root.number, flags: flags,
+          opening: path.cString, at: root.number, flags: flags,
           resolve: RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS, shown: shown)
         return
       } catch  where error.code == EAGAIN && attempts < 64 {
@@ -46,11 +106,10 @@ extension Descriptor {
 
 /// mount(2), as it is. A path that ends in the working directory (`.`) needs no second look-up.
 public func mountFilesystem(
-  _ source: String, on target: String, type: String, flags: UInt, data: String, shown: String
+  _ source: UnsafePointer<CChar>, on target: UnsafePointer<CChar>, type: UnsafePointer<CChar>,
+  flags: UInt, data: UnsafePointer<CChar>, shown: String
 ) throws(SystemError) {
-  try check(
-    "mount", shown,
-    data.withCString { Glibc.mount(source, target, type, flags, $0) })
+  try check("mount", shown, Glibc.mount(source, target, type, flags, data))
 }
 
 /// Moves the mount whose root is open at `mount`, with all below it, on what is open at `target`:
@@ -68,6 +127,12 @@ public func moveMount(
 /// umount2(2) by path, without following a link in its last component.
 public func unmount(_ path: String, lazily: Bool) throws(SystemError) {
   try check("umount", path, umount2(path, CInt(UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0))))
+}
+
+/// chroot(2), and `/` as the working directory.
+public func changeRoot(to path: FilePath) throws(SystemError) {
+  try check("chroot", path.description, chroot(path.cString))
+  try check("chdir", "/", chdir("/"))
 }
 
 /// Makes the directory the working directory: fchdir(2).

@@ -40,8 +40,13 @@ public struct Secret: ~Copyable {
 /// Keeps what this process knows from everybody else from here on: no core dump, no ptrace(2) or
 /// `/proc/PID/mem` even by the same user, and nothing of its memory in swap.
 public func protectSecrets() throws(SystemError) {
+  try forbidDumps()
+  try check("mlockall", nil, mlockall(MCL_CURRENT | MCL_FUTURE))
+}
+
+/// No core dump of this process, and no ptrace(2) or `/proc/PID/mem` by another of the same user.
+public func forbidDumps() throws(SystemError) {
   try processControl(PR_SET_DUMPABLE, 0, named: "PR_SET_DUMPABLE")
   var none = rlimit()
   try check("setrlimit", "RLIMIT_CORE", setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &none))
-  try check("mlockall", nil, mlockall(MCL_CURRENT | MCL_FUTURE))
 }

@@ -25,6 +25,8 @@ public struct SystemError: Error, Equatable, CustomStringConvertible, Sendable {
   /// What to do about the errors whose text alone misleads.
   private var hint: String {
     switch (code, operation) {
+    case (ENOSYS, "listmount"), (ENOSYS, "statmount"), (ENOSYS, "pidfd_getfd"):
+      "; a filter of system calls (of a container or a service) rejects it, allow it there"
     case (ENOSYS, _): "; this kernel has no \(operation), Linux 5.15 or later is needed"
     case (ENOSPC, "move_mount"), (ENOSPC, "mount"), (ENOSPC, "open_tree"):
       "; the limit of mounts is reached, raise /proc/sys/fs/mount-max"

@@ -1,3 +1,5 @@
+import Kernel
+
 /// One mount, as a line of mountinfo gives it: proc_pid_mountinfo(5).
 public struct Mount: Equatable, Sendable {
   /// Unique among the mounts of this moment, in all namespaces; used again later.
@@ -6,25 +8,28 @@ public struct Mount: Equatable, Sendable {
   /// `major:minor` of the file system. On btrfs not what `st_dev` says.
   public let device: UInt64
   /// The directory of the file system that is the root of this mount.
-  public let root: String
+  public let root: FilePath
   /// Where it is mounted, as seen from the root of the process that was asked.
-  public let target: String
+  public let target: FilePath
   /// Of this mount (`ro`, `nosuid`, …), not those of its file system.
   public let options: Set<String>
-  public let fileSystem: String
+  public let fileSystem: FilePath
   /// What was mounted, in the file system's own words: `/dev/sda1`, `tmpfs`.
-  public let source: String
+  public let source: FilePath
   /// The peer group, of a shared mount.
   public let peerGroup: Int?
   /// The peer group that it receives from, of a slave.
   public let master: Int?
   /// Of an overlay: the directories that it is made of, as they were given when it was mounted.
-  public let layers: [String]
+  public let layers: [FilePath]
+  /// Of FUSE: the user whose server it is.
+  public let server: UInt32?
 
   public init(
-    id: Int, parent: Int, device: UInt64 = 0, root: String, target: String,
-    options: Set<String> = [], fileSystem: String = "tmpfs", source: String = "tmpfs",
-    peerGroup: Int? = nil, master: Int? = nil, layers: [String] = []
+    id: Int, parent: Int, device: UInt64 = 0, root: FilePath, target: FilePath,
+    options: Set<String> = [], fileSystem: FilePath = "tmpfs",
+    source: FilePath = "tmpfs",
+    peerGroup: Int? = nil, master: Int? = nil, layers: [FilePath] = [], server: UInt32? = nil
   ) {
     self.id = id
     self.parent = parent
@@ -37,6 +42,7 @@ public struct Mount: Equatable, Sendable {
     self.peerGroup = peerGroup
     self.master = master
     self.layers = layers
+    self.server = server
   }
 
   /// How it takes part in propagation, in the words of mount_namespaces(7).
@@ -50,10 +56,10 @@ public struct Mount: Equatable, Sendable {
   }
 }
 
-/// Whether `path` is `directory` or lies below it, component by component.
-public func isPath(_ path: String, atOrBelow directory: String) -> Bool {
-  if directory == "/" { return path.utf8.first == UInt8(ascii: "/") }
-  guard path.utf8.starts(with: directory.utf8) else { return false }
-  let rest = path.utf8.dropFirst(directory.utf8.count)
-  return rest.isEmpty || rest.first == UInt8(ascii: "/")
+/// Whether `path` is `directory` or lies below it, component by component. An empty directory is the
+/// beginning of every absolute path.
+public func isPath(_ path: FilePath, atOrBelow directory: FilePath) -> Bool {
+  if directory == "/" { return path.isAbsolute }
+  guard let rest = path.dropping(prefix: directory) else { return false }
+  return rest.isEmpty || rest.isAbsolute
 }

@@ -1,6 +1,4 @@
-import CLibmount
 import CLinux
-import Glibc
 import Kernel
 
 /// The mounts of one mount namespace at one moment, in the order of mountinfo: a mount stands
@@ -30,34 +28,15 @@ public struct MountTable: Sendable {
   /// Parses mountinfo. One line that is not understood fails the whole: a mount that is overlooked
   /// is worse than an error.
   public init(parsing text: [UInt8], from path: String) throws(MountTableError) {
-    guard !text.isEmpty else {
-      mounts = []
-      return
-    }
-    guard let table = mnt_new_table() else { throw .malformed(path, line: 0) }
-    defer { mnt_unref_table(table) }
-    let refuse: @convention(c) (OpaquePointer?, UnsafePointer<CChar>?, CInt) -> CInt = {
-      _, _, _ in -1
-    }
-    mnt_table_set_parser_errcb(table, refuse)
-    var bytes = text
-    let parsed = bytes.withUnsafeMutableBytes { buffer -> CInt in
-      guard let stream = fmemopen(buffer.baseAddress, buffer.count, "r") else { return -1 }
-      defer { fclose(stream) }
-      return mnt_table_parse_stream(table, stream, path)
-    }
-    guard parsed == 0 else { throw .malformed(path, line: Int(mnt_table_get_nents(table)) + 1) }
-
-    guard let iterator = mnt_new_iter(CInt(MNT_ITER_FORWARD)) else {
-      throw .malformed(path, line: 0)
-    }
-    defer { mnt_free_iter(iterator) }
     var mounts: [Mount] = []
-    mounts.reserveCapacity(Int(mnt_table_get_nents(table)))
-    var entry: OpaquePointer?
-    while mnt_table_next_fs(table, iterator, &entry) == 0, let line = entry {
-      guard let mount = Mount(line) else { throw .malformed(path, line: mounts.count + 1) }
-      mounts.append(mount)
+    var rest = text[...]
+    while !rest.isEmpty {
+      let end = rest.firstIndex(of: UInt8(ascii: "\n")) ?? rest.endIndex
+      guard let line = MountInfoLine(rest[..<end]) else {
+        throw .malformed(path, line: mounts.count + 1)
+      }
+      mounts.append(Mount(line))
+      rest = rest[end...].dropFirst()
     }
     self.mounts = mounts
   }
@@ -77,33 +56,23 @@ public enum MountTableError: Error, Equatable, CustomStringConvertible, Sendable
 }
 
 extension Mount {
-  /// What libmount read; nil when a field that every line has is missing.
-  fileprivate init?(_ line: OpaquePointer) {
-    guard let root = mnt_fs_get_root(line), let target = mnt_fs_get_target(line),
-      let type = mnt_fs_get_fstype(line)
-    else { return nil }
-    let optional = Self.words(mnt_fs_get_optional_fields(line), separator: " ")
-    func group(_ tag: String) -> Int? {
-      optional.first { $0.hasPrefix(tag) }.flatMap { Int($0.dropFirst(tag.count)) }
-    }
+  init(_ line: MountInfoLine) {
+    let options = line.options.split(separator: UInt8(ascii: ","))
     self.init(
-      id: Int(mnt_fs_get_id(line)), parent: Int(mnt_fs_get_parent_id(line)),
-      device: UInt64(mnt_fs_get_devno(line)), root: String(cString: root),
-      target: String(cString: target),
-      options: Set(Self.words(mnt_fs_get_vfs_options(line), separator: ",")),
-      fileSystem: String(cString: type),
-      source: mnt_fs_get_source(line).map { String(cString: $0) } ?? "none",
-      peerGroup: group("shared:"), master: group("master:"),
-      layers: strcmp(type, "overlay") == 0
-        ? mnt_fs_get_fs_options(line).map(Self.layers) ?? [] : [])
+      id: line.id, parent: line.parent, device: linux_makedev(line.major, line.minor),
+      root: line.root, target: line.target,
+      options: Set(options.map { String(decoding: $0, as: UTF8.self) }),
+      fileSystem: line.fileSystem, source: line.source.isEmpty ? "none" : line.source,
+      peerGroup: line.peerGroup, master: line.master,
+      layers: line.fileSystem == "overlay" ? overlayLayers(line.superOptions) : [],
+      server: line.fileSystem.dropping(prefix: "fuse") == nil
+        ? nil : Self.server(line.superOptions))
   }
 
-  private static func layers(_ options: UnsafePointer<CChar>) -> [String] {
-    overlayLayers(String(cString: options))
-  }
-
-  private static func words(_ text: UnsafePointer<CChar>?, separator: Character) -> [String] {
-    guard let text else { return [] }
-    return String(cString: text).split(separator: separator).map(String.init)
+  /// `user_id=1000` of FUSE, which the kernel writes itself.
+  private static func server(_ options: some Sequence<UInt8>) -> UInt32? {
+    let label = "user_id=".utf8
+    return Array(options).split(separator: UInt8(ascii: ",")).first { $0.starts(with: label) }
+      .flatMap { $0.dropFirst(label.count).number() }
   }
 }

@@ -55,7 +55,8 @@ public enum Program {
     var unheard = ExitStatus.failed
     do {
       var command = try root.parseAsRoot(rawArguments.dropFirst().map { String(cString: $0) })
-      if command is any ChangingCommand { unheard = .partial }
+      // What was done is done, however much of the report arrives.
+      if command is any ChangingCommand { unheard = .done }
       if let verbs = verbs(of: type(of: command), below: root), !verbs.isEmpty {
         name += ": \(verbs.joined(separator: " "))"
       }
@@ -115,7 +116,7 @@ public enum Program {
       finish(.usage, name)
     }
     complain("\(name): \(error)")
-    finish(.failed, name)
+    finish(error is NotDurable ? .partial : .failed, name)
   }
 
   /// Exits. When the results did not arrive, that is said, unless the reader wanted no more.

@@ -102,6 +102,9 @@ public enum Architecture: Int, CaseIterable, Hashable, Sendable {
   }
 
   /// A constant of the C headers; nil for a name that this architecture does not have.
+  /// The bits that an argument has.
+  var argumentMask: UInt64 { is64Bit ? .max : 0xffff_ffff }
+
   public func constant(_ name: String) -> Constant? {
     var name = name
     return name.withUTF8 { constant($0) }

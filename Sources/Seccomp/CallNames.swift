@@ -52,7 +52,7 @@ extension ParserRun {
   func number(ofCall name: ArraySlice<UInt8>) -> UInt32? {
     if let number = name.withBytes({ parser.architecture.number(ofCall: $0) }) { return number }
     guard let first = name.first, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(first),
-      let number = Number.parse(name), number < parser.architecture.numberLimit
+      let number = Number(name, parser.dialect)?.bits, number < parser.architecture.numberLimit
     else { return nil }
     return UInt32(truncatingIfNeeded: number)
   }

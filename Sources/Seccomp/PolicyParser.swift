@@ -266,11 +266,12 @@ extension ParserRun {
   /// Beside the including file, then in the working directory.
   private func candidates(_ target: ArraySlice<UInt8>) -> [String] {
     let path = String(decoding: target, as: UTF8.self)
-    guard target.first != UInt8(ascii: "/"), let slash = file.lastIndex(of: "/") else {
+    guard target.first != UInt8(ascii: "/"), let slash = file.utf8.lastIndex(of: UInt8(ascii: "/"))
+    else {
       return [path]
     }
-    let relative = path.hasPrefix("./") ? String(path.dropFirst(2)) : path
-    return [file[...slash] + relative, path]
+    let relative = path.utf8.starts(with: "./".utf8) ? path.utf8.dropFirst(2) : path.utf8[...]
+    return [String(Substring(file.utf8[...slash])) + String(Substring(relative)), path]
   }
 
   private mutating func read(

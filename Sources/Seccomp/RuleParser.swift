@@ -132,7 +132,7 @@ struct RuleParser {
 // MARK: Actions
 extension RuleParser {
   private func isOne(_ text: ArraySlice<UInt8>) -> Bool {
-    text.equals("1") || (dialect == .compileTool && Number.parse(text) == 1)
+    text.equals("1") || (dialect == .compileTool && Number(text, dialect)?.bits == 1)
   }
 
   private func isAction(_ text: ArraySlice<UInt8>) -> Bool {
@@ -263,9 +263,14 @@ extension RuleParser {
         || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0)
     }
     let rest = atom[argument.endIndex...].trimmed
-    let operation =
-      rest.hasPrefix("in") ? rest.prefix(2) : rest.prefix { "=!<>&".utf8.contains($0) }
+    let isWord = rest.hasPrefix("in")
+    let operation = isWord ? rest.prefix(2) : rest.prefix { "=!<>&".utf8.contains($0) }
     let value = rest[operation.endIndex...].trimmed
+    // `in1` is one word, and not the operator `in`.
+    if isWord, let next = rest.dropFirst(2).first, !" \t~(-".utf8.contains(next) {
+      run.fail(Step.atom, "invalid operator '\(shown(rest))'", at: rest.startIndex)
+      return nil
+    }
     guard !argument.isEmpty, !operation.isEmpty, !value.isEmpty else {
       run.fail(Step.atom, "invalid atom '\(shown(atom))'", at: atom.startIndex)
       return nil

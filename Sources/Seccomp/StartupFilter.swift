@@ -31,9 +31,9 @@ public struct StartupFilter: Hashable, Sendable {
   public static let stepLimit = 8
 
   /// What glibc 2.31 to 2.40 calls from execve(2) to main(), as strace(1) shows it for static,
-  /// position-independent and other programs and for scripts, with a preloaded library; what such
-  /// a library then needs to finish a jail: to read a filter from a sealed descriptor, load it and
-  /// report; what the initialisers of common libraries ask (whether SELinux is there, how much
+  /// position-independent and other programs and for scripts, with a preloaded library; what the
+  /// launcher, or such a library, then needs to complete a jail: to load a filter, to restrict files,
+  /// and to report; what the initialisers of common libraries ask (whether SELinux is there, how much
   /// memory and how many processors); and how a loader that fails says so. It opens files for
   /// reading only.
   public static let loaderPolicy = """
@@ -57,6 +57,9 @@ public struct StartupFilter: Hashable, Sendable {
       arg0 == PR_GET_SECUREBITS || arg0 == PR_GET_NO_NEW_PRIVS || arg0 == PR_GET_DUMPABLE || \
       arg0 == PR_GET_NAME || arg0 == PR_SET_NAME
     {fchdir, dup, landlock_restrict_self}: 1
+    # How the launcher gives a program rules for files: on sockets that nothing else has.
+    socketpair: arg0 == 1
+    recvmsg: arg2 == 0x40000040
     # The initialisers of libraries.
     {statfs, statfs64, fstatfs, fstatfs64, lseek, _llseek, getdents64, getcwd}: 1
     {getpid, gettid, getuid, getuid32, geteuid, geteuid32, getgid, getgid32, getegid, getegid32}: 1

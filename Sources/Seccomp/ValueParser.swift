@@ -24,16 +24,9 @@ struct ValueParser {
       let message = parser.rest.first == UInt8(ascii: ")") ? "unbalanced" : "trailing garbage"
       throw parser.fault("\(message) after constant: '\(shown(parser.rest))'")
     }
-    let word = String(decoding: text, as: UTF8.self)
-    guard !architecture.is64Bit else {
-      return Value(text: word, bits: bits, isInt: result.isNegativeInt)
-    }
-    // An argument has 32 bits there: a value that is wider, and no negative number, is a mistake.
-    guard bits >> 32 == 0 || bits >> 31 == 0x1_ffff_ffff || text.contains(UInt8(ascii: "~")) else {
-      throw ValueFault(
-        detail: "constant does not fit in 32 bits: '\(shown(text))'", index: text.startIndex)
-    }
-    return Value(text: word, bits: bits & 0xffff_ffff)
+    return Value(
+      text: String(decoding: text, as: UTF8.self), bits: bits,
+      isInt: architecture.is64Bit && result.isNegativeInt)
   }
 
   private init(rest: ArraySlice<UInt8>, architecture: Architecture, dialect: Dialect) {
@@ -58,8 +51,8 @@ struct ValueParser {
     while rest.first == UInt8(ascii: "|") {
       rest.removeFirst()
       skipBlanks()
-      // The reference takes a bar at the end for nothing, though not after a parenthesis.
-      if rest.isEmpty, depth == 0, lastTermIsWord { break }
+      // -S takes a bar at the end for nothing, though not after a parenthesis.
+      if rest.isEmpty, depth == 0, lastTermIsWord, dialect == .minijail { break }
       result = Constant(bits: result.bits | (try term()).bits, isNegativeInt: false)
       skipBlanks()
     }
@@ -92,44 +85,63 @@ struct ValueParser {
       result = try word()
       lastTermIsWord = true
     }
-    return complements ? Constant(bits: ~result.bits, isNegativeInt: false) : result
+    return complements
+      ? Constant(bits: ~result.bits & architecture.argumentMask, isNegativeInt: false) : result
   }
 
   private mutating func word() throws(ValueFault) -> Constant {
     let word = rest.prefix { !"|~() \t".utf8.contains($0) }
     guard !word.isEmpty else { throw fault("empty constant: '\(shown(rest))'") }
-    if let constant = word.withBytes({ architecture.constant($0) }) {
-      rest = rest[word.endIndex...]
-      return constant
-    }
-    guard let number = Number.parse(word, readsLeadingZeroAsDecimal: dialect == .compileTool) else {
+    let constant: Constant
+    let isUnsigned: Bool
+    if let known = word.withBytes({ architecture.constant($0) }) {
+      constant = known
+      isUnsigned = false
+    } else if let number = Number(word, dialect) {
+      constant = Constant(bits: number.bits, isNegativeInt: false)
+      isUnsigned = !number.isNegative
+    } else {
       throw fault("trailing garbage after constant: '\(shown(word))'")
     }
+    // Each number by itself must fit into an argument: a complement would hide that one did not.
+    let isNegative32 = constant.bits >> 31 == 0x1_ffff_ffff && !isUnsigned
+    guard architecture.is64Bit || constant.bits >> 32 == 0 || isNegative32 else {
+      throw fault("constant does not fit in 32 bits: '\(shown(word))'")
+    }
     rest = rest[word.endIndex...]
-    return Constant(bits: number, isNegativeInt: false)
+    return Constant(
+      bits: constant.bits & architecture.argumentMask, isNegativeInt: constant.isNegativeInt)
   }
 }
 
-/// Numbers as strtol(3) reads them with base 0: decimal, `0x`, a leading `0` for octal, a sign.
-enum Number {
-  /// Nil for what is none, and for what is not within -2^63 … 2^64-1.
-  static func parse(
-    _ text: ArraySlice<UInt8>, readsLeadingZeroAsDecimal: Bool = false
-  ) -> UInt64? {
+/// A number: decimal, hexadecimal with `0x`, octal with a leading `0`, with a sign or without.
+///
+/// -S reads it with strtol(3), base 0. The compile tool knows no plus sign, and takes a leading `0`
+/// for octal only if an octal digit follows: `08` and `09` are 8 and 9 there, and no numbers to -S.
+struct Number {
+  /// In two's complement.
+  let bits: UInt64
+  let isNegative: Bool
+
+  /// Nil for what is no number, and for what is not within -2^63 … 2^64-1.
+  init?(_ text: ArraySlice<UInt8>, _ dialect: Dialect) {
     var digits = text
-    let isNegative = digits.first == UInt8(ascii: "-")
-    if isNegative || digits.first == UInt8(ascii: "+") { digits.removeFirst() }
+    isNegative = digits.first == UInt8(ascii: "-")
+    if isNegative || (digits.first == UInt8(ascii: "+") && dialect == .minijail) {
+      digits.removeFirst()
+    }
     var radix: UInt64 = 10
     if digits.hasPrefix("0x") || digits.hasPrefix("0X") {
       radix = 16
       digits = digits.dropFirst(2)
-    } else if digits.first == UInt8(ascii: "0"), digits.count > 1 {
-      radix = readsLeadingZeroAsDecimal ? 10 : 8
+    } else if digits.first == UInt8(ascii: "0"), let second = digits.dropFirst().first {
+      let isOctal = (UInt8(ascii: "0")...UInt8(ascii: "7")).contains(second)
+      radix = isOctal || dialect == .minijail ? 8 : 10
       digits = digits.dropFirst()
     }
-    guard let magnitude = unsigned(digits, radix: radix) else { return nil }
-    guard isNegative else { return magnitude }
-    return magnitude <= 1 << 63 ? 0 &- magnitude : nil
+    guard let magnitude = Self.unsigned(digits, radix: radix) else { return nil }
+    guard !isNegative || magnitude <= 1 << 63 else { return nil }
+    bits = isNegative ? 0 &- magnitude : magnitude
   }
 
   /// Digits alone, at least one.

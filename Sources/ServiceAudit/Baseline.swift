@@ -1,12 +1,14 @@
+import Kernel
+
 /// Which services a system is to have, and how each is to be confined: docs/sandboxed-services.md.
 public struct Baseline: Equatable, Sendable {
   public struct Line: Equatable, Sendable, CustomStringConvertible {
-    public let program: String
+    public let program: FilePath
     public let user: String
     public let group: String
     public let features: Set<Feature>
 
-    public init(program: String, user: String, group: String, features: Set<Feature>) {
+    public init(program: FilePath, user: String, group: String, features: Set<Feature>) {
       self.program = program
       self.user = user
       self.group = group
@@ -14,16 +16,16 @@ public struct Baseline: Equatable, Sendable {
     }
 
     public var description: String {
-      ([program, user, group].map(Baseline.escaped) + features.sorted().map(\.description))
-        .joined(separator: " ")
+      ([Array(program.bytes), Array(user.utf8), Array(group.utf8)].map(Baseline.escaped)
+        + features.sorted().map(\.description)).joined(separator: " ")
     }
   }
 
   public let lines: [Line]
   /// Programs that are not looked at.
-  public let ignored: Set<String>
+  public let ignored: Set<FilePath>
 
-  public init(lines: [Line], ignored: Set<String> = []) {
+  public init(lines: [Line], ignored: Set<FilePath> = []) {
     self.lines = lines
     self.ignored = ignored
   }
@@ -36,37 +38,39 @@ public struct Baseline: Equatable, Sendable {
   /// - Parameter name: of the file, for errors.
   public init(parsing text: String, named name: String) throws(Mistake) {
     var lines: [Line] = []
-    var ignored: Set<String> = []
-    // CR LF is one Character.
-    let rows = text.split(omittingEmptySubsequences: false) { $0 == "\n" || $0 == "\r\n" }
-    for (number, line) in zip(1..., rows) {
+    var ignored: Set<FilePath> = []
+    let rows = Array(text.utf8).split(
+      separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+    for (number, row) in zip(1..., rows) {
+      let line = row.last == UInt8(ascii: "\r") ? row.dropLast() : row
       func mistake(_ reason: String) -> Mistake {
         Mistake(description: "\(name):\(number): \(reason)")
       }
-      let fields = line.prefix { $0 != "#" }.split { $0 == " " || $0 == "\t" }
+      let fields = line.prefix { $0 != UInt8(ascii: "#") }.words
       guard let first = fields.first else { continue }
-      if first == "ignore" && fields.count == 2 {
-        ignored.insert(Self.unescaped(fields[1]))
+      if first.equals("ignore"), fields.count == 2, let name = Self.name(fields[1]) {
+        ignored.insert(name)
         continue
       }
-      guard first != "ignore" || fields.count > 1 else {
+      guard !first.equals("ignore") || fields.count > 1 else {
         throw mistake("ignore is followed by the program that is not looked at")
       }
-      guard fields.count >= 3 else {
+      guard fields.count >= 3, let program = Self.name(fields[0]),
+        let user = Self.name(fields[1])?.text,
+        let group = Self.name(fields[2])?.text
+      else {
         throw mistake("a service has a program, a user and a group, then features")
       }
       var features: Set<Feature> = []
       for text in fields[3...] {
         guard let feature = Feature(text) else {
           throw mistake(
-            "\(text) is no feature; there are caps=…, no-new-privs, root, seccomp and "
+            "\(shownBytes(text)) is no feature; there are caps=…, no-new-privs, root, seccomp and "
               + Feature.namespaces.joined(separator: ", "))
         }
         features.insert(feature)
       }
-      let new = Line(
-        program: Self.unescaped(fields[0]), user: Self.unescaped(fields[1]),
-        group: Self.unescaped(fields[2]), features: features)
+      let new = Line(program: program, user: user, group: group, features: features)
       guard !lines.contains(where: { $0.isSame(as: new) }) else {
         throw mistake("\(new.program) of \(new.user):\(new.group) has a line already")
       }
@@ -90,7 +94,7 @@ public struct Baseline: Equatable, Sendable {
 
   public var text: String {
     "# program user group features: see sandboxed-services(1)\n"
-      + ignored.sorted().map { "ignore \(Self.escaped($0))\n" }.joined()
+      + ignored.sorted().map { "ignore \(Self.escaped(Array($0.bytes)))\n" }.joined()
       + lines.map { "\($0)\n" }.joined()
   }
 
@@ -125,10 +129,12 @@ public struct Baseline: Equatable, Sendable {
   }
 
   /// A blank, a `#` or a backslash in a name, as fstab(5) writes it: `\040`.
-  static func escaped(_ text: String) -> String {
+  static func escaped(_ text: [UInt8]) -> String {
     var bytes: [UInt8] = []
-    for byte in text.utf8 {
-      guard byte <= 0x20 || byte == 0x7f || "#\\".utf8.contains(byte) else {
+    let isText = String(validating: text, as: UTF8.self) != nil
+    for byte in text {
+      let isSpecial = byte <= 0x20 || byte == 0x7f || "#\\".utf8.contains(byte)
+      guard isSpecial || byte >= 0x80 && !isText else {
         bytes.append(byte)
         continue
       }
@@ -138,12 +144,13 @@ public struct Baseline: Equatable, Sendable {
     return String(decoding: bytes, as: UTF8.self)
   }
 
-  static func unescaped(_ text: Substring) -> String {
+  /// nil for a NUL.
+  private static func name(_ text: ArraySlice<UInt8>) -> FilePath? {
     var bytes: [UInt8] = []
-    var rest = Array(text.utf8)[...]
+    var rest = text
     while let byte = rest.popFirst() {
       if byte == UInt8(ascii: "\\"), rest.count >= 3,
-        let code = UInt8(String(decoding: rest.prefix(3), as: UTF8.self), radix: 8)
+        let code: UInt8 = rest.prefix(3).number(radix: 8)
       {
         bytes.append(code)
         rest = rest.dropFirst(3)
@@ -151,14 +158,15 @@ public struct Baseline: Equatable, Sendable {
         bytes.append(byte)
       }
     }
-    return String(decoding: bytes, as: UTF8.self)
+    return FilePath(bytes)
   }
 }
 
 extension Baseline.Line {
   /// Whether both are about the same service.
   fileprivate func isSame(as other: Self) -> Bool {
-    program == other.program && user == other.user && group == other.group
+    program == other.program && user.utf8.elementsEqual(other.user.utf8)
+      && group.utf8.elementsEqual(other.group.utf8)
   }
 
   /// With only what this process holds too.

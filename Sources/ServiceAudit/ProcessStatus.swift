@@ -29,26 +29,18 @@ public struct ProcessStatus: Equatable, Sendable {
   public let filter: FilterMode
 
   /// nil when a field is missing or unreadable: a kernel that does not say it, or no such file.
-  public init?(_ text: some StringProtocol) {
-    var fields: [Substring: [Substring]] = [:]
-    for line in Substring(text).split(separator: "\n") {
-      guard let colon = line.firstIndex(of: ":") else { continue }
-      let values = line[line.index(after: colon)...].split { $0 == "\t" || $0 == " " }
-      // A name may hold a line feed, but the kernel escapes it; the first of a field counts.
-      if fields[line[..<colon]] == nil { fields[line[..<colon]] = values }
+  public init?(_ text: [UInt8]) {
+    func value(_ field: StaticString, at index: Int = 0) -> ArraySlice<UInt8>? {
+      text.field(field)?.words.dropFirst(index).first
     }
-    func number(_ field: Substring, at index: Int = 0, radix: Int = 10) -> UInt64? {
-      guard let values = fields[field], values.indices.contains(index) else { return nil }
-      return UInt64(values[index], radix: radix)
-    }
-    guard let state = fields["State"]?.first,
-      let user = number("Uid", at: 1).flatMap({ UInt32(exactly: $0) }),
-      let group = number("Gid", at: 1).flatMap({ UInt32(exactly: $0) }),
-      let permitted = number("CapPrm", radix: 16), let bounding = number("CapBnd", radix: 16),
-      let noNewPrivileges = number("NoNewPrivs"),
-      let mode = number("Seccomp").flatMap({ FilterMode(rawValue: Int(clamping: $0)) })
+    guard let state = value("State"), let user: UInt32 = value("Uid", at: 1)?.number(),
+      let group: UInt32 = value("Gid", at: 1)?.number(),
+      let permitted: UInt64 = value("CapPrm")?.number(radix: 16),
+      let bounding: UInt64 = value("CapBnd")?.number(radix: 16),
+      let noNewPrivileges: UInt64 = value("NoNewPrivs")?.number(),
+      let mode = value("Seccomp")?.number(as: Int.self).flatMap(FilterMode.init(rawValue:))
     else { return nil }
-    isZombie = state == "Z" || state == "X"
+    isZombie = state.equals("Z") || state.equals("X")
     self.user = user
     self.group = group
     self.permitted = CapabilitySet(rawValue: permitted)
@@ -64,15 +56,14 @@ public struct ProcessKind: Equatable, Sendable {
   public let hasTerminal: Bool
 
   /// nil for what is no such line.
-  public init?(_ text: some StringProtocol) {
+  public init?(_ text: [UInt8]) {
     // The name before may hold anything, parentheses too.
-    let line = Substring(text)
-    guard let end = line.lastIndex(of: ")") else { return nil }
+    guard let end = text.lastIndex(of: UInt8(ascii: ")")) else { return nil }
     // state ppid pgrp session tty_nr tpgid flags
-    let fields = line[line.index(after: end)...].split(separator: " ")
-    guard fields.count > 6, let terminal = Int(fields[4]), let flags = UInt64(fields[6]) else {
-      return nil
-    }
+    let fields = text[(end + 1)...].words
+    guard fields.count > 6, let terminal: UInt64 = fields[4].number(),
+      let flags: UInt64 = fields[6].number()
+    else { return nil }
     hasTerminal = terminal != 0
     isKernelThread = flags & 0x0020_0000 != 0  // PF_KTHREAD
   }
@@ -86,28 +77,28 @@ public enum ServiceUnit: Equatable, Sendable {
   /// systemd is not there, or has nothing to do with it.
   case none
 
-  public init(_ text: some StringProtocol) {
+  public init(_ text: [UInt8]) {
     // The hierarchy of systemd: its own by name, or the one and only (version 2).
-    var paths: [Substring] = []
-    for line in Substring(text).split(separator: "\n") {
-      let parts = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
+    var paths: [ArraySlice<UInt8>] = []
+    for line in text.lines {
+      let parts = line.split(
+        separator: UInt8(ascii: ":"), maxSplits: 2, omittingEmptySubsequences: false)
       guard parts.count == 3 else { continue }
-      if parts[1] == "name=systemd" { paths.insert(parts[2], at: 0) }
-      if parts[0] == "0" && parts[1].isEmpty { paths.append(parts[2]) }
+      if parts[1].equals("name=systemd") { paths.insert(parts[2], at: 0) }
+      if parts[0].equals("0") && parts[1].isEmpty { paths.append(parts[2]) }
     }
     // On a host with both, either may be the one that systemd uses.
     for path in paths {
-      let components = path.split(separator: "/")
-      guard let slice = components.first(where: { $0.hasSuffix(".slice") || $0 == "init.scope" })
+      let components = path.split(separator: UInt8(ascii: "/"))
+      let slice = components.first { $0.ends(with: ".slice") || $0.equals("init.scope") }
+      guard let slice else { continue }
+      guard !slice.equals("user.slice"),
+        let unit = components.first(where: { $0.ends(with: ".service") })
       else {
-        continue
-      }
-      let unit = components.first { $0.hasSuffix(".service") }
-      guard slice != "user.slice", let unit else {
         self = .other
         return
       }
-      self = .service(String(unit))
+      self = .service(shownBytes(unit))
       return
     }
     self = .none

@@ -25,7 +25,7 @@ public enum RunningServices {
   /// What others are compared with: process 1, or where that is hidden even from root, as on some
   /// virtual machines, this process.
   private struct Reference {
-    let namespaces: [String: String]
+    let namespaces: [String: FilePath]
     let root: FileIdentity
     let capabilities: CapabilitySet
 
@@ -56,11 +56,12 @@ public enum RunningServices {
       unit = nil
     }
     guard let executable = try? linkTarget(of: "\(path)/exe"),
-      let directory = try? Directory(opening: path), let root = directory.status(behind: "root")
+      let directory = try? Directory(opening: path),
+      let root = (try? directory.status(behind: "root")) ?? nil
     else { return nil }
     let links = namespaceLinks(process)
     return Service(
-      pid: process, program: programName(path, executable), executable: executable,
+      pid: process, program: programName(path, executable), executable: executable.description,
       userName: Account.name(of: status.user), groupName: Group.name(of: status.group),
       status: status, unit: unit,
       ownNamespaces: Feature.namespaces.filter { kind in
@@ -72,39 +73,36 @@ public enum RunningServices {
   /// Whether no login has led to it: `/proc/PID/loginuid` is what PAM wrote there.
   private static func isNobodysSession(_ path: String) -> Bool {
     let text = text("\(path)/loginuid")
-    return text.isEmpty || UInt32(text) == .max
+    return text.isEmpty || text.number(as: UInt32.self) == .max
   }
 
   /// The file name of the executable; of a script, that of the script, which the kernel took the
   /// process's name from and passed to the interpreter. Neither is what a process calls itself.
-  private static func programName(_ path: String, _ executable: String) -> String {
-    func last(_ path: some StringProtocol) -> String {
-      String(path.split(separator: "/").last ?? "")
-    }
-    let name = text("\(path)/comm").split(separator: "\n").first.map(String.init) ?? ""
-    let deleted = " (deleted)"
-    let program = last(
-      executable.hasSuffix(deleted) ? executable.dropLast(deleted.count) : executable[...])
-    guard !program.utf8.starts(with: name.utf8) else { return program }
-    for argument in text("\(path)/cmdline").split(separator: "\0").dropFirst().prefix(8) {
-      let script = last(argument)
-      if argument.hasPrefix("/") && !name.isEmpty && script.utf8.starts(with: name.utf8) {
-        return script
-      }
+  private static func programName(_ path: String, _ executable: FilePath) -> FilePath {
+    let name = text("\(path)/comm").lines.first ?? []
+    let file = executable.dropping(suffix: " (deleted)") ?? executable
+    let program = file.components.last ?? ""
+    guard !program.bytes.starts(with: name) else { return program }
+    for argument in text("\(path)/cmdline").split(separator: 0).dropFirst().prefix(8) {
+      guard !name.isEmpty, let argument = FilePath(argument), argument.isAbsolute,
+        let script = argument.components.last, script.bytes.starts(with: name)
+      else { continue }
+      return script
     }
     return program
   }
 
-  private static func namespaceLinks(_ process: pid_t) -> [String: String] {
-    var links: [String: String] = [:]
+  private static func namespaceLinks(_ process: pid_t) -> [String: FilePath] {
+    var links: [String: FilePath] = [:]
     for kind in Feature.namespaces {
       links[kind] = try? linkTarget(of: "/proc/\(process)/ns/\(kind)")
     }
     return links
   }
 
-  /// A file of the kernel's; empty when it is gone or closed to us.
-  private static func text(_ path: String) -> String {
-    String(decoding: (try? kernelFile(path)) ?? [], as: UTF8.self)
+  /// A file of the kernel's, without the line feed at its end; empty when it is gone or closed to us.
+  private static func text(_ path: String) -> [UInt8] {
+    let bytes = (try? kernelFile(path)) ?? []
+    return bytes.last == UInt8(ascii: "\n") ? bytes.dropLast() : bytes
   }
 }

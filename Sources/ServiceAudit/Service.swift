@@ -28,16 +28,19 @@ public enum Feature: Hashable, Comparable, Sendable, CustomStringConvertible {
   }
 
   /// Reads what ``description`` writes; nil for anything else.
-  public init?(_ text: some StringProtocol) {
-    switch text {
-    case "no-new-privs": self = .noNewPrivileges
-    case "root": self = .root
-    case "seccomp": self = .filter
-    case _ where Self.namespaces.contains(String(text)): self = .namespace(String(text))
-    case _ where text.hasPrefix("caps="):
-      guard let set = CapabilitySet(names: text.dropFirst(5)) else { return nil }
+  public init?(_ text: ArraySlice<UInt8>) {
+    if text.equals("no-new-privs") {
+      self = .noNewPrivileges
+    } else if text.equals("root") {
+      self = .root
+    } else if text.equals("seccomp") {
+      self = .filter
+    } else if let kind = Self.namespaces.first(where: { text.elementsEqual($0.utf8) }) {
+      self = .namespace(kind)
+    } else if text.begins(with: "caps="), let set = CapabilitySet(names: text.dropFirst(5)) {
       self = .capabilities(set)
-    default: return nil
+    } else {
+      return nil
     }
   }
 
@@ -50,7 +53,7 @@ public enum Feature: Hashable, Comparable, Sendable, CustomStringConvertible {
 public struct Service: Equatable, Sendable {
   public let pid: Int32
   /// The file name of its executable, or of the script that an interpreter runs.
-  public let program: String
+  public let program: FilePath
   /// The path of its executable, as it is called in its own root directory.
   public let executable: String
   public let userName: String
@@ -65,7 +68,7 @@ public struct Service: Equatable, Sendable {
   public let hasAllCapabilities: Bool
 
   public init(
-    pid: Int32, program: String, executable: String, userName: String, groupName: String,
+    pid: Int32, program: FilePath, executable: String, userName: String, groupName: String,
     status: ProcessStatus, unit: String?, ownNamespaces: [String], hasOtherRoot: Bool,
     hasAllCapabilities: Bool
   ) {
@@ -107,20 +110,21 @@ extension CapabilitySet {
       guard let name = cap_to_name(cap_value_t(number)) else { return "\(number)" }
       defer { cap_free(name) }
       let text = String(cString: name)
-      return text.hasPrefix("cap_") ? String(text.dropFirst(4)) : text
+      return text.utf8.starts(with: "cap_".utf8) ? String(text.utf8.dropFirst(4)) ?? text : text
     }
   }
 
   /// Reads what ``names`` has, with commas between; `none` is the empty set.
-  init?(names text: some StringProtocol) {
+  init?(names text: ArraySlice<UInt8>) {
     self = []
-    guard text != "none" else { return }
-    for name in text.split(separator: ",", omittingEmptySubsequences: false) {
+    guard !text.equals("none") else { return }
+    for name in text.split(separator: UInt8(ascii: ","), omittingEmptySubsequences: false) {
       var number: cap_value_t = -1
-      if let value = UInt8(name), value < 64 {
+      if let value: UInt8 = name.number(), value < 64 {
         number = cap_value_t(value)
-      } else if name.utf8.contains(0) || cap_from_name("cap_\(name)", &number) != 0 {
-        return nil
+      } else {
+        guard let name = FilePath("cap_".utf8 + name), cap_from_name(name.cString, &number) == 0
+        else { return nil }
       }
       guard (0..<64).contains(number) else { return nil }
       insert(CapabilitySet(rawValue: 1 << UInt64(number)))

@@ -12,7 +12,9 @@ struct OwnerArgument: ExpressibleByArgument {
   let owner: Owner
 
   init?(argument: String) {
-    let ids = argument.split(separator: ":", omittingEmptySubsequences: false).map { uid_t($0) }
+    let ids = argument.utf8.split(
+      separator: UInt8(ascii: ":"), omittingEmptySubsequences: false
+    ).map { $0.number(as: uid_t.self) }
     // The largest number means "leave it as it is" to chown(2).
     guard ids.count == 2, let user = ids[0], let group = ids[1], user != .max, group != .max,
       argument.utf8.allSatisfy({ (48...58).contains($0) })

@@ -12,7 +12,12 @@ struct CreateCommand: ChangingCommand {
       vault.json beside it holds the key, wrapped with the password. Keep a copy of that file: \
       without it nobody can open the vault again.
 
-      Exit status: 0 made, 1 not made and nothing left behind, 2 usage.
+      With --home, what is in the home directory of the passwd entry is moved to the directory before \
+      beside vault.json, where it stays in clear for root, and an empty directory that the user cannot \
+      write to takes its place.
+
+      Exit status: 0 made, 1 not made and nothing left behind, 2 usage, 3 made, but perhaps not on the \
+      disk.
       """)
 
   @Argument(help: "The user's name, as at login.")
@@ -60,11 +65,12 @@ struct CreateCommand: ChangingCommand {
     let request = VaultRequest(
       name: name, kind: vault, owner: owner?.owner, label: label, coversHome: home)
     let made = try Vaults.create(request, .system) {
-      try passwords.newPassword("New password for the vault of \(name): ")
+      try passwords.newCredential("New password for the vault of \(name): ")
     }
     Program.say(
       vault == .fscrypt
-        ? "made an encrypted vault for \(name) as \(made); it is locked"
-        : "made a plain vault for \(name) as \(made)")
+        ? "made an encrypted vault for \(name) as \(made.user); it is locked"
+        : "made a plain vault for \(name) as \(made.user)")
+    if let moved = made.moved { Program.say(movedLine(moved)) }
   }
 }

@@ -30,9 +30,10 @@ struct PasswdCommand: ChangingCommand {
     let hash = try cryptohome.user(user)
     _ = try VaultKeys.list(of: hash, .system)  // before anybody types a password
     try naming(user) {
-      let old = try passwords.password("Old password for the vault of \(user): ")
-      let new = try passwords.newPassword("New password: ")
-      let changed = try VaultKeys.change(of: hash, .system, label: label, from: old, to: new)
+      let old = try passwords.credential("Old password for the vault of \(user): ")
+      let new = Credential.password(try passwords.newPassword("New password: "))
+      let changed = try VaultKeys.change(
+        of: Username(user), .system, label: label, from: old, to: new)
       Program.say("changed the password of the key \(changed)")
     }
   }
@@ -49,7 +50,10 @@ struct KeyAddCommand: ChangingCommand {
   static let configuration = CommandConfiguration(
     commandName: "add",
     abstract: "Add a password: for a second person, or to be kept in a safe.",
-    discussion: "Reads a password that opens the vault, and then the new one.")
+    discussion: """
+      Reads a password that opens the vault, and then the new one. With --raw-key the new key is a file \
+      of 32 to 64 random bytes, which mount --key-file opens the vault with.
+      """)
 
   @Argument(help: "The user's name or 40-digit hash.")
   var user: String
@@ -57,6 +61,10 @@ struct KeyAddCommand: ChangingCommand {
   @Option(
     help: "What to call the new key: up to 64 letters, digits, and after the first . _ and -.")
   var label: KeyLabel
+
+  @Option(
+    help: ArgumentHelp("Add the key in this file instead of a password.", valueName: "file"))
+  var rawKey: String?
 
   @OptionGroup var passwords: PasswordOptions
 
@@ -67,9 +75,14 @@ struct KeyAddCommand: ChangingCommand {
     let hash = try cryptohome.user(user)
     _ = try VaultKeys.list(of: hash, .system)
     try naming(user) {
-      let known = try passwords.password("A password that opens the vault of \(user): ")
-      let new = try passwords.newPassword("New password for the key \(label): ")
-      try VaultKeys.add(label, of: hash, .system, knowing: known, new: new)
+      let known = try passwords.credential("A password that opens the vault of \(user): ")
+      let new =
+        if let rawKey {
+          try Credential.keyFile(Secret(keyFile: rawKey))
+        } else {
+          Credential.password(try passwords.newPassword("New password for the key \(label): "))
+        }
+      try VaultKeys.add(label, of: Username(user), .system, knowing: known, new: new)
       Program.say("added the key \(label)")
     }
   }
@@ -77,7 +90,12 @@ struct KeyAddCommand: ChangingCommand {
 
 struct KeyRemoveCommand: ChangingCommand {
   static let configuration = CommandConfiguration(
-    commandName: "remove", abstract: "Remove a key, but the last one: its password opens no more.")
+    commandName: "remove",
+    abstract: "Remove a key, but the last one: its password does not open the vault any more.",
+    discussion: """
+      The key slot is overwritten where the file system writes in place. A copy on the disk can remain \
+      in the journal of the file system, on an SSD, and in snapshots and backups.
+      """)
 
   @Argument(help: "The user's name or 40-digit hash.")
   var user: String
@@ -89,7 +107,7 @@ struct KeyRemoveCommand: ChangingCommand {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
     settleSessions()
-    try VaultKeys.remove(label, of: cryptohome.user(user), .system)
+    try VaultKeys.remove(label, of: Username(user), .system)
     Program.say("removed the key \(label)")
   }
 }
@@ -105,9 +123,32 @@ struct KeyListCommand: ParsableCommand {
   var json = false
 
   private struct Key: Encodable {
+    struct Scrypt: Encodable {
+      let n: Int
+      let r: Int
+      let p: Int
+      /// In bytes.
+      let memory: Int
+      let weak: Bool
+    }
     let label: String
-    /// In bytes.
-    let memory: Int
+    let type: String
+    let version: Int64
+    let scrypt: Scrypt?
+    /// Seconds since 1970.
+    let created: Int64?
+    let lastUsed: Int64?
+
+    init(_ key: KeyDescription) {
+      label = key.label
+      type = key.type
+      version = key.version
+      scrypt = key.work.map {
+        Scrypt(n: $0.n, r: $0.r, p: $0.p, memory: $0.memory, weak: $0.isWeak)
+      }
+      created = key.created
+      lastUsed = key.lastUsed
+    }
   }
 
   func run() throws {
@@ -115,11 +156,18 @@ struct KeyListCommand: ParsableCommand {
     try Program.leaveWorkingDirectory()
     let keys = try VaultKeys.list(of: cryptohome.user(user), .system)
     if json {
-      return try printJSON(keys.map { Key(label: $0.label, memory: $0.memory) })
+      return try printJSON(keys.map { Key($0) })
     }
-    for key in keys {
-      Program.say("\(key.label)  scrypt, \(key.memory >> 20) MiB for each guess")
-    }
+    for key in keys { Program.say("\(key.label)  \(key.strength)") }
+  }
+}
+
+extension KeyDescription {
+  /// What a guess costs.
+  fileprivate var strength: String {
+    guard let work else { return "key file, 256 bits" }
+    let text = "scrypt, \(work.memory >> 20) MiB for each guess"
+    return work.isWeak || version < 2 ? text + "; made stronger when it is next used" : text
   }
 }
 

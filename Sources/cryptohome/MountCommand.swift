@@ -43,6 +43,9 @@ struct MountCommand: ChangingCommand {
   @Flag(help: "Print the result as JSON.")
   var json = false
 
+  @Flag(name: .customLong("for-session"), help: .hidden)
+  var isForSession = false  // cryptohomed: by a session of the user's, and until its end
+
   @OptionGroup var namespace: NamespaceOption
 
   func validate() throws {
@@ -57,8 +60,8 @@ struct MountCommand: ChangingCommand {
     let isSystem = try namespace.enter("mount", "the system does not see what is mounted here")
     let request = LoginRequest(
       username: try Username(user), vault: vault, owner: owner?.owner, size: size?.bytes,
-      label: label)
-    let report = try login(request, isSystem ? .byHand : nil)
+      label: label, requester: namespace.entersInitNamespace ? .session : .root)
+    let report = try login(request, isSystem ? (isForSession ? .sessions : .byHand) : nil)
     if json {
       try printJSON(MountOutput(report))
     } else {
@@ -76,7 +79,7 @@ struct MountCommand: ChangingCommand {
   private func login(_ request: LoginRequest, _ tenure: Tenure?) throws -> LoginReport {
     do {
       return try Login.run(request, .system, tenure: tenure) {
-        try passwords.password("Password for the vault of \(user): ")
+        try passwords.credential("Password for the vault of \(user): ")
       }
     } catch let error as WrongPassword {
       throw Failure("\(user): \(error); the vault stays locked")

@@ -17,6 +17,7 @@ struct PamCommand: ParsableCommand {
       """,
     subcommands: [
       PamOpenCommand.self, PamCloseCommand.self, PamChangeCommand.self, PamSettleCommand.self,
+      PamStayCommand.self,
     ])
 
   /// What all of them begin with.
@@ -42,8 +43,47 @@ struct LeaderOption: ParsableArguments {
     help: ArgumentHelp("The descriptor of the session's leader (pidfd_open(2)).", valueName: "n"))
   var leaderFd: CInt
 
+  @Option(
+    name: .customLong("session"),
+    help: ArgumentHelp(
+      "The session among those of the leader: 16 hexadecimal digits; any one of them when left out.",
+      valueName: "id"))
+  var id: String?
+
   func leader() throws -> SessionLeader {
     try SessionLeader(open: Descriptor(owning: leaderFd))
+  }
+
+  func session() throws -> SessionRecord {
+    guard let session = SessionRecord(try leader(), id: id) else {
+      throw Failure("--session takes 16 hexadecimal digits")
+    }
+    return session
+  }
+}
+
+/// For a command that the process of a login starts, as cryptohomed does not run.
+struct LoginOption: ParsableArguments {
+  @Flag(name: .customLong("stay"), help: .hidden)
+  var isByLogin = false
+
+  func begin() throws {
+    try PamCommand.begin()
+    if isByLogin { leaveControlGroup() }
+  }
+
+  /// Leaves a process that ends the user's sessions when their leaders have ended.
+  func stay(with user: String) {
+    guard isByLogin, let hash = try? Sessions.user(.name(user), .system),
+      let leaders = try? Sessions.leaders(of: hash, .system), !leaders.isEmpty
+    else { return }
+    do {
+      try startApart(["pam", "stay", "--", hash.description])
+    } catch {
+      Program.complain(
+        "your daemon-store vault: the end of this session is noticed by the next command only: "
+          + "\(error)")
+    }
   }
 }
 
@@ -60,16 +100,17 @@ struct PamOpenCommand: ChangingCommand {
 
   @OptionGroup var leader: LeaderOption
 
+  @OptionGroup var login: LoginOption
+
   @Argument(help: "The user's name.")
   var user: String
 
   func run() throws {
     let report: LoginReport?
-    var isSession = true
-    defer { if isSession { startService() } }
+    defer { login.stay(with: user) }
     do {
-      try PamCommand.begin()
-      report = try Sessions.open(.name(user), leader.leader(), .system) {
+      try login.begin()
+      report = try Sessions.open(.name(user), leader.session(), .system) {
         try beginSecrets()
         return try Secret(passwordFrom: STDIN_FILENO)
       }
@@ -87,7 +128,6 @@ struct PamOpenCommand: ChangingCommand {
       Program.complain("your daemon-store vault stays locked: \(error)")
       throw Ending(.failed)
     }
-    isSession = report != nil
     guard let report, !report.problems.isEmpty else { return }
     for problem in report.problems { Program.complain("your daemon-store vault: \(problem)") }
     throw Ending(.partial)
@@ -104,14 +144,16 @@ struct PamCloseCommand: ChangingCommand {
 
   @OptionGroup var leader: LeaderOption
 
+  @OptionGroup var login: LoginOption
+
   @Argument(help: "The user's name.")
   var user: String
 
   func run() throws {
     let report: LogoutReport?
     do {
-      try PamCommand.begin()
-      report = try Sessions.close(.name(user), leader.leader(), .system)
+      try login.begin()
+      report = try Sessions.close(.name(user), leader.leader(), id: leader.id, .system)
     } catch {
       Program.complain("your daemon-store vault is not locked yet: \(error)")
       throw Ending(.failed)
@@ -130,16 +172,20 @@ struct PamChangeCommand: ChangingCommand {
       Exit status: 0 changed, or nothing to do; 1 the vault keeps its password, 2 usage.
       """)
 
+  @OptionGroup var login: LoginOption
+
   @Argument(help: "The user's name.")
   var user: String
 
   func run() throws {
     do {
-      try PamCommand.begin()
-      Sessions.settleAll(.system)
-      guard let hash = try Sessions.userWithPassword(.name(user), .system) else { return }
+      try login.begin()
+      guard try Sessions.userWithPassword(.name(user), .system) != nil else { return }
       try beginSecrets()
-      try change(hash)
+      try change()
+    } catch let error as NotDurable {
+      Program.complain("your daemon-store vault has the new password: \(error)")
+      throw Ending(.partial)
     } catch let error {
       let reason =
         switch error {
@@ -154,14 +200,16 @@ struct PamChangeCommand: ChangingCommand {
     }
   }
 
-  private func change(_ hash: ObfuscatedUsername) throws {
-    let old = try Secret(passwordFrom: STDIN_FILENO)
-    let new = try Secret(passwordFrom: STDIN_FILENO)
+  private func change() throws {
+    let old = Credential.password(try Secret(passwordFrom: STDIN_FILENO))
+    let new = Credential.password(try Secret(passwordFrom: STDIN_FILENO))
+    let user = Username.name(user)
     do {
-      try VaultKeys.change(of: hash, .system, from: old, to: new)
+      try VaultKeys.change(of: user, .system, by: .session, from: old, to: new)
     } catch let error as WrongPassword {
-      // Somebody may have done that before the login's was changed.
-      let isDone = (try? VaultKeys.change(of: hash, .system, from: new, to: new)) != nil
+      // The vault may have got the new password before the login.
+      let isDone =
+        (try? VaultKeys.change(of: user, .system, by: .session, from: new, to: new)) != nil
       guard isDone else { throw error }
     }
   }
@@ -176,14 +224,16 @@ struct PamSettleCommand: ChangingCommand {
       use still.
       """)
 
-  @Argument(help: "The 40-digit hash of one user; everybody when left out.")
+  @Argument(help: "The name or 40-digit hash of one user; all users when left out.")
   var user: String?
+
+  @OptionGroup var login: LoginOption
 
   @Flag(name: .customLong("init-namespace"), help: .hidden)
   var entersInitNamespace = false  // as all of these verbs do
 
   func run() throws {
-    try PamCommand.begin()
+    try login.begin()
     var isSettled = true
     for user in try users() {
       do {
@@ -198,9 +248,28 @@ struct PamSettleCommand: ChangingCommand {
 
   private func users() throws -> [ObfuscatedUsername] {
     guard let user else { return try Sessions.users(.system) }
+    return try Sessions.user(Username(user), .system).map { [$0] } ?? []
+  }
+}
+
+struct PamStayCommand: ChangingCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "stay",
+    abstract: "Wait for the end of a user's sessions, and unmount the user then.",
+    discussion: """
+      pam open starts this where cryptohomed does not run. It ends when nothing is mounted for \
+      sessions of the user.
+      """)
+
+  @Argument(help: "The 40-digit hash of the user.")
+  var user: String
+
+  func run() throws {
+    try PamCommand.begin()
     guard let hash = ObfuscatedUsername(user) else {
       throw ValidationError("\(user) is no 40-digit hash")
     }
-    return [hash]
+    releaseCode()
+    try Sessions.stay(with: hash, .system)
   }
 }

@@ -12,6 +12,18 @@ struct PasswordOptions: ParsableArguments {
         + "is asked without echo.", valueName: "descriptor"))
   var keyFd: Int32?
 
+  @Option(
+    help: ArgumentHelp(
+      "Open the vault with the key in this file, as key add --raw-key has added it, instead of a "
+        + "password.", valueName: "file"))
+  var keyFile: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Give up when the password has not come after so long (10s); without it, wait.",
+      valueName: "time"), transform: DurationArgument.init)
+  var keyTimeout: DurationArgument?
+
   func validate() throws {
     guard let keyFd else { return }
     guard keyFd >= 0, fcntl(keyFd, F_GETFD) != -1 else {
@@ -19,11 +31,26 @@ struct PasswordOptions: ParsableArguments {
     }
   }
 
+  /// What opens the vault already.
+  func credential(_ prompt: String) throws -> Credential {
+    guard let keyFile else { return .password(try password(prompt)) }
+    try beginSecrets()
+    return try .keyFile(Secret(keyFile: keyFile))
+  }
+
+  /// What is to open a new vault.
+  func newCredential(_ prompt: String) throws -> Credential {
+    guard keyFile == nil else { return try credential(prompt) }
+    return .password(try newPassword(prompt))
+  }
+
   /// The password that exists.
   func password(_ prompt: String) throws -> Secret {
     try beginSecrets()
     let descriptor = keyFd ?? STDIN_FILENO
-    guard isatty(descriptor) == 1 else { return try Secret(passwordFrom: descriptor) }
+    guard isatty(descriptor) == 1, keyTimeout == nil else {
+      return try Secret(passwordFrom: descriptor, within: keyTimeout?.duration)
+    }
     return try askHidden(prompt, on: descriptor) { try Secret(passwordFrom: descriptor) }
   }
 

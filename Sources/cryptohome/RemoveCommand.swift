@@ -9,10 +9,12 @@ struct RemoveCommand: ChangingCommand {
     commandName: "remove",
     abstract: "Destroy a user's vault and everything in it.",
     discussion: """
-      The user must be logged out. On a terminal you are asked; elsewhere say --yes.
+      The user must be logged out. On a terminal you are asked; elsewhere say --yes. The key slots are \
+      destroyed first. After an interruption the same command finishes the removal. What create --home \
+      has moved out of the home directory is moved back.
 
-      Exit status: 0 removed, 1 nothing was done, 2 usage, 3 the vault is gone, but what is named \
-      on standard error is left of its files.
+      Exit status: 0 removed, 1 nothing was destroyed, 2 usage, 3 the vault cannot be opened any \
+      more, but what is named on standard error is left of it.
       """)
 
   @Argument(help: "The user's name or 40-digit hash.")
@@ -25,14 +27,15 @@ struct RemoveCommand: ChangingCommand {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
     settleSessions()
-    let hash = try cryptohome.user(user)
+    let username = try Username(user)
     guard try yes || isConfirmed() else {
       throw Failure("\(user): nothing was removed")
     }
-    let errors = try Vaults.remove(hash, .system)
+    let report = try Vaults.remove(username, .system)
+    for note in report.notes { Program.say(note) }
+    for problem in report.problems { Program.complain("cryptohome: remove: \(problem)") }
+    guard report.problems.isEmpty else { throw Ending(.partial) }
     Program.say("removed the vault of \(user)")
-    for error in errors { Program.complain("cryptohome: remove: \(error)") }
-    if !errors.isEmpty { throw Ending(.partial) }
   }
 
   private func isConfirmed() throws -> Bool {

@@ -35,7 +35,8 @@ struct StatusCommand: ParsableCommand {
 extension UserStatus {
   fileprivate var line: String {
     let names = stores.isEmpty ? "no store" : stores.map(\.description).joined(separator: " ")
-    let kind = [vault?.rawValue ?? "no vault", lock?.rawValue].compactMap { $0 }
+    var kind = [vault?.rawValue ?? "no vault", lock?.rawValue].compactMap { $0 }
+    if isRemoving { kind = ["removing"] + (vault == nil ? [] : kind) }
     return "\(user)  \(kind.joined(separator: ", "))  "
       + (isMounted ? "mounted in \(names)" : "not mounted")
   }
@@ -47,6 +48,8 @@ struct StatusOutput: Encodable {
   let vault: String?
   /// `locked`, `unlocked` or `busy`, of an encrypted vault.
   let lock: String?
+  /// A removal of the vault was interrupted.
+  let removing: Bool
   let mounted: Bool
   let stores: [String]
   let missing: [String]
@@ -55,6 +58,7 @@ struct StatusOutput: Encodable {
     user = status.user.description
     vault = status.vault?.rawValue
     lock = status.lock?.rawValue
+    removing = status.isRemoving
     mounted = status.isMounted
     stores = status.stores.map(\.description)
     missing = status.missing

@@ -50,6 +50,9 @@ struct UnmountCommand: ChangingCommand {
     try Program.leaveWorkingDirectory()
     try namespace.enter(
       "unmount", "the system's own mounts of the user are detached and not unmounted")
+    for error in Configuration(of: .system).errors {
+      Program.complain("cryptohome: unmount: warning: \(error)")
+    }
     var reports: [LogoutReport] = []
     var outputs: [UnmountOutput] = []
     let users = try users()
@@ -94,6 +97,8 @@ struct UnmountCommand: ChangingCommand {
         "detached \(count) private \(count == 1 ? "copy" : "copies") of \(name)'s mounts in the "
           + "mount namespace of \(copies.keeper)")
     }
+    for process in report.ended { Program.say("ended \(process), which held files of \(name)") }
+    for pin in report.pins { Program.complain("cryptohome: unmount: \(name): warning: \(pin)") }
     guard report.isComplete else { return }
     let locked = report.lock == .locked ? ", and the vault is locked" : ""
     Program.say((report.wasMounted ? "unmounted \(name)" : "\(name) is not mounted") + locked)
@@ -122,9 +127,10 @@ extension LogoutReport {
     }
     let isDetached = removals.contains { $0.outcome == .detached }
     let along = takenAlong.map { "\($0) was detached with the user's mounts" }
-    let held = (isDetached ? "detached, " : "") + "still held by"
-    let verdict = lock == .busy ? "locked, but still open in" : held
-    return stuck + along + holders.map { "\(verdict) \($0)" } + keys
+    let words = (isDetached ? "detached, " : "") + "still held by"
+    let verdict = lock == .busy ? "locked, but still open in" : words
+    let held = holders.map { $0.isUninspected ? "\($0)" : "\(verdict) \($0)" }
+    return stuck + problems + along + held + keys
   }
 }
 
@@ -141,7 +147,11 @@ struct UnmountOutput: Encodable {
   /// What others had mounted upon the user's mounts, and went with them.
   let detachedAlong: [String]
   let holders: [HolderOutput]
-  /// Why nothing was done for this user.
+  /// What other users keep of the user's directories, which are empty.
+  let pins: [String]
+  /// The processes that were ended because they held files.
+  let ended: [String]
+  /// What has failed beside that, or why nothing was done for this user.
   let problem: String?
 
   init(_ user: ObfuscatedUsername, failed problem: String) {
@@ -154,6 +164,8 @@ struct UnmountOutput: Encodable {
     detachedCopies = []
     detachedAlong = []
     holders = []
+    pins = []
+    ended = []
     self.problem = problem
   }
 
@@ -169,7 +181,10 @@ struct UnmountOutput: Encodable {
     }
     detachedAlong = report.takenAlong.map(\.description)
     holders = report.holders.map { HolderOutput($0) }
-    problem = report.lockProblem
+    pins = report.pins.map(\.description)
+    ended = report.ended.map(\.description)
+    let problems = report.problems + [report.lockProblem].compactMap { $0 }
+    problem = problems.isEmpty ? nil : problems.joined(separator: "; ")
   }
 }
 

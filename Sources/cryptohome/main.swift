@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import Kernel
 import Program
 
@@ -11,8 +12,16 @@ struct CryptohomeProgram: ParsableCommand {
     subcommands: [
       MountCommand.self, UnmountCommand.self, StatusCommand.self, SanitizeCommand.self,
       CreateCommand.self, RemoveCommand.self, PasswdCommand.self, KeyCommand.self,
+      RenameCommand.self, AdoptCommand.self, RepairHomeCommand.self,
       PamCommand.self,
     ])
 }
 
+do throws(SystemError) {
+  // Before there is a key or a password. Without root there is neither.
+  if geteuid() == 0 { try forbidDumps() }
+} catch {
+  Program.complain("cryptohome: \(error)")
+  exit(1)
+}
 Program.run(CryptohomeProgram.self)

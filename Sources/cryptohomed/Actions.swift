@@ -9,19 +9,17 @@ final class Actions {
   private let program: String
   private var running: [pid_t: Action] = [:]
 
-  /// How many at once, for all and for one ordinary user: each may take the memory of a key
-  /// derivation.
-  static let limit = 16
+  /// How many at once for ordinary users, for one of them, and for root: each may take the memory of a
+  /// key derivation.
+  static let limit = 12
   static let limitForUser = 2
+  static let limitForRoot = 8
 
   init() { program = Self.path(of: "cryptohome") }
 
   /// Beside this program, as both are installed, else what `PATH` has.
   private static func path(of name: String) -> String {
-    guard let own = try? linkTarget(of: "/proc/self/exe"),
-      let end = own.utf8.lastIndex(of: UInt8(ascii: "/"))
-    else { return name }
-    let directory = own[..<end]
+    guard let directory = programDirectory()?.text else { return name }
     return ["\(directory)/../bin/\(name)", "\(directory)/\(name)"]
       .first { access($0, X_OK) == 0 } ?? name
   }
@@ -29,19 +27,22 @@ final class Actions {
   /// Starts `cryptohome`.
   ///
   /// - Parameters:
-  ///   - key: becomes descriptor 3 of it.
-  ///   - user: for whom.
+  ///   - descriptors: what it has open, by their numbers there; else 0 is empty.
+  ///   - user: for whom; nil for this service itself, which has limits of another kind.
   ///   - done: gets how it ended, and the lines that it complained with.
   func start(
-    _ arguments: [String], key: CInt? = nil, for user: uid_t, in loop: borrowing EventLoop,
-    done: @escaping (ProcessEnd, [String]) -> Void
+    _ arguments: [String], descriptors: [CInt: CInt] = [:], for user: uid_t?,
+    in loop: borrowing EventLoop, done: @escaping (ProcessEnd, [String]) -> Void
   ) throws {
-    let ofUser = running.values.count { $0.user == user }
-    guard running.count < Self.limit, user == 0 || ofUser < Self.limitForUser else {
-      throw BusError.limitsExceeded("too many logins and logouts are under way; try again")
+    if let user {
+      let users = running.values.compactMap(\.user)
+      let same = users.count { $0 == user }
+      let others = users.count { $0 != 0 }
+      guard user == 0 ? same < Self.limitForRoot : same < Self.limitForUser && others < Self.limit
+      else { throw BusError.limitsExceeded("too many logins and logouts are under way; try again") }
     }
     let errors = try Pipe()
-    let process = try spawn(arguments, key: key, errors: errors.writing.number)
+    let process = try spawn(arguments, descriptors, errors: errors.writing.number)
     let action = Action(process, user, reading: errors.intoReading())
     running[process] = action
     do {
@@ -56,7 +57,9 @@ final class Actions {
     }
   }
 
-  private func spawn(_ arguments: [String], key: CInt?, errors: CInt) throws(SystemError) -> pid_t {
+  private func spawn(
+    _ arguments: [String], _ descriptors: [CInt: CInt], errors: CInt
+  ) throws(SystemError) -> pid_t {
     var actions = posix_spawn_file_actions_t()
     var attributes = posix_spawnattr_t()
     posix_spawn_file_actions_init(&actions)
@@ -68,7 +71,10 @@ final class Actions {
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
     posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0)
     posix_spawn_file_actions_adddup2(&actions, errors, STDERR_FILENO)
-    if let key { posix_spawn_file_actions_adddup2(&actions, key, 3) }
+    // In their order: one that has the number 3 here may become number 0, before 3 is another.
+    for (number, descriptor) in descriptors.sorted(by: { $0.key < $1.key }) {
+      posix_spawn_file_actions_adddup2(&actions, descriptor, number)
+    }
     // Every signal as it is by default, and none blocked.
     var none = sigset_t()
     var all = sigset_t()
@@ -97,7 +103,7 @@ final class Actions {
 /// One of them.
 private final class Action {
   let process: pid_t
-  let user: uid_t
+  let user: uid_t?
   private let errors: Descriptor
   private var text: [UInt8] = []
   private var handle: Descriptor?
@@ -106,7 +112,7 @@ private final class Action {
   /// Of what it complains with; the rest is lost.
   private static let limit = 1 << 16
 
-  init(_ process: pid_t, _ user: uid_t, reading errors: consuming Descriptor) {
+  init(_ process: pid_t, _ user: uid_t?, reading errors: consuming Descriptor) {
     self.process = process
     self.user = user
     self.errors = errors
@@ -139,6 +145,6 @@ private final class Action {
   }
 
   var lines: [String] {
-    String(decoding: text, as: UTF8.self).split(separator: "\n").map { oneLine(String($0)) }
+    text.lines.map { shownBytes($0) }
   }
 }

@@ -60,8 +60,8 @@ final class Leaders {
     for user in names(in: directory) where ObfuscatedUsername(user) != nil {
       let path = "\(directory)/\(user)"
       try? changes.watch(path, for: CInt(IN_CREATE | IN_DELETE))
-      let leaders = names(in: path).compactMap { SessionLeader($0) }
-      let living = leaders.filter { watch($0, "\(path)/\($0)") }
+      let sessions = names(in: path).compactMap { SessionRecord($0) }
+      let living = sessions.filter { watch($0.leader, "\(path)/\($0)") }
       seen.formUnion(living.map { "\(path)/\($0)" })
       if living.isEmpty { isUnsettled = true }
     }
@@ -117,7 +117,7 @@ final class Leaders {
     isSettling = true
     timer = nil
     do {
-      try service.actions.start(["pam", "settle"], for: 0, in: service.loop) {
+      try service.actions.start(["pam", "settle"], for: nil, in: service.loop) {
         [unowned self] end, lines in
         isSettling = false
         if end != .exited(0), lines != complaints {
@@ -135,7 +135,7 @@ final class Leaders {
 }
 
 /// inotify(7), for who looks again whatever has happened.
-private final class Inotify {
+final class Inotify {
   let descriptor: Descriptor
 
   init() throws(SystemError) {

@@ -41,14 +41,22 @@ private struct Options {
   }
 }
 
+/// A descriptor that is kept for a call which is answered later.
+private final class KeyDescriptor {
+  private let descriptor: Descriptor
+  var number: CInt { descriptor.number }
+  init(_ descriptor: consuming Descriptor) { self.descriptor = descriptor }
+}
+
 extension Service {
   func mount(_ call: MethodCall) throws {
     let name = try call.message.string()
     let user = try user(name)
-    try withCaller(of: call) { [unowned self] caller in
+    let key = KeyDescriptor(try call.message.descriptor())
+    let given = try call.message.options()
+    try withCaller(of: call, hasDescriptor: true) { [unowned self] caller in
       try caller.requirePower(over: user, layout)
-      let key = try call.message.descriptor()
-      var options = Options(try call.message.options())
+      var options = Options(given)
       try options.string("label")
       // What kind of vault there is, whose and how big, is not the user's to say.
       if caller.isRoot {
@@ -57,9 +65,10 @@ extension Service {
         try options.number("size")
       }
       try options.end()
+      let session = try isOfSession(caller, of: user) ? ["--for-session"] : []
       try actions.start(
-        ["mount", "--key-fd=3"] + options.arguments + ["--", name], key: key.number,
-        for: caller.user, in: loop
+        ["mount", "--key-fd=3", "--key-timeout=10s"] + session + options.arguments + ["--", name],
+        descriptors: [3: key.number], for: caller.user, in: loop
       ) { [unowned self] end, lines in
         switch end {
         case .exited(0), .exited(3):
@@ -72,6 +81,12 @@ extension Service {
         }
       }
     }
+  }
+
+  /// Whether what a user mounts ends with the sessions of that user: the caller is in one of them.
+  private func isOfSession(_ caller: Caller, of user: ObfuscatedUsername) throws -> Bool {
+    guard !caller.isRoot, let process = caller.process else { return false }
+    return try Sessions.contain(process: process, of: caller.user, in: user, layout)
   }
 
   func unmount(_ call: MethodCall) throws {

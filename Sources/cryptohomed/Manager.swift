@@ -12,8 +12,6 @@ enum Manager {
   /// The properties that change.
   static let state = ["MountedUsers", "SessionState"]
 
-  static let prepareUnmount = RemoteMethod(name, path, name, "PrepareUnmount")
-
   static func failure(_ message: String) -> BusError {
     BusError("org.daemonstore.Error.Failed", message)
   }
@@ -42,10 +40,6 @@ extension Service {
           "Delay", takes: [Parameter("store", "s"), Parameter("why", "s")],
           gives: [Parameter("delay_fd", "h")]
         ) { [unowned self] in try delay($0) },
-        .init(
-          "PrepareUnmount", takes: [Parameter("user", "s"), Parameter("end_fd", "h")],
-          gives: [Parameter("delayed", "a(ss)")]
-        ) { [unowned self] in try prepareUnmount($0) },
       ],
       properties: [
         .init("Version", "s", isConstant: true) { try $0.append(version) },
@@ -122,29 +116,7 @@ extension Service {
         throw BusError.accessDenied(
           "only root, and the user and the group that the store \(store) belongs to, may delay it")
       }
-      try delays.add(store, why: oneLine(why), for: call, in: loop)
-    }
-  }
-
-  /// What `cryptohome unmount` calls before it begins.
-  private func prepareUnmount(_ call: MethodCall) throws {
-    let user = try user(try call.message.string())
-    try withCaller(of: call) { [unowned self] caller in
-      try caller.requireRoot("announce a logout")
-      look()
-      let stores = tracker.mounted.stores[user, default: []]
-      tell(tracker.announce(user))
-      do {
-        try delays.wait(
-          for: stores, until: try call.message.descriptor(), atMost: delay, call, in: loop
-        ) { [unowned self] in
-          look()
-          tell(tracker.withdraw(user))
-        }
-      } catch {
-        tell(tracker.withdraw(user))
-        throw error
-      }
+      try delays.add(store, why: oneLine(why), of: caller.user, for: call, in: loop)
     }
   }
 }

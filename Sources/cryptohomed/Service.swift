@@ -5,10 +5,18 @@ import Glibc
 import Kernel
 import Program
 
+/// The connection to the bus, and what is known by it.
+final class BusLink {
+  let bus: Connection
+  let callers = Callers()
+  init() throws(SystemError) { bus = try Connection() }
+}
+
 /// The running service: one thread, which waits in `loop` and nowhere else.
 final class Service {
   let loop: EventLoop
-  let bus: Connection
+  /// nil while there is no bus.
+  private(set) var link: BusLink?
   let layout = Layout.system
   /// How long a logout waits for those who delay it.
   let delay: Duration
@@ -19,6 +27,14 @@ final class Service {
   private let mounts: MountWatch
   private var mountSource: EventSource?
   private var leaders: Leaders?
+  private var control: Control?
+  private let busEvents: Inotify
+  private var busSource: EventSource?
+  private var busTimer: EventSource?
+  private var busDelay = firstBusDelay
+
+  private static let firstBusDelay = Duration.seconds(1)
+  private static let lastBusDelay = Duration.seconds(60)
 
   init(delay: Duration) throws {
     self.delay = delay
@@ -27,7 +43,7 @@ final class Service {
     loop = try EventLoop()
     try loop.stop(onSignals: [SIGTERM, SIGINT])
     mounts = try MountWatch()
-    bus = try Connection()
+    busEvents = try Inotify()
   }
 
   /// Serves until it is told to stop.
@@ -37,37 +53,93 @@ final class Service {
     mountSource = try loop.watch(mounts.descriptor, for: .urgent, first: true) {
       [unowned self] in update()
     }
-    try bus.publish(manager, at: Manager.path)
-    try bus.publish(cryptohome, at: Self.cryptohomePath)
-    try bus.publish(sessionManager, at: Self.sessionManagerPath)
-    try bus.publish(userDataAuth, at: Self.userDataAuthPath)
-    try bus.publish(cryptohomeMisc, at: Self.userDataAuthPath)
-    try bus.attach(to: loop)
-    try take()
-    startAndStopUnits()
+    // First: root, and the logins of all users, need no bus.
+    control = try Control(self)
+    busSource = try loop.watch(busEvents.descriptor.number, for: .readable) { [unowned self] in
+      busEvents.drain()
+      if link == nil { try? connect() }
+    }
+    try connect()
     leaders = try Leaders(self)
     releaseCode()
-    let status = try loop.run()
-    if status != 0 { throw Failure("the connection to the bus is gone") }
+    tellReady()
+    _ = try loop.run()
   }
 
-  private func take() throws {
+  // MARK: The bus
+
+  /// Connects to the bus, if there is one; else tries again when it may be there.
+  ///
+  /// - Throws: when the bus is there, and does not let this serve.
+  private func connect() throws {
+    busTimer = nil
+    let link: BusLink
     do {
-      try bus.take(name: Manager.name)
+      link = try BusLink()
+    } catch {
+      connectLater()
+      return
+    }
+    try link.bus.publish(manager, at: Manager.path)
+    try link.bus.publish(cryptohome, at: Self.cryptohomePath)
+    try link.bus.publish(sessionManager, at: Self.sessionManagerPath)
+    try link.bus.publish(userDataAuth, at: Self.userDataAuthPath)
+    try link.bus.publish(cryptohomeMisc, at: Self.userDataAuthPath)
+    try link.bus.attach(to: loop) { [unowned self] in
+      // Not from inside of what is dispatched.
+      busTimer = try? loop.after(.zero) { [unowned self] in
+        Program.complain("cryptohomed: the connection to the bus is gone")
+        self.link = nil
+        connectLater()
+      }
+    }
+    self.link = link
+    do {
+      try take(link)
+    } catch let error as SystemError where error.code != EEXIST && error.code != EACCES {
+      // It went away meanwhile.
+      self.link = nil
+      connectLater()
+      return
+    }
+    busDelay = Self.firstBusDelay
+    startAndStopUnits()
+  }
+
+  private func connectLater() {
+    // A look follows when one of these appears; where neither is, the timer is all there is.
+    for place in ["run", "run/dbus"] {
+      try? busEvents.watch(layout.below(place), for: CInt(IN_CREATE) | CInt(IN_MOVED_TO))
+    }
+    busTimer = try? loop.after(busDelay) { [unowned self] in
+      do {
+        try connect()
+      } catch {
+        Program.complain("cryptohomed: \(error)")
+        link = nil
+        connectLater()
+      }
+    }
+    busDelay = min(busDelay * 2, Self.lastBusDelay)
+  }
+
+  private func take(_ link: BusLink) throws {
+    do {
+      try link.bus.take(name: Manager.name)
     } catch {
       throw switch error.code {
       case EEXIST: Failure("\(Manager.name) has an owner; another cryptohomed runs")
       case EACCES:
         Failure(
           "the bus does not let this own \(Manager.name); install \(Manager.name).conf in "
-            + "/usr/share/dbus-1/system.d")
-      default: Failure("\(error)")
+            + "/usr/share/dbus-1/system.d") as any Error
+      default: error
       }
     }
     // Somebody else may serve these; then clients of theirs are served as before.
     for name in [Self.cryptohomeName, Self.sessionManagerName, Self.userDataAuthName] {
       do {
-        try bus.take(name: name)
+        try link.bus.take(name: name)
       } catch {
         Program.complain("cryptohomed: warning: \(name) is not served: \(error)")
       }
@@ -106,7 +178,9 @@ final class Service {
         default: false
         }
       }
-      if isChanged { try bus.tellChange(of: Manager.state, in: Manager.name, at: Manager.path) }
+      if isChanged {
+        try link?.bus.tellChange(of: Manager.state, in: Manager.name, at: Manager.path)
+      }
     } catch {
       Program.complain("cryptohomed: a signal was not sent: \(error)")
     }
@@ -124,7 +198,7 @@ final class Service {
       try emit("UserUnmounted", nil, user)
       stopUnit(of: user)
     case .stateChanged(let state):
-      try bus.emit(
+      try link?.bus.emit(
         "SessionStateChanged", of: Self.sessionManagerInterface, at: Self.sessionManagerPath
       ) { message throws(SystemError) in
         try message.append(state.rawValue)
@@ -135,7 +209,7 @@ final class Service {
   private func emit(
     _ signal: String, _ store: StoreName?, _ user: ObfuscatedUsername
   ) throws(SystemError) {
-    try bus.emit(signal, of: Manager.name, at: Manager.path) { message throws(SystemError) in
+    try link?.bus.emit(signal, of: Manager.name, at: Manager.path) { message throws(SystemError) in
       if let store { try message.append(store.description) }
       try message.append(user.description)
     }

@@ -29,9 +29,9 @@ extension Service {
   /// while this did not run.
   func startAndStopUnits() {
     for user in tracker.users { startUnit(of: user) }
-    guard UserUnit.isSupported else { return }
+    guard UserUnit.isSupported, let link else { return }
     do {
-      try bus.call(UserUnit.manager("ListUnitsByPatterns")) { message throws(SystemError) in
+      try link.bus.call(UserUnit.manager("ListUnitsByPatterns")) { message throws(SystemError) in
         try message.append(["active"])
         try message.append([UserUnit.pattern])
       } then: { [unowned self] reply in
@@ -51,9 +51,9 @@ extension Service {
   }
 
   private func job(_ member: String, _ unit: String) {
-    guard UserUnit.isSupported else { return }
+    guard UserUnit.isSupported, let link else { return }
     do {
-      try bus.call(UserUnit.manager(member)) { message throws(SystemError) in
+      try link.bus.call(UserUnit.manager(member)) { message throws(SystemError) in
         try message.append(unit)
         try message.append("replace")
       } then: { reply in

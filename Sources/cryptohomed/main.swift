@@ -19,12 +19,6 @@ struct CryptohomedProgram: ParsableCommand {
     transform: DurationArgument.init)
   var delay: DurationArgument?
 
-  @Flag(help: .hidden)
-  var wake = false
-
-  @Option(help: .hidden)
-  var announce: String?
-
   func validate() throws {
     if let delay, delay.duration > .seconds(20) {
       throw ValidationError("--delay is 20s at most")
@@ -34,9 +28,8 @@ struct CryptohomedProgram: ParsableCommand {
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
-    if wake { return try Wake.run() }
-    if let announce { return try Announcement.run(announce) }
     let service = try Service(delay: delay?.duration ?? .seconds(2))
+    try Confinement.enter()
     try service.run()
   }
 }

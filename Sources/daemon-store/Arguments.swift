@@ -37,7 +37,8 @@ private func hash(of name: String, in store: StoreName) throws -> ObfuscatedUser
     try message.append(store.description)
     try message.append(name)
   }
-  return try reply.string().split(separator: "/").last.flatMap { ObfuscatedUsername(String($0)) }
+  return try reply.string().utf8.split(separator: UInt8(ascii: "/")).last
+    .flatMap { ObfuscatedUsername($0) }
 }
 
 /// A mount namespace in JSON.

@@ -1,6 +1,7 @@
 import Accounts
 import ArgumentParser
 import DaemonStore
+import Kernel
 import Program
 
 struct StatusCommand: ParsableCommand {
@@ -71,7 +72,9 @@ struct StatusOutput: Encodable {
       return Dictionary(grouping: stores, by: \.name).sorted { $0.key < $1.key }
         .compactMap { StatusOutput($0.value) }
     }
-    let refusal = survey.templates.rejected.first { $0.path.hasSuffix("/\(only)") }
+    let refusal = survey.templates.rejected.first {
+      ("\($0.path)" as FilePath).dropping(suffix: "/\(only.description)") != nil
+    }
     throw Failure(
       refusal.map { "\($0): no store is made of it" }
         ?? "\(only): there is no such store, and no template for it in \(Layout.system.templates)")

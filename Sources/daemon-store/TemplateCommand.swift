@@ -153,11 +153,13 @@ struct OwnerNames {
   let group: String
 
   init(_ argument: String) throws(Failure) {
-    let parts = argument.split(separator: ":", omittingEmptySubsequences: false)
-    guard parts.count == 2, parts.allSatisfy({ !$0.isEmpty && !$0.hasPrefix("-") }) else {
+    let parts = argument.utf8.split(
+      separator: UInt8(ascii: ":"), omittingEmptySubsequences: false)
+    guard parts.count == 2, parts.allSatisfy({ !$0.isEmpty && $0.first != UInt8(ascii: "-") })
+    else {
       throw Failure("an owner is user:group, names or numbers")
     }
-    (user, group) = (String(parts[0]), String(parts[1]))
+    (user, group) = (String(Substring(parts[0])), String(Substring(parts[1])))
   }
 }
 
@@ -281,7 +283,7 @@ struct TemplateCheckCommand: ParsableCommand {
         || names.contains { refusal.path == "\(layout.templates)/\($0)" }
     }.map(\.description)
     for name in names where !templates.valid.contains(where: { $0.name == name }) {
-      if !problems.contains(where: { $0.hasPrefix("\(layout.templates)/\(name):") }) {
+      if !problems.contains(where: { $0.utf8.starts(with: "\(layout.templates)/\(name):".utf8) }) {
         problems.append("\(layout.templates)/\(name): there is no such template")
       }
     }

@@ -75,6 +75,8 @@ extension Holder.Hold {
     case .closedNamespace: ("closed-namespace", nil)
     case .mount(let path, _): ("mount", path)
     case .loopDevice(let path): ("loop-device", path)
+    case .watch(let path): ("watch", path)
+    case .uninspected: ("uninspected", nil)
     case .hidden: ("hidden", nil)
     case .fugitive: ("fugitive", nil)
     case .unseen: ("unseen", nil)

@@ -11,7 +11,7 @@ struct DaemonStoreProgram: ParsableCommand {
     subcommands: [
       StartupCommand.self, ShutdownCommand.self, StatusCommand.self, TreeCommand.self,
       WaitCommand.self, WatchCommand.self, WhoCommand.self, DoctorCommand.self,
-      TemplateCommand.self,
+      TemplateCommand.self, ConfigCommand.self,
     ])
 }
 

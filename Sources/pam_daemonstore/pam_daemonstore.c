@@ -1,23 +1,22 @@
 // pam_daemonstore.so: a login opens the user's vault, a logout closes it, and a change of password
-// changes the vault's too. The work is done by `cryptohome pam`, started here; this file carries
-// the password there, and what it says back to the user.
+// changes the vault's too. The work is done by `cryptohome pam`: cryptohomed starts it, and where that
+// does not run, this file does. It carries the password there, and the messages back to the user.
 //
 //   cryptohome=PATH   the program, where it is not in its usual place
 //   all-services      also in those of the list below
 //
 // Nothing in here refuses a login, or grants one.
 #define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
+#include "work.h"
+
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
+#include <sys/random.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -37,16 +36,10 @@ static const char *const left_out[] = {
     "systemd-user",
 };
 
-enum {
-    LONGEST_PASSWORD = 4096,
-    KEPT_SIZE = LONGEST_PASSWORD + 1,
-    LONGEST_ANSWER = 4096,
-    FIRST_FREE_DESCRIPTOR = 4,  // the child has 0 to 2, and the leader on 3
-    STATUS_NO_PROGRAM = 127,
-};
+enum { KEPT_SIZE = LONGEST_PASSWORD + 1 };
 
 static const char kept_password[] = "pam_daemonstore_password";
-static const char kept_leader[] = "pam_daemonstore_leader";
+static const char kept_session[] = "pam_daemonstore_session";
 
 struct options {
     const char *cryptohome;
@@ -106,70 +99,7 @@ static const char *password_kept(const pam_handle_t *pamh) {
     return pam_get_data(pamh, kept_password, &password) == PAM_SUCCESS ? password : NULL;
 }
 
-// ---- cryptohome pam ----------------------------------------------------------------------------
-
-/// A pipe with these lines in it, to be read to its end; -1 where that fails. NULL is an empty
-/// line.
-static int pipe_with_lines(const char *const lines[], size_t count) {
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC) != 0) return -1;
-    int is_written = fcntl(ends[1], F_SETFL, O_NONBLOCK) == 0;  // never waits for a reader
-    for (size_t i = 0; i < count && is_written; i++) {
-        const char *line = lines[i] == NULL ? "" : lines[i];
-        size_t size = strlen(line);
-        is_written = size <= LONGEST_PASSWORD && strchr(line, '\n') == NULL &&
-                     (size == 0 || write(ends[1], line, size) == (ssize_t)size) &&
-                     write(ends[1], "\n", 1) == 1;
-    }
-    close(ends[1]);
-    if (is_written) return ends[0];
-    close(ends[0]);
-    return -1;
-}
-
-/// In the child: nothing of the application's gets through but what is wanted. System calls only:
-/// the other threads of the application, and their locks, are not here.
-static _Noreturn void become(const char *program, const char *const argv[], int input,
-                             int messages, int leader) {
-    int descriptors[] = {input, messages, messages, leader};
-    unsigned count = leader < 0 ? 3 : 4;
-    for (unsigned i = 0; i < count; i++) {  // out of the way first
-        descriptors[i] = fcntl(descriptors[i], F_DUPFD, FIRST_FREE_DESCRIPTOR);
-    }
-    for (unsigned i = 0; i < count; i++) {
-        if (dup2(descriptors[i], (int)i) < 0) _exit(STATUS_NO_PROGRAM);
-    }
-    const struct sigaction as_usual = {.sa_handler = SIG_DFL};
-    for (int number = 1; number < NSIG; number++) sigaction(number, &as_usual, NULL);
-    sigset_t none;
-    sigemptyset(&none);
-    const struct rlimit nothing = {0, 0};
-    // A program that is set-uid root has its caller as the real user, who could send it signals.
-    if (syscall(SYS_close_range, count, ~0U, 0) != 0 || syscall(SYS_setresgid, 0, 0, 0) != 0 ||
-        syscall(SYS_setresuid, 0, 0, 0) != 0 || setrlimit(RLIMIT_CORE, &nothing) != 0 ||
-        chdir("/") != 0 || sigprocmask(SIG_SETMASK, &none, NULL) != 0) {
-        _exit(STATUS_NO_PROGRAM);
-    }
-    umask(077);
-    char *environment[] = {NULL};
-    execve(program, (char *const *)(uintptr_t)argv, environment);
-    _exit(STATUS_NO_PROGRAM);
-}
-
-/// Reads to the end; what does not fit is dropped. Ends in a zero byte.
-static void read_answer(int descriptor, char *answer) {
-    size_t size = 0;
-    char rest[512];
-    for (;;) {
-        size_t room = LONGEST_ANSWER - 1 - size;
-        ssize_t count =
-            read(descriptor, room > 0 ? answer + size : rest, room > 0 ? room : sizeof rest);
-        if (count < 0 && errno == EINTR) continue;
-        if (count <= 0) break;
-        if (room > 0) size += (size_t)count;
-    }
-    answer[size] = '\0';
-}
+// ---- The work ----------------------------------------------------------------------------------
 
 /// Tells the user, and the log, line by line.
 static void tell(pam_handle_t *pamh, const struct options *options, int is_error, char *answer) {
@@ -186,39 +116,17 @@ static void tell(pam_handle_t *pamh, const struct options *options, int is_error
     }
 }
 
-/// Runs `argv` with what `input` holds on its standard input, and the session's leader on
-/// descriptor 3 unless that is -1. Closes both. 0 when all was done; what was not has been told
-/// then.
-static int run(pam_handle_t *pamh, const struct options *options, const char *const argv[],
-               int input, int leader) {
-    int messages[2] = {-1, -1};
-    pid_t child = -1;
-    if (input >= 0 && pipe2(messages, O_CLOEXEC) == 0) {
-        sigset_t all, before;
-        sigfillset(&all);
-        sigprocmask(SIG_BLOCK, &all, &before);  // no handler of the application's runs in the child
-        // A fork whose end sends no signal: no handler of the application's, and no SIGCHLD that it
-        // ignores, takes the status away.
-        child = (pid_t)syscall(SYS_clone, 0, NULL, NULL, NULL, NULL);
-        if (child == 0) become(options->cryptohome, argv, input, messages[1], leader);
-        sigprocmask(SIG_SETMASK, &before, NULL);
-        close(messages[1]);
-    }
-    if (input >= 0) close(input);
-    if (leader >= 0) close(leader);
+/// 0 when all was done; what was not has been told then.
+static int run(pam_handle_t *pamh, const struct options *options, const struct work *work) {
     char answer[LONGEST_ANSWER] = "";
     int status = -1;
-    if (child > 0) {
-        read_answer(messages[0], answer);
-        while (waitpid(child, &status, __WALL) < 0 && errno == EINTR) continue;
-    }
-    if (messages[0] >= 0) close(messages[0]);
+    if (!run_by_service(work, &status, answer)) status = run_by_helper(options->cryptohome, work, answer);
     tell(pamh, options, status != 0, answer);
-    if (child < 0 || !WIFEXITED(status) || WEXITSTATUS(status) == STATUS_NO_PROGRAM) {
+    if (status < 0) {
         char complaint[] =
             "your daemon-store vault: cryptohome could not be run; see the system's log";
         pam_syslog(pamh, LOG_ERR, "%s pam %s did not run to its end", options->cryptohome,
-                   argv[2]);
+                   work->verb);
         tell(pamh, options, 1, complaint);
     }
     return status;
@@ -248,21 +156,38 @@ int pam_sm_setcred(pam_handle_t *pamh, int flags, int argc, const char **argv) {
     return PAM_IGNORE;
 }
 
+/// A session, from its opening to its end.
+struct session {
+    // The process that opens a session stays until it ends: login(1), the monitor of sshd(8), the
+    // worker of a display manager. Its children have the number, when one of them closes the session.
+    pid_t leader;
+    // Tells it from the other sessions of the same leader.
+    char id[17];
+};
+
+static void free_session(pam_handle_t *pamh, void *data, int status) {
+    (void)pamh, (void)status;
+    free(data);
+}
+
 int pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const char **argv) {
     struct options options;
     int serves = read_options(pamh, &options, flags, argc, argv);
     const char *user = user_of(pamh);
     if (!serves || user == NULL) return PAM_SUCCESS;
-    // Who opens a session stays until it ends: login(1), the monitor of sshd(8), the worker of a
-    // display manager. Its children have the number, for who closes from one of them.
-    pid_t leader = getpid();
-    (void)pam_set_data(pamh, kept_leader, (void *)(intptr_t)leader, NULL);
-    const char *const command[] = {"cryptohome", "pam", "open", "--leader-fd", "3", "--", user,
-                                   NULL};
+    uint64_t number = 0;
+    struct session *session = calloc(1, sizeof *session);
+    if (session == NULL || getrandom(&number, sizeof number, 0) != sizeof number) {
+        free(session);
+        return PAM_SUCCESS;
+    }
+    session->leader = getpid();
+    snprintf(session->id, sizeof session->id, "%016llx", (unsigned long long)number);
     const char *const lines[] = {password_kept(pamh)};
-    (void)run(pamh, &options, command, pipe_with_lines(lines, lines[0] != NULL),
-              (int)syscall(SYS_pidfd_open, leader, 0));
+    const struct work work = {"open", session->id, user, lines, lines[0] != NULL, session->leader};
+    (void)run(pamh, &options, &work);
     forget_password(pamh);
+    if (pam_set_data(pamh, kept_session, session, free_session) != PAM_SUCCESS) free(session);
     return PAM_SUCCESS;
 }
 
@@ -272,13 +197,16 @@ int pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const char **a
     const char *user = user_of(pamh);
     if (!serves || user == NULL) return PAM_SUCCESS;
     const void *kept = NULL;
-    if (pam_get_data(pamh, kept_leader, &kept) != PAM_SUCCESS) kept = (void *)(intptr_t)getpid();
-    int leader = (int)syscall(SYS_pidfd_open, (pid_t)(intptr_t)kept, 0);
-    const char *const command[] = {"cryptohome", "pam", "close", "--leader-fd", "3", "--", user,
-                                   NULL};
-    const char *const without_leader[] = {"cryptohome", "pam", "settle", NULL};
-    (void)run(pamh, &options, leader < 0 ? without_leader : command, pipe_with_lines(NULL, 0),
-              leader);
+    // Opened through another handle: any one session of this process.
+    const struct session here = {getpid(), ""};
+    if (pam_get_data(pamh, kept_session, &kept) != PAM_SUCCESS || kept == NULL) kept = &here;
+    const struct session *session = kept;
+    const char *id = session->id[0] == '\0' ? "any" : session->id;
+    const struct work work = {"close", id, user, NULL, 0, session->leader};
+    // The leader has ended, and its session with it.
+    const struct work without_leader = {"settle", NULL, user, NULL, 0, 0};
+    int is_there = syscall(SYS_kill, session->leader, 0) == 0;
+    (void)run(pamh, &options, is_there ? &work : &without_leader);
     return PAM_SUCCESS;
 }
 
@@ -292,11 +220,10 @@ int pam_sm_chauthtok(pam_handle_t *pamh, int flags, int argc, const char **argv)
     // Who refuses a new password takes it back.
     if (pam_get_item(pamh, PAM_AUTHTOK, &new) != PAM_SUCCESS || new == NULL) return PAM_IGNORE;
     (void)pam_get_item(pamh, PAM_OLDAUTHTOK, &old);
-    const char *const command[] = {"cryptohome", "pam", "change", "--", user, NULL};
     const char *const lines[] = {old != NULL ? old : password_kept(pamh), new};
     // An expired password is changed between auth and the session.
-    if (run(pamh, &options, command, pipe_with_lines(lines, 2), -1) == 0 &&
-        password_kept(pamh) != NULL) {
+    const struct work work = {"change", NULL, user, lines, 2, 0};
+    if (run(pamh, &options, &work) == 0 && password_kept(pamh) != NULL) {
         keep_password(pamh, new);
     }
     return PAM_IGNORE;

@@ -53,7 +53,7 @@ struct BaselineCommand: ParsableCommand {
     try Program.requireRoot()
     let text = Baseline(of: try RunningServices.all()).text
     if let output {
-      try FileReplacement(of: output).commit(Array(text.utf8))
+      try FileReplacement(of: FilePath(truncating: output.utf8)).commit(Array(text.utf8))
     } else {
       print(text, terminator: "")
     }

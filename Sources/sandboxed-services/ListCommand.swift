@@ -26,7 +26,7 @@ struct ListCommand: ParsableCommand {
       + services.map { service in
         let features = service.features.sorted().map(\.description).joined(separator: " ")
         return [
-          "\(service.pid)", "\(service.userName):\(service.groupName)", service.program,
+          "\(service.pid)", "\(service.userName):\(service.groupName)", service.program.description,
           service.unit ?? "-", features.isEmpty ? "-" : features,
         ]
       }
@@ -60,7 +60,7 @@ struct ServiceOutput: Encodable {
 
   init(_ service: Service) {
     pid = service.pid
-    program = service.program
+    program = service.program.description
     executable = service.executable
     user = service.userName
     uid = service.status.user

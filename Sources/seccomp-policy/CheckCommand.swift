@@ -38,12 +38,12 @@ struct CheckCommand: ParsableCommand {
 
   /// How many findings were printed.
   private func check(_ path: String, _ dangerous: [String]) throws -> Int {
-    let text = path == "-" ? try Files.read(path) : nil
+    let files = PolicyFiles()
     let policy =
-      if let text {
-        try parse(text)
+      if path == "-" {
+        try parse(try files.read(path), files)
       } else {
-        try Files.policy(path, options.architecture, options.dialect)
+        try Files.policy(path, options.architecture, options.dialect, files)
       }
     do {
       _ = try Compiler().compile(policy)
@@ -53,7 +53,7 @@ struct CheckCommand: ParsableCommand {
     var comments: [String: CommentedLines] = [:]
     let findings = policy.lint(dangerousCalls: dangerous) { place in
       if comments[place.file] == nil {
-        let bytes = place.file == "-" ? text : try? Files.read(place.file)
+        let bytes = try? files.read(place.file)
         comments[place.file] = CommentedLines(bytes ?? [])
       }
       return comments[place.file]?.contains(line: place.line) ?? false
@@ -62,10 +62,9 @@ struct CheckCommand: ParsableCommand {
     return findings.count
   }
 
-  /// Standard input can be read once only.
-  private func parse(_ bytes: [UInt8]) throws -> Policy {
+  private func parse(_ bytes: [UInt8], _ files: PolicyFiles) throws -> Policy {
     do throws(PolicyError) {
-      return try Files.parser(options.architecture, options.dialect).parse(bytes, name: "-")
+      return try Files.parser(options.architecture, options.dialect, files).parse(bytes, name: "-")
     } catch {
       for line in error.diagnostics.flatMap(\.lines) { Program.complain(line) }
       let count = error.diagnostics.count

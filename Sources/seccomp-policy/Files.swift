@@ -25,15 +25,15 @@ enum Files {
       return try Descriptor(owning: try check("dup", nil, dup(STDOUT_FILENO)))
         .write(bytes, shown: "standard output")
     }
-    try FileReplacement(of: path).commit(bytes)
+    try FileReplacement(of: FilePath(truncating: path.utf8)).commit(bytes)
   }
 
   static func parser(
-    _ architecture: Architecture, _ dialect: Dialect
+    _ architecture: Architecture, _ dialect: Dialect, _ files: PolicyFiles = PolicyFiles()
   ) -> PolicyParser {
     PolicyParser(architecture: architecture, dialect: dialect) { path throws(ReadFailure) in
       do throws(SystemError) {
-        return try read(path)
+        return try files.read(path)
       } catch {
         let isMissing = error.code == ENOENT || error.code == ENOTDIR
         throw ReadFailure(isMissing: isMissing, reason: error.reason)
@@ -43,10 +43,11 @@ enum Files {
 
   /// Reads a policy; says on standard error what is wrong with it, and where.
   static func policy(
-    _ path: String, _ architecture: Architecture, _ dialect: Dialect
+    _ path: String, _ architecture: Architecture, _ dialect: Dialect,
+    _ files: PolicyFiles = PolicyFiles()
   ) throws -> Policy {
     do throws(PolicyError) {
-      let policy = try parser(architecture, dialect).parse(file: path)
+      let policy = try parser(architecture, dialect, files).parse(file: path)
       complain(policy.warnings.flatMap { ["warning:"] + $0.lines })
       return policy
     } catch {
@@ -59,5 +60,18 @@ enum Files {
 
   private static func complain(_ lines: [String]) {
     for line in lines { Program.complain(line) }
+  }
+}
+
+/// The files of a policy, each read once: what comes through a pipe is not there a second time.
+final class PolicyFiles {
+  private var texts: [FilePath: [UInt8]] = [:]
+
+  func read(_ path: String) throws(SystemError) -> [UInt8] {
+    let key = FilePath(truncating: path.utf8)
+    if let text = texts[key] { return text }
+    let text = try Files.read(path)
+    texts[key] = text
+    return text
   }
 }

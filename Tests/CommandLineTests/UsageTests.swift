@@ -9,8 +9,9 @@ import Testing
       "template remove", "template list", "template check",
     ],
     "cryptohome": [
-      "create", "remove", "passwd", "key add", "key remove", "key list", "mount", "unmount",
-      "status", "sanitize", "pam open", "pam close", "pam change", "pam settle",
+      "create", "remove", "rename", "adopt", "repair-home", "passwd", "key add", "key remove",
+      "key list", "mount", "unmount", "status", "sanitize", "pam open", "pam close", "pam change",
+      "pam settle",
     ],
     "sandboxed-services": ["list", "check", "baseline"],
     "seccomp-policy": ["compile", "check", "explain", "generate", "disassemble", "syscalls"],
@@ -164,6 +165,24 @@ import Testing
             outcome.errors == "\(program): \(arguments[0]): only root can do that\n", "\(outcome)")
         }
         #expect(try host.table() == before)
+      }
+    }
+  }
+
+  /// S31: the status says what was done, whether or not the report about it arrives.
+  @Test(.tags(.attack)) func lostReportDoesNotChangeTheStatus() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.isolated) { host in
+        try host.template("alpha")
+        for place in [">/dev/full", ">&-"] {
+          for command in [
+            "daemon-store startup", "cryptohome mount alice --vault plain",
+            "cryptohome unmount alice", "daemon-store shutdown --force",
+          ] {
+            let outcome = try host.script("\(command) \(place)")
+            #expect(outcome.status == 0, "\(place): \(outcome)")
+          }
+        }
       }
     }
   }

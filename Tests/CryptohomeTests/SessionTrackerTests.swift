@@ -1,4 +1,5 @@
 import DaemonStore
+import Kernel
 import MountTable
 import Testing
 
@@ -106,7 +107,7 @@ private func store(_ name: String) -> StoreName {
   private let a = String(repeating: "a", count: 40)
   private let b = String(repeating: "b", count: 40)
 
-  private func mount(_ id: Int, _ root: String, _ target: String) -> Mount {
+  private func mount(_ id: Int, _ root: FilePath, _ target: FilePath) -> Mount {
     Mount(id: id, parent: 1, root: root, target: target)
   }
 

@@ -1,3 +1,4 @@
+import Kernel
 import MountTable
 import Testing
 
@@ -29,7 +30,7 @@ import Testing
 
   /// A jail with the store at another path, as a slave or as a private copy.
   private static func jail(
-    master: Int?, folder target: String = "/jail/H", below: [Mount] = []
+    master: Int?, folder target: FilePath = "/jail/H", below: [Mount] = []
   ) -> NamespaceView {
     view(
       [
@@ -71,7 +72,7 @@ import Testing
     let cases = [([NamespaceView](), isAlive), ([closed], true), ([Self.view([])], false)]
     for (others, isKept) in cases {
       let after = NamespaceView.completed([host] + others, with: [host, jail]) { _ in isAlive }
-      let holders = NamespaceView.holders(in: after, besides: [Self.folder.target])
+      let holders = NamespaceView.holders(in: after, besides: [Self.folder.target.description])
       let copies = NamespaceView.detached(from: [host, jail], to: after)
       #expect(copies.isEmpty == isKept && !after.contains(where: \.isClosed))
       // It was mounted where the host's own is: once that is gone, it counts.
@@ -84,7 +85,7 @@ import Testing
   @Test func whoWasClosedBeforeStaysSo() {
     let closed = NamespaceView(closed: .file("jail"))
     let after = NamespaceView.completed([host, closed], with: [host, closed]) { _ in true }
-    #expect(NamespaceView.holders(in: after, besides: [Self.folder.target]).count == 1)
+    #expect(NamespaceView.holders(in: after, besides: [Self.folder.target.description]).count == 1)
   }
 
   @Test func copiesAtTheHeldPlaceAreNoHolders() {

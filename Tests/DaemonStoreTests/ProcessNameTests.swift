@@ -16,9 +16,45 @@ import Testing
     ("0::/\n", nil), ("0::/init.scope/x\n", "init.scope"), ("0::/docker/12ab\n", nil),
     ("0::/system.slice\n", nil), ("4:memory:/a.service\n", nil), ("", nil), ("0:\n", nil),
     ("0::/evil\u{1b}[2J.service\n", "evil\\u{1b}[2J.service"),
+    // A combining mark is part of a name, and neither hides a slash nor changes a suffix.
+    ("0::/a.slice/\u{301}b.service\n", "\u{301}b.service"),
+    ("0::/b.slice\u{301}/c.service\n", nil), ("0::/b.service\u{301}\n", nil),
+    ("0:\u{301}:/b.service\n", nil), ("0::\u{301}/b.service\n", nil),
+    ("0::/a.slice\u{301}\n0::/b.service\n", "b.service"),
   ])
   func unitIsTheFirstGroupThatIsNoSlice(text: String, unit: String?) {
     #expect(ProcessName.unit(in: Array(text.utf8)) == unit)
+  }
+}
+
+@Suite struct ForeignNameTests {
+  /// A unit whose name is no text is shown byte by byte.
+  @Test func showsBytesOfUnits() {
+    let text = Array("0::/x".utf8) + [0xff, 0xc0, 0xaf] + Array(".service\n".utf8)
+    #expect(ProcessName.unit(in: text) == "x\\xff\\xc0\\xaf.service")
+  }
+
+  /// Only the names that are allowed are names, of stores and of hashes, from bytes and from text.
+  @Test func acceptsNoOtherBytes() {
+    let hash = String(repeating: "a", count: 40)
+    for mark in [
+      "\u{301}", "\u{200d}", "\u{fe0f}", "\n", "\0", "/", " ", "\u{fffd}", "é", "\u{212a}",
+    ] {
+      for text in ["a\(mark)", "\(mark)a", "a\(mark)b", mark] {
+        #expect(StoreName(text) == nil && StoreName(Array(text.utf8)) == nil)
+        #expect(ObfuscatedUsername(text) == nil)
+      }
+      #expect(ObfuscatedUsername(hash + mark) == nil)
+      #expect(ObfuscatedUsername(Array((hash + mark).utf8)) == nil)
+    }
+    for bytes in [[0x61, 0xff], [0xc0, 0xaf], [0x61, 0xed, 0xa0, 0x80], [0x61, 0], []] as [[UInt8]]
+    {
+      #expect(StoreName(bytes) == nil && ObfuscatedUsername(bytes) == nil)
+    }
+    #expect(StoreName(String(repeating: "a", count: 255)) != nil)
+    #expect(StoreName([UInt8](repeating: 0x61, count: 256)) == nil)
+    #expect(StoreName(Array("a.b-C_1".utf8))?.description == "a.b-C_1")
+    #expect(ObfuscatedUsername(Array(hash.utf8))?.description == hash)
   }
 }
 

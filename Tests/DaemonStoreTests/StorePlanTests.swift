@@ -14,18 +14,18 @@ import Testing
     mount: Mount(id: 1, parent: 0, device: 5, root: "/", target: "/run", peerGroup: 1))
 
   private static func mount(
-    device: UInt64 = 5, root: String = "/daemon-store/alpha", options: Set<String>? = nil,
+    device: UInt64 = 5, root: FilePath = "/daemon-store/alpha", options: Set<String>? = nil,
     peerGroup: Int? = 9
   ) -> Mount {
     Mount(
-      id: 2, parent: 1, device: device, root: root, target: path, options: options ?? flags,
+      id: 2, parent: 1, device: device, root: root, target: "\(path)", options: options ?? flags,
       peerGroup: peerGroup)
   }
 
   /// The step for these mounts on a directory. Its owner and mode are those of the machine's `/`:
   /// with another group than the template's, they never agree.
   private static func step(
-    mounts: [Mount] = [], entry: StorePlace.Entry? = nil, below: [String] = [],
+    mounts: [Mount] = [], entry: StorePlace.Entry? = nil, below: [FilePath] = [],
     group: gid_t? = 60, use: String? = nil
   ) throws -> StoreStep {
     let directory = try Directory(opening: "/").status()
@@ -96,9 +96,9 @@ import Testing
       ("/system/run", "/run", "/system/run/daemon-store/alpha"),
       ("/", "/run/daemon-store", "/alpha"),
       ("/image", "/", "/image/run/daemon-store/alpha"),
-    ] {
+    ] as [(FilePath, FilePath, FilePath)] {
       let ground = StoreGround(mount: Mount(id: 1, parent: 0, root: root, target: target))
-      #expect(ground.root(of: Self.path) == expected, "\(root) on \(target)")
+      #expect(ground.root(of: "\(Self.path)") == expected, "\(root) on \(target)")
     }
   }
 
@@ -111,14 +111,14 @@ import Testing
     let ownRun = Mount(id: 20, parent: 0, root: "/", target: "/run")
     func copy(master: Int?, peer: Int? = nil) -> Mount {
       Mount(
-        id: 21, parent: 20, root: "/daemon-store/alpha", target: Self.path, peerGroup: peer,
+        id: 21, parent: 20, root: "/daemon-store/alpha", target: "\(Self.path)", peerGroup: peer,
         master: master)
     }
     // A service that has the store by way of the mounts around it.
     let between = table(
       Mount(id: 30, parent: 0, root: "/", target: "/run", peerGroup: 31, master: 1),
       Mount(
-        id: 32, parent: 30, root: "/daemon-store/alpha", target: Self.path, peerGroup: 33,
+        id: 32, parent: 30, root: "/daemon-store/alpha", target: "\(Self.path)", peerGroup: 33,
         master: store))
     let lowerRun = Mount(id: 20, parent: 0, root: "/", target: "/run", master: 31)
     func holds(_ table: MountTable, ground: Mount = sharedRun) -> Bool {

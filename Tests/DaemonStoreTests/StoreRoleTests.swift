@@ -1,3 +1,4 @@
+import Kernel
 import MountTable
 import Testing
 
@@ -10,7 +11,7 @@ import Testing
   ])
 
   private static func mount(
-    root: String = "/daemon-store/D", _ options: Set<String> = Set(StorePlan.attributes.names),
+    root: FilePath = "/daemon-store/D", _ options: Set<String> = Set(StorePlan.attributes.names),
     peerGroup: Int? = nil, master: Int? = nil
   ) -> Mount {
     Mount(

@@ -8,7 +8,7 @@ import Testing
 // docs/jail-library.md has these two functions, word for word.
 
 /// Runs a helper that may read one directory and has no network.
-func convert(_ directory: String) throws -> Bool {
+func convert(_ directory: FilePath) throws -> Bool {
   var jail = JailConfiguration()
   jail.user = .init(number: 65534)
   jail.group = .init(number: 65534)

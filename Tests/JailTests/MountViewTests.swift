@@ -11,8 +11,8 @@ import Testing
   private func lines(_ view: MountView) -> [String] {
     view.mounts.map { mount in
       let path = { (bytes: [UInt8]) in String(decoding: bytes, as: UTF8.self) }
-      return "\(path(mount.target)) \(path(mount.root)) \(mount.options)"
-        + mount.propagation.map { " \($0)" }.joined()
+      return "\(path(mount.target)) \(path(mount.root)) \(path(mount.options))"
+        + mount.propagation.map { " \(path($0))" }.joined()
     }
   }
 
@@ -75,7 +75,8 @@ import Testing
   func optionsInTheKernelsOrder(
     _ old: String, _ set: MountAttributes, _ clear: MountAttributes, _ new: String
   ) {
-    #expect(MountView.options(old, set: set, clear: clear) == new)
+    #expect(
+      MountView.options(Array(old.utf8), set: set, clear: clear) == Array(new.utf8))
   }
 
   @Test func aNameCannotForgeASecondLine() {

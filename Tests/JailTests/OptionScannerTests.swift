@@ -53,9 +53,10 @@ import Testing
     #expect(error == JailError(text, showsHelp: true))
   }
 
-  @Test func aValueMustBeText() {
-    let error = failure([RawArgument(bytes: Array("-u".utf8) + [0xff])])
-    #expect(error?.description == "the value of -u is not valid UTF-8")
+  @Test func aValueIsBytes() throws {
+    let word = RawArgument(bytes: Array("-b/".utf8) + [0xff])
+    #expect(try scan([word]).0.first?.value?.bytes == [UInt8(ascii: "/"), 0xff])
+    #expect(failure([RawArgument(bytes: [0x2d, 0xff])])?.description.contains("'\\xff'") == true)
   }
 
   @Test func helpNamesEveryOptionThatThereIsAndNoOther() {

@@ -14,13 +14,14 @@ import Testing
     ("/a,/b,0", "/a", "/b", false), ("rel,/b", "rel", "/b", false),
   ])
   func binds(_ text: String, _ source: String, _ target: String, _ writable: Bool) throws {
-    let expected = JailMount(source: source, target: target, kind: .bind(writable: writable))
-    #expect(try OptionValues.bind(text) == expected)
+    let expected = JailMount(
+      source: "\(source)", target: "\(target)", kind: .bind(writable: writable))
+    #expect(try OptionValues.bind(RawArgument(text)) == expected)
   }
 
   @Test(arguments: ["", ",/b", "/a,/b,2", "/a,/b,0,", "rel", "/a,b"])
   func badBinds(_ text: String) {
-    #expect(error { () throws(JailError) in _ = try OptionValues.bind(text) } != nil)
+    #expect(error { () throws(JailError) in _ = try OptionValues.bind(RawArgument(text)) } != nil)
   }
 
   @Test func mounts() throws {
@@ -35,9 +36,20 @@ import Testing
         == .filesystem(type: "none", flags: [.bind, .recursive], data: ""))
   }
 
+  @Test func pathsAreBytes() throws {
+    // U+0301 after a comma or a slash; overlong C0 AF; a byte that begins nothing.
+    let word = Array("/a/\u{301}x,/b\u{301},".utf8)
+    let mount = try OptionValues.bind(RawArgument(bytes: word))
+    #expect(mount.source == "/a/\u{301}x" && mount.target == "/b\u{301}")
+    let bytes: [UInt8] = Array("/x".utf8) + [0xff, 0xc0, 0xaf]
+    let raw = try OptionValues.bind(RawArgument(bytes: bytes + Array(",/y".utf8)))
+    #expect(Array(raw.source.bytes) == bytes && raw.target == "/y")
+    #expect(error { () throws(JailError) in _ = try OptionValues.bind("/a,\u{301}/b") } != nil)
+  }
+
   @Test(arguments: ["", "a,/b", "a,b,c", ",/b,c", "a,/b,", "a,/b,c,MS_BIND,", "a,/b,c,MS_FOO"])
   func badMounts(_ text: String) {
-    #expect(error { () throws(JailError) in _ = try OptionValues.mount(text) } != nil)
+    #expect(error { () throws(JailError) in _ = try OptionValues.mount(RawArgument(text)) } != nil)
   }
 
   @Test(
@@ -73,12 +85,12 @@ import Testing
     "", "0", "K", "16E", "+1", "-1", " 1", "1k", "1.5M", "10MB", "99999999999999999999",
   ])
   func badSizes(_ text: String) {
-    #expect(error { () throws(JailError) in _ = try OptionValues.size(text) } != nil)
+    #expect(error { () throws(JailError) in _ = try OptionValues.size(RawArgument(text)) } != nil)
   }
 
   @Test(arguments: ["", ".x", "-x", "a/b", "..", "a b", "é", String(repeating: "a", count: 256)])
   func badStores(_ name: String) {
-    #expect(error { () throws(JailError) in _ = try OptionValues.store(name) } != nil)
+    #expect(error { () throws(JailError) in _ = try OptionValues.store(RawArgument(name)) } != nil)
   }
 
   @Test(
@@ -90,7 +102,7 @@ import Testing
       (" ", 0), ("0", 0), ("CAP_CHOWN+e", 1),
     ] as [(String, UInt64)])
   func capabilityTexts(_ text: String, _ value: UInt64) throws {
-    #expect(try CapabilitySet(optionText: text, last: 40).rawValue == value)
+    #expect(try CapabilitySet(optionText: RawArgument(text), last: 40).rawValue == value)
   }
 
   @Test(arguments: [
@@ -99,6 +111,7 @@ import Testing
   ])
   func badCapabilityTexts(_ text: String) {
     #expect(
-      error { () throws(JailError) in _ = try CapabilitySet(optionText: text, last: 40) } != nil)
+      error { () throws(JailError) in _ = try CapabilitySet(optionText: RawArgument(text), last: 40)
+      } != nil)
   }
 }

@@ -12,13 +12,14 @@ import Testing
     #expect(
       try steps(["-u", "biod", "-g", "biod", "--daemon-store", "biod", "-l", "--", "/usr/bin/biod"])
         == [
-          "if a standard descriptor is a terminal, start a new session",
+          "if there is a terminal, start a new session",
           "enter a new mnt namespace",
           "make all mounts slaves, set aside the daemon stores biod, and make the rest private",
           "enter a new ipc namespace",
           "find the mounts of users' data",
           "take mounts of users' data out of the jail",
           "show the daemon stores below /run/daemon-store and /run/daemon-store-cache",
+          "close every descriptor that the program is not to have",
           "set the supplementary groups: none",
           "become group 283 (biod)",
           "become user 282 (biod)",
@@ -36,7 +37,7 @@ import Testing
         "-k", "/run/daemon-store/biod,/run/daemon-store/biod,none,MS_BIND|MS_REC",
         "-u", "biod", "-g", "biod", "/usr/bin/biod",
       ]) == [
-        "if a standard descriptor is a terminal, start a new session",
+        "if there is a terminal, start a new session",
         "enter a new mnt namespace",
         "make all mounts slave",
         "make a new /proc, read-only",
@@ -45,11 +46,12 @@ import Testing
         "bind /dev/log on /dev/log, read-only",
         "mount tmpfs on /run, type tmpfs, MS_NOSUID|MS_NODEV|MS_NOEXEC, mode=755,size=10M",
         "bind /run/daemon-store/biod on /run/daemon-store/biod, MS_BIND|MS_REC",
+        "replace /var/empty/proc by the new one",
         "bind /var/empty on itself unless it is the root of a mount",
         "show the minimal /dev on /var/empty/dev",
         "make /var/empty the root, and detach the old one",
         "mount a tmpfs of 67108864 bytes on /tmp",
-        "replace /proc by the new one",
+        "close every descriptor that the program is not to have",
         "prepare the rules for files: / rx, /dev/log rx, /run rx, /run advanced-rw, "
           + "/run/daemon-store/biod rx, /run/daemon-store/biod advanced-rw, /lib rx, /lib64 rx, "
           + "/usr/lib rx, /usr/lib64 rx, /bin rx, /sbin rx, /usr/sbin rx, /usr/bin rx, "
@@ -67,7 +69,7 @@ import Testing
   @Test func capabilitiesAreInForceBeforeTheProgram() throws {
     #expect(
       try steps(["-u", "biod", "-g", "biod", "-p", "-c", "cap_chown,cap_fowner+eip", "/p"]).suffix(
-        8)
+        9)
         == [
           "become group 283 (biod)",
           "become user 282 (biod)",
@@ -76,6 +78,7 @@ import Testing
           "raise the ambient capabilities cap_chown,cap_fowner",
           "set no_new_privs",
           "fork: this process stays as init, its child goes on",
+          "let the launcher complete the jail at the program's entry point",
           "prepare what the program starts with",
           "execute the program",
         ])
@@ -88,13 +91,13 @@ import Testing
         "-a", "t", "-m", "-M", "/p",
       ]) == [
         "become group 283 and user 282 of the new user namespace",
-        "if a standard descriptor is a terminal, start a new session",
-        "open the library that finishes the jail inside a dynamic program",
+        "if there is a terminal, start a new session",
         "enter the mount namespace of /ns",
         "enter a new mnt namespace",
         "make all mounts slave",
         "make a new /proc, read-only",
         "replace /proc by the new one",
+        "close every descriptor that the program is not to have",
         "look at how the program is linked",
         "prepare the rules for files: /x ro",
         "set the limits: RLIMIT_CPU 1 2",
@@ -108,20 +111,42 @@ import Testing
         "allow only what the rules for files allow",
         "take the system call table t",
         "fork: this process stays as init, its child goes on",
+        "let the launcher complete the jail at the program's entry point",
         "prepare what the program starts with",
         "execute the program",
       ])
   }
 
-  /// The library is only there for what cannot be done before.
-  @Test func theLibraryIsOpenedWhereSomethingIsLeftForIt() throws {
-    let text = "open the library that finishes the jail inside a dynamic program"
+  /// Only what cannot be done before is left for later, and the library is opened only if it is to do
+  /// that.
+  @Test func completesJailOnlyWhereSomethingIsLeft() throws {
+    let library = "open the library that finishes the jail inside a dynamic program"
+    let text = "let the launcher complete the jail at the program's entry point"
     #expect(try steps(["-c", "1", "/p"]).contains(text))
+    #expect(try !steps(["-c", "1", "/p"]).contains(library))
+    #expect(try steps(["-c", "1", "--jail-by=preload", "/p"]).contains(library))
+    #expect(try !steps(["-c", "1", "--jail-by=preload", "/p"]).contains(text))
+    #expect(try !steps(["--jail-by=preload", "/p"]).contains(library))
     #expect(try !steps(["-c", "1", "--ambient", "/p"]).contains(text))
     #expect(try !steps(["-c", "1", "--ambient", "-T", "static", "/p"]).contains(text))
     #expect(try !steps(["-u", "biod", "/p"]).contains(text))
     #expect(try !steps(["--profile", "minimalistic-mountns", "/p"]).contains(text))
     #expect(try !steps(["-T", "static", "--fs-path-ro", "/x", "/p"]).contains(text))
+  }
+
+  @Test(arguments: [
+    (["-P", "/r", "-b", "/", "-p", "-b", "/x,/proc/cpuinfo", "-b", "/y"], [1, 0, 1, 1]),
+    (["-P", "/r", "-b", "/x,/proc/cpuinfo", "-b", "/", "-p", "-b", "/y"], [1, 1, 1, 0]),
+    (["-v", "-p", "-b", "/x,/procfs"], [1, 0]),
+    (["-p", "-r", "-k", "proc,/proc,proc"], [0, 1]),
+  ])
+  func newProcComesBelowWhatIsMountedInIt(_ words: [String], _ order: [Int]) throws {
+    let found = try steps(words + ["/p"]).compactMap { text -> Int? in
+      if text.contains("/proc by the new one") { return 0 }
+      return text.contains("bind /") && text.contains(" on /") && !text.contains("itself")
+        || text.contains("mount proc") ? 1 : nil
+    }
+    #expect(found == order)
   }
 
   @Test func aPivotLeavesUserDataBehindUnlessACopyBringsItAlong() throws {

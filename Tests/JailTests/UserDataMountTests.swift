@@ -10,8 +10,8 @@ import Testing
     #expect(mount.device == Array("98:0".utf8))
     #expect(mount.root == Array("/mnt 1".utf8))
     #expect(mount.target == Array("/a\\b\t".utf8))
-    #expect(mount.propagation == ["master:1"])
-    #expect(mount.type == "ext3" && mount.source == Array("/dev/r t".utf8))
+    #expect(mount.propagation == [Array("master:1".utf8)])
+    #expect(mount.type == Array("ext3".utf8) && mount.source == Array("/dev/r t".utf8))
   }
 
   @Test func optionalFieldsMayBeAnyNumber() throws {

@@ -62,4 +62,14 @@ extension String {
   fileprivate func isBelow(_ directory: FilePath) -> Bool {
     ("\(self)" as FilePath).isEqualOrBelow(directory)
   }
+
+  @Test func dropsPrefixesAndSuffixesByBytes() {
+    let path: FilePath = "/home/user/e\u{301}"
+    #expect(
+      path.dropping(prefix: "/home/") == "user/e\u{301}" && path.dropping(prefix: "/x") == nil)
+    #expect(path.dropping(suffix: "e\u{301}") == "/home/user/" && path.dropping(suffix: "é") == nil)
+    #expect(path.dropping(prefix: path) == "" && path.dropping(suffix: "/\(path)") == nil)
+    #expect(("/home/.shadow\u{301}/x" as FilePath).dropping(prefix: "/home/.shadow/") == nil)
+    #expect(path.text == "/home/user/e\u{301}" && FilePath([0xff])?.text == nil)
+  }
 }

@@ -1,3 +1,4 @@
+import Kernel
 import MountTable
 import Testing
 
@@ -49,7 +50,7 @@ import Testing
     let lines = (1...500).map { "\($0) 0 0:1 / /mnt/\($0) rw shared:\($0) - tmpfs t rw\n" }
     let mounts = try parse(lines.joined())
     #expect(mounts.map(\.id) == Array(1...500))
-    #expect(mounts.map(\.target) == (1...500).map { "/mnt/\($0)" })
+    #expect(mounts.map(\.target) == (1...500).map { "/mnt/\($0)" as FilePath })
   }
 
   /// A path of PATH_MAX in which every byte is escaped, and an overlay with hundreds of layers.
@@ -60,13 +61,22 @@ import Testing
       "1 0 0:1 / \(path) rw shared:3 - overlay none rw,lowerdir=\(layers)\n"
         + "2 1 0:1 / /next rw - tmpfs none rw\n")
     #expect(mounts.count == 2)
-    #expect(mounts.first?.target == "/" + String(repeating: " ", count: 4094))
+    #expect(mounts.first?.target.text == "/" + String(repeating: " ", count: 4094))
     #expect(mounts.last?.target == "/next")
   }
 
   @Test(arguments: [
     "garbage", "1 0 0:1 / /mnt rw", "x 0 0:1 / /mnt rw - tmpfs t rw", "1 0 0:1 /",
-    "1 0 0:1 / /mnt rw shared:2", "1 0 0;1 / /mnt rw - tmpfs t rw",
+    "1 0 0:1 / /mnt rw shared:2", "1 0 0;1 / /mnt rw - tmpfs t rw", "", " ",
+    "-1 0 0:1 / /mnt rw - tmpfs t rw", "+1 0 0:1 / /mnt rw - tmpfs t rw",
+    "1  0 0:1 / /mnt rw - tmpfs t rw", "1 0 0:1  /mnt rw - tmpfs t rw",
+    "1 0 0:1 / mnt rw - tmpfs t rw", "1 0 0:1 / /mnt  - tmpfs t rw",
+    "1 0 0:1 / /mnt rw shared: - tmpfs t rw", "1 0 0:1 / /mnt rw master:x - tmpfs t rw",
+    "1 0 0:1 / /mnt rw -", "1 0 0:1 / /mnt rw - tmpfs", "1 0 0:1 / /mnt rw - tmpfs t",
+    "1 0 0:1 / /mnt rw -  t rw", "1 0 4294967296:1 / /mnt rw - tmpfs t rw",
+    "99999999999999999999 0 0:1 / /mnt rw - tmpfs t rw", "1 0 0:1 / /m\\000nt rw - tmpfs t rw",
+    "1 0 0:1 / /m\0nt rw - tmpfs t rw", "1 0 0:1 / /mnt rw - tmpfs t r\0w",
+    "1 0 0:1 /\u{301} /mnt rw \u{301}- tmpfs t rw",
   ])
   func aLineThatIsNoneFailsTheWhole(line: String) {
     let good = "1 0 0:1 / / rw - tmpfs t rw\n"
@@ -85,7 +95,8 @@ import Testing
       ("/a/b", "/a/b/c", false), ("/a", "/", true), ("/", "/", true), ("", "/", false),
       ("a", "/", false), ("/é/x", "/é", true), ("/e\u{301}", "/é", false),
     ] {
-      #expect(isPath(path, atOrBelow: directory) == expected, "\(path) below \(directory)")
+      #expect(
+        isPath("\(path)", atOrBelow: "\(directory)") == expected, "\(path) below \(directory)")
     }
   }
 }

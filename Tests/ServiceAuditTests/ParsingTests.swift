@@ -2,6 +2,18 @@ import Kernel
 import ServiceAudit
 import Testing
 
+extension ProcessStatus {
+  fileprivate init?(_ text: String) { self.init(Array(text.utf8)) }
+}
+
+extension ProcessKind {
+  fileprivate init?(_ text: String) { self.init(Array(text.utf8)) }
+}
+
+extension ServiceUnit {
+  fileprivate init(_ text: String) { self.init(Array(text.utf8)) }
+}
+
 @Suite struct ProcessStatusTests {
   private let text = """
     Name:\tevil\\nUid:\t0\t0\t0\t0
@@ -93,7 +105,7 @@ import Testing
         "State:\tS\nUid:\t0\t\(user)\nGid:\t0\t\(user)\nCapBnd:\tff\nNoNewPrivs:\t1\n"
           + "CapPrm:\t\(String(capabilities.rawValue, radix: 16))\nSeccomp:\t\(filter)\n"))
     return Service(
-      pid: 12, program: program, executable: "/usr/bin/\(program)",
+      pid: 12, program: "\(program)", executable: "/usr/bin/\(program)",
       userName: user == 0 ? "root" : "u\(user)", groupName: "g", status: status, unit: nil,
       ownNamespaces: namespaces, hasOtherRoot: false, hasAllCapabilities: all)
   }
@@ -167,6 +179,38 @@ import Testing
     ] {
       let problems = baseline.problems(with: services)
       #expect(problems.count == 1 && problems[0].contains(problem), "\(problems)")
+    }
+  }
+}
+
+@Suite struct HostileStatusTests {
+  /// A combining mark behind a separator hides neither the separator nor what follows.
+  @Test func readsFieldsByBytes() {
+    let hidden = "1:name=systemd:/\u{301}/system.slice/a.service\n"
+    #expect(ServiceUnit(Array(hidden.utf8)) == .service("a.service"))
+    #expect(ServiceUnit(Array("0::/user.slice\u{301}/a.service\n".utf8)) == .none)
+    #expect(ServiceUnit(Array("0::/x.slice/a.service\u{301}\n".utf8)) == .other)
+    let odd = Array("0::/x.slice/".utf8) + [0xff] + Array(".service".utf8)
+    #expect(ServiceUnit(odd) == .service("\\xff.service"))
+    // The name of a process ends where the last parenthesis does.
+    let kind = Array("1 (a)\u{301}) S 1 1 1 7 1 2097152 0\n".utf8)
+    #expect(ProcessKind(kind)?.hasTerminal == true && ProcessKind(kind)?.isKernelThread == true)
+  }
+
+  /// Two names that text takes for the same are two programs.
+  @Test func tellsProgramsByBytes() throws {
+    let baseline = try Baseline(parsing: "ignore caf\u{e9}\ncafe\u{301} root root\n", named: "base")
+    #expect(baseline.ignored == ["caf\u{e9}"] && baseline.lines.map(\.program) == ["cafe\u{301}"])
+    #expect(!baseline.ignored.contains("cafe\u{301}"))
+    let bytes = try Baseline(parsing: #"\377\301 root root"#, named: "base")
+    #expect(bytes.lines.first.map { Array($0.program.bytes) } == [0xff, 0xc1])
+    #expect(bytes.text.utf8.starts(with: "# program".utf8))
+    #expect(try Baseline(parsing: bytes.text, named: "base") == bytes)
+    #expect(throws: Baseline.Mistake.self) {
+      try Baseline(parsing: #"a\000b root root"#, named: "base")
+    }
+    #expect(throws: Baseline.Mistake.self) {
+      try Baseline(parsing: "a root root root\u{301}", named: "base")
     }
   }
 }

@@ -3,9 +3,12 @@
 // Never define _GNU_SOURCE here: libc's types would differ from those of the Glibc module. Values
 // that only <_GNU_SOURCE> shows are repeated as LINUX_… and checked in clinux.c.
 #pragma once
+#include "attributes.h"
 #include "encryption.h"
 #include "filters.h"
+#include "packets.h"
 #include "privileges.h"
+#include "tracing.h"
 
 #include <linux/openat2.h>
 #include <linux/sched.h>
@@ -29,9 +32,15 @@ int linux_openat2(int directory, const char *_Nonnull path, const struct open_ho
 /// statx(2) with the basic fields and STATX_MNT_ID (Linux 5.8). Never waits for a network file
 /// system: AT_STATX_DONT_SYNC is implied.
 int linux_statx(int directory, const char *_Nonnull path, int flags, struct statx *_Nonnull out);
+/// statx(2) that follows a link and asks the file system nothing: st_dev and the mount's id alone. A
+/// FUSE file system answers no other question of a user whom it does not know, root included.
+int linux_statx_least(int directory, const char *_Nonnull path, struct statx *_Nonnull out);
 /// statx(2): 1 when something is mounted on the path, and `id` is its id; 0 when nothing is. Where the
 /// kernel has STATX_MNT_ID_UNIQUE (Linux 6.8) no other mount ever gets that id.
 int linux_mount_at(const char *_Nonnull path, uint64_t *_Nonnull id);
+/// renameat2(2) with RENAME_EXCHANGE: both names exist, and each gets the other's file.
+int linux_rename_exchange(int from_directory, const char *_Nonnull from, int to_directory,
+                          const char *_Nonnull to);
 /// renameat2(2) with RENAME_NOREPLACE.
 int linux_rename_new(int from_directory, const char *_Nonnull from, int to_directory,
                      const char *_Nonnull to);
@@ -67,6 +76,11 @@ void linux_restore_descriptor_limit(void);
 int linux_loopback_up(void);
 /// TIOCSCTTY: makes the terminal the controlling one, if nobody has it.
 int linux_take_terminal(int descriptor);
+/// TIOCSPTLCK and TIOCGPTPEER (Linux 4.13): the terminal side of a pseudoterminal, close-on-exec, of
+/// whatever devpts the other side is of.
+int linux_terminal_peer(int pseudoterminal);
+/// TIOCGWINSZ and TIOCSWINSZ: the one terminal gets the size of the other.
+int linux_copy_window_size(int from, int to);
 /// struct statmount of <linux/mount.h>, up to what is asked for here; the strings begin at byte 512,
 /// and the members that name one count from there.
 struct linux_mount_status {
@@ -96,13 +110,25 @@ int linux_statmount(uint64_t space, uint64_t mount, void *_Nonnull buffer, size_
 /// name_to_handle_at(2) of what a magic link leads to, then open_by_handle_at(2) beneath `mount`:
 /// an O_PATH descriptor of the same inode, as that mount sees it.
 int linux_reopen_through(int directory, const char *_Nonnull link, int mount);
+/// epoll_create1(2): open on the file that those of inotify and fanotify are open on, too.
+int linux_anonymous_file(void);
+/// open_by_handle_at(2) beneath `mount`: an O_PATH descriptor of the file that a handle names.
+int linux_open_handle(int mount, int type, const void *_Nonnull bytes, unsigned size);
 /// statfs(2): the magic number of the file system's type, and its f_fsid.
 int linux_file_system(const char *_Nonnull path, uint64_t *_Nonnull type, uint64_t *_Nonnull id);
+/// fstatfs(2): the magic number of the file system's type. An O_PATH descriptor will do.
+int linux_file_system_type(int descriptor, uint64_t *_Nonnull type);
 /// kcmp(2), KCMP_FILES: 0 when both threads have one table of descriptors.
 int linux_compare_files(pid_t one, pid_t other);
 /// FS_IOC_SETFLAGS: takes the marks "immutable" and "append-only" off a file or directory, if it has
-/// them and the file system knows them.
-void linux_clear_protection(int directory, const char *_Nonnull name);
+/// them and the file system knows them. The result is for linux_restore_protection(), always.
+struct linux_protection {
+    int file;
+    int flags;
+};
+struct linux_protection linux_clear_protection(int directory, const char *_Nonnull name);
+/// Puts the marks back on a regular file that has another name still, and closes it.
+void linux_restore_protection(struct linux_protection protection);
 /// pidfd_getfd(2), Linux 5.6: a copy of a descriptor of another process.
 int linux_get_descriptor(pid_t process, int number);
 /// fwrite(3) to standard output, which Swift does not let be named: -1 when not all was taken.
@@ -141,6 +167,6 @@ char *_Nullable *_Nonnull linux_arguments(void);
 /// The environment, as execve(2) takes it.
 char *_Nullable *_Nonnull linux_environ(void);
 
-/// Unmaps the code of this program and its libraries: each page comes back, from the page cache, with
-/// the next instruction in it. dl_iterate_phdr(3), madvise(2) with MADV_DONTNEED.
+/// Unmaps the code and the constants of this program and its libraries: each page comes back, from the
+/// page cache, when it is used. dl_iterate_phdr(3), madvise(2) with MADV_DONTNEED.
 void linux_release_code(void);

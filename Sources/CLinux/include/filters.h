@@ -35,3 +35,8 @@ int linux_continue_call(int listener, uint64_t id);
 int linux_report_sockets(int ends[_Nonnull 2]);
 /// recvmsg(2): the next packet, and the sender's number in this process's pid namespace.
 ssize_t linux_receive_report(int socket, void *_Nonnull buffer, size_t size, pid_t *_Nonnull sender);
+/// The same, with a descriptor that comes along, or -1.
+ssize_t linux_receive_descriptor(int socket, void *_Nonnull buffer, size_t size, pid_t *_Nonnull sender,
+                                 int *_Nonnull descriptor);
+/// sendmsg(2) with SCM_RIGHTS and MSG_NOSIGNAL: a packet, with a descriptor unless that is -1.
+int linux_send_descriptor(int socket, const void *_Nonnull bytes, size_t size, int descriptor);

@@ -10,6 +10,9 @@ int linux_capset(uint64_t effective, uint64_t permitted, uint64_t inheritable);
 /// capget(2): the sets of the calling thread.
 int linux_capget(uint64_t *_Nonnull effective, uint64_t *_Nonnull permitted,
                  uint64_t *_Nonnull inheritable);
+/// setfsgid(2) and setfsuid(2): whose the files are that this thread makes. The effective
+/// capabilities stay. -1 when the kernel takes one of the ids not.
+int linux_set_file_ids(uid_t user, gid_t group);
 /// KEYCTL_JOIN_SESSION_KEYRING: a new keyring without a name.
 long linux_new_session_keyring(void);
 /// PR_ALT_SYSCALL of ChromeOS's kernels: takes the system call table of that name.
@@ -25,3 +28,10 @@ int linux_landlock_create(uint64_t handled);
 int linux_landlock_allow(int ruleset, int path, uint64_t rights);
 /// landlock_restrict_self(2).
 int linux_landlock_restrict(int ruleset);
+
+/// The file capabilities of what `path` leads to (security.capability): the permitted set, and whether
+/// they are effective. 0 and no capability for a file without; capabilities(7).
+int linux_file_capabilities(const char *_Nonnull path, uint64_t *_Nonnull permitted,
+                            int *_Nonnull effective);
+/// mmap(2) of two words that are shared with the children of this process; NULL on failure.
+int *_Nullable linux_shared_words(void);

@@ -13,13 +13,16 @@ public struct SessionLeader: Hashable, Sendable, CustomStringConvertible {
 
   /// nil for what is not the form of ``description``.
   public init?(_ text: String) {
-    let numbers = text.split(separator: ".", omittingEmptySubsequences: false)
-    guard numbers.count == 2, let process = pid_t(numbers[0]), process > 0,
-      let startTime = UInt64(numbers[1])
+    guard let record = SessionRecord(text), record.id == nil else { return nil }
+    self = record.leader
+  }
+
+  fileprivate init?(_ process: Substring.UTF8View, _ startTime: Substring.UTF8View) {
+    guard let process = pid_t(String(Substring(process))), process > 0,
+      let startTime = UInt64(String(Substring(startTime)))
     else { return nil }
     self.process = process
     self.startTime = startTime
-    guard description == text else { return nil }
   }
 
   /// The process that is open at `descriptor`: pidfd_open(2). Whatever its number is to who opened
@@ -47,16 +50,43 @@ public struct SessionLeader: Hashable, Sendable, CustomStringConvertible {
   /// From `/proc/self/fdinfo`: 0 for one that is not in this pid namespace, -1 for one that is gone;
   /// nil for what is no process.
   private static func process(open number: CInt) throws(SystemError) -> pid_t? {
-    let text = String(decoding: try kernelFile("/proc/self/fdinfo/\(number)"), as: UTF8.self)
-    for line in text.split(separator: "\n") where line.hasPrefix("Pid:\t") {
-      return pid_t(line.dropFirst(5))
-    }
-    return nil
+    guard let field = try kernelFile("/proc/self/fdinfo/\(number)").field("Pid") else { return nil }
+    return field.equals("-1") ? -1 : field.number()
   }
 
   /// Why there is no leader.
   struct Failure: Error, CustomStringConvertible {
     let description: String
     init(_ number: CInt, _ reason: String) { description = "descriptor \(number) \(reason)" }
+  }
+}
+
+/// A session: its leader, and an id where the leader may have several.
+public struct SessionRecord: Hashable, Sendable, CustomStringConvertible {
+  public let leader: SessionLeader
+  /// Sixteen hexadecimal digits; nil for a session that is its leader's only one.
+  public let id: String?
+
+  /// `1234.56789.0123456789abcdef`, the name of its file.
+  public var description: String { "\(leader)" + (id.map { ".\($0)" } ?? "") }
+
+  /// nil for an id of another form.
+  public init?(_ leader: SessionLeader, id: String?) {
+    let digits = UInt8(ascii: "0")...UInt8(ascii: "9")
+    let letters = UInt8(ascii: "a")...UInt8(ascii: "f")
+    guard id.map({ $0.utf8.count == 16 }) ?? true,
+      (id ?? "").utf8.allSatisfy({ digits.contains($0) || letters.contains($0) })
+    else { return nil }
+    self.leader = leader
+    self.id = id
+  }
+
+  /// nil for what is not the form of ``description``.
+  public init?(_ text: String) {
+    let parts = text.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
+    guard parts.count == 2 || parts.count == 3, let leader = SessionLeader(parts[0], parts[1])
+    else { return nil }
+    self.init(leader, id: parts.count == 3 ? String(Substring(parts[2])) : nil)
+    guard description.utf8.elementsEqual(text.utf8) else { return nil }
   }
 }

@@ -3,7 +3,7 @@ import Glibc
 import Kernel
 
 /// `/run/cryptohome/sessions/H`, under the user's lock: an empty file for each session, named by its
-/// leader, and `unmount` while what is mounted is to go with the last of them. Each change is one
+/// leader and its id, and `unmount` while what is mounted is to go with the last of them. Each change is one
 /// system call, and the order of the changes leaves at any point a state that ``Sessions/settle(_:_:)``
 /// finishes.
 struct SessionRecords: ~Copyable {
@@ -46,22 +46,32 @@ struct SessionRecords: ~Copyable {
     }
   }
 
-  func add(_ leader: SessionLeader) throws(SystemError) { try make(leader.description) }
+  func add(_ session: SessionRecord) throws(SystemError) { try make(session.description) }
 
-  func remove(_ leader: SessionLeader) throws(SystemError) { try remove(leader.description) }
+  func remove(_ session: SessionRecord) throws(SystemError) { try remove(session.description) }
+
+  /// Forgets one session of this leader: which one makes no difference, as they end with it.
+  func removeOne(of leader: SessionLeader) throws(SystemError) {
+    let sessions = try sessions().filter { $0.leader == leader }
+    if let session = sessions.min(by: { $0.description < $1.description }) { try remove(session) }
+  }
+
+  /// All that are recorded, also those whose leaders have ended.
+  func sessions() throws(SystemError) -> [SessionRecord] {
+    try directory.names().compactMap { SessionRecord($0) }
+  }
 
   /// Whether there are sessions, and the leaders of all of them live. Needs no lock.
   func isQuiet() throws(SystemError) -> Bool {
-    let leaders = try directory.names().compactMap { SessionLeader($0) }
-    return !leaders.isEmpty && leaders.allSatisfy(\.isAlive)
+    let sessions = try sessions()
+    return !sessions.isEmpty && sessions.allSatisfy(\.leader.isAlive)
   }
 
   /// Forgets the sessions whose leaders are gone; says whether one is left.
   func hasSession() throws(SystemError) -> Bool {
     var isHeld = false
-    for name in try directory.names() {
-      guard let leader = SessionLeader(name) else { continue }
-      if leader.isAlive { isHeld = true } else { try remove(name) }
+    for session in try sessions() {
+      if session.leader.isAlive { isHeld = true } else { try remove(session) }
     }
     return isHeld
   }
@@ -70,7 +80,7 @@ struct SessionRecords: ~Copyable {
   /// nothing.
   func isAbandoned() throws(SystemError) -> Bool {
     guard try isMarked() else { return false }
-    return try !directory.names().contains { SessionLeader($0)?.isAlive == true }
+    return try !sessions().contains { $0.leader.isAlive }
   }
 
   /// Whether what is mounted goes with the last session.

@@ -20,32 +20,51 @@ public enum Sessions {
   ///
   /// - Returns: nil for a user without a vault.
   public static func open(
-    _ username: Username, _ leader: SessionLeader, _ layout: Layout, password: () throws -> Secret
+    _ username: Username, _ session: SessionRecord, _ layout: Layout,
+    password: () throws -> Secret
   ) throws -> LoginReport? {
-    settleAll(layout)
-    guard let user = try hash(of: username, layout),
-      try VaultKind.existing(of: user, layout) != nil
-    else { return nil }
+    guard let user = try hash(of: username, layout) else { return nil }
+    // Before the session counts: it must not keep the vault of another account open.
+    let record = try VaultFile.existing(of: user, layout)
+    let account = try username.account(record)
+    try record?.require(account, of: user)
+    guard try VaultKind.existing(of: user, layout) != nil else {
+      try VaultFile.requireNoneUnderFormerName(of: account, layout)
+      return nil
+    }
     // First: nobody who logs out from here on locks the vault.
-    try locked(user, layout) { try SessionRecords(of: user, layout).add(leader) }
-    let request = LoginRequest(username: username)
-    let report = try Login.run(request, layout, tenure: .sessions, password: password)
+    try locked(user, layout) { try SessionRecords(of: user, layout).add(session) }
+    let request = LoginRequest(username: username, requester: .session)
+    let report = try Login.run(request, layout, tenure: .sessions) { .password(try password()) }
     // Killed meanwhile, it ends nothing any more.
-    if !leader.isAlive { try settle(user, layout) }
+    if !session.leader.isAlive { try settle(user, layout) }
     return report
   }
 
   /// Ends a session.
   ///
+  /// - Parameter id: nil for any one of the leader's.
   /// - Returns: what was unmounted with it; nil when it was not the last one.
   @discardableResult
   public static func close(
-    _ username: Username, _ leader: SessionLeader, _ layout: Layout
+    _ username: Username, _ leader: SessionLeader, id: String?, _ layout: Layout
   ) throws -> LogoutReport? {
-    settleAll(layout)
     guard let user = try hash(of: username, layout) else { return nil }
-    return try settle(user, layout, ending: leader)
+    return try settle(user, layout, ending: leader, id: id)
   }
+
+  /// The leaders of a user's sessions that are alive. Needs no lock.
+  public static func leaders(
+    of user: ObfuscatedUsername, _ layout: Layout
+  ) throws -> Set<SessionLeader> {
+    guard let records = try SessionRecords(ofExisting: user, layout) else { return [] }
+    return Set(try records.sessions().map(\.leader).filter(\.isAlive))
+  }
+
+  /// The user of that name or hash; nil on a system without a salt.
+  public static func user(
+    _ username: Username, _ layout: Layout
+  ) throws -> ObfuscatedUsername? { try hash(of: username, layout) }
 
   /// The users of whom a session, or a logout that is not finished, is known.
   public static func users(_ layout: Layout) throws -> [ObfuscatedUsername] {
@@ -60,20 +79,26 @@ public enum Sessions {
   @discardableResult
   public static func settle(
     _ user: ObfuscatedUsername, _ layout: Layout, ending leader: SessionLeader? = nil,
-    until deadline: ContinuousClock.Instant? = nil
+    id: String? = nil, until deadline: ContinuousClock.Instant? = nil
   ) throws -> LogoutReport? {
     guard let records = try SessionRecords(ofExisting: user, layout),
       try leader != nil || !records.isQuiet()
     else { return nil }
-    return try locked(user, layout, until: deadline) {
+    return try locked(user, layout, until: deadline ?? .now + LockPatience.logout) {
       guard let records = try SessionRecords(ofExisting: user, layout) else { return nil }
-      if let leader { try records.remove(leader) }
+      if let leader {
+        if let id, let session = SessionRecord(leader, id: id) {
+          try records.remove(session)
+        } else {
+          try records.removeOne(of: leader)
+        }
+      }
       guard try !records.hasSession(), try records.isMarked() else {
         try records.tidy()
         return nil
       }
-      return try announced(user, layout) {
-        try Logout.run(underLockOf: user, layout, lazily: false)
+      return announced(user, layout) {
+        Logout.run(underLockOf: user, layout, lazily: false)
       }
     }
   }

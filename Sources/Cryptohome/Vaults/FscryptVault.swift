@@ -30,18 +30,21 @@ struct FscryptVault: Vault {
   func forget() -> [SystemError] { [] }
   func close() -> Removal? { nil }
 
-  func open(with key: borrowing Secret?) throws -> OpenVault {
+  func open(with key: borrowing OpenedKey?) throws -> OpenVault {
     let shadow = try UserDirectory.makeShadow(layout)
     let home = try OwnedDirectory(
       user.description, in: shadow.directory, owner: 0, group: 0, mode: 0o700,
       crossingMounts: true)
     let file = try Self.file(in: home.directory)
     let keyring = try home.directory.file(".", flags: O_RDONLY | O_DIRECTORY)
-    if try keyring.encryptionKeyState(file.policy.key, shown: home.directory.path) != .present {
+    let identifier = try file.requirePolicy(shown: home.directory.path).key
+    if try keyring.encryptionKeyState(identifier, shown: home.directory.path) != .present {
       switch key {
       case .none:
         throw Refusal(path: directory, reason: "is locked; it takes the user's password")
-      case .some(let key): try Self.unlock(keyring, file.policy.key, with: key, shown: directory)
+      case .some(let key):
+        try file.requireSeal(key.key, path: home.directory.path(of: VaultFile.name))
+        try Self.unlock(keyring, identifier, with: key.key, shown: directory)
       }
     }
     let mount = try OwnedDirectory(
@@ -115,12 +118,12 @@ struct FscryptVault: Vault {
         reason: "is not encrypted, though \(VaultFile.name) says so; nothing is written there: "
           + "restore the encrypted directory, or move this user's away")
     case (let file?, let policy?):
-      guard file.policy == policy else {
+      let own = try file.requirePolicy(shown: path)
+      guard own == policy else {
         throw Refusal(
           path: path,
           reason: "is of another vault: the policy of the directory beside it names the key "
-            + "\(policy.key), and this the key \(file.policy.key); restore the one that belongs "
-            + "there")
+            + "\(policy.key), and this the key \(own.key); restore the one that belongs there")
       }
       return file
     }
@@ -130,6 +133,19 @@ struct FscryptVault: Vault {
     guard try home.status(of: "mount")?.isEncrypted == true else { return nil }
     let mount = try home.file("mount", flags: O_RDONLY | O_DIRECTORY, crossingMounts: false)
     return try mount.encryptionPolicy(shown: home.path(of: "mount"))
+  }
+}
+
+extension VaultFile {
+  /// - Throws: ``Refusal`` for the file of a vault that is not encrypted.
+  fileprivate func requirePolicy(shown: String) throws(Refusal) -> EncryptionPolicy {
+    guard let policy else {
+      throw Refusal(
+        path: shown,
+        reason: "is of a \(kind.rawValue) vault, and the directory beside it is encrypted; restore "
+          + "the one that belongs there")
+    }
+    return policy
   }
 }
 

@@ -1,7 +1,7 @@
 import Crypto
-import CryptoExtras
 import DaemonStore
 import FoundationEssentials
+import Glibc
 import Kernel
 
 /// What a key slot is called: `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 64 characters.
@@ -26,109 +26,142 @@ public struct KeyLabel: Hashable, Sendable, CustomStringConvertible {
   }
 }
 
-/// The vault's key under one password: wrapped with AES-256-GCM, by a key that scrypt makes of the
-/// password. It opens for this user, this label and this vault only.
-struct KeySlot: Equatable, Codable {
-  var label: String
-  var scrypt: ScryptCost
-  var salt: Data
+/// What opens a slot.
+enum KeyMethod: Equatable {
+  /// A password, made into a key by scrypt.
+  case password(ScryptCost)
+  /// The bytes of a key file, which are random.
+  case raw
+
+  var name: String {
+    switch self {
+    case .password: "password"
+    case .raw: "raw"
+    }
+  }
+}
+
+/// What a slot belongs to, and is authenticated with.
+enum SlotBinding: Equatable {
+  /// The identifier of the vault. It stays the same when the vault is renamed.
+  case vault
+  /// A slot of version 1: the user's hash at that time, which needs not be the present one.
+  case user(ObfuscatedUsername)
+
+  var version: Int64 { self == .vault ? 2 : 1 }
+}
+
+/// The vault's key, wrapped with AES-256-GCM under a key that is made of a password or a key file. It
+/// opens under its own identifier, type and label, in its own vault only.
+struct KeySlot: Equatable {
+  static let idSize = 16
+
+  var id: [UInt8]
+  var label: KeyLabel
+  var method: KeyMethod
+  var salt: [UInt8]
   /// Nonce, ciphertext and tag.
-  var wrapped: Data
+  var wrapped: [UInt8]
+  var binding = SlotBinding.vault
+  /// Seconds since 1970; nil for a slot of version 1.
+  var created: Int64?
+  /// Seconds since 1970, of the first use on that day; nil for a slot that was not used.
+  var lastUsed: Int64?
+  /// Members that this version does not know, kept as they are.
+  var others: [[UInt8]: JSON] = [:]
 
   /// Wraps `key` anew, with a salt and a nonce of its own.
   init(
-    wrapping key: borrowing Secret, under password: borrowing Secret, label: KeyLabel,
-    of user: ObfuscatedUsername, _ identifier: KeyIdentifier, cost: ScryptCost
+    wrapping key: borrowing Secret, under secret: borrowing Secret, _ method: KeyMethod,
+    label: KeyLabel, in vault: VaultIdentifiers, _ binding: SlotBinding = .vault
   ) throws {
-    var random = SystemRandomNumberGenerator()
-    let salt = Data((0..<32).map { _ in UInt8.random(in: .min ... .max, using: &random) })
-    let bound = Self.bound(label.description, user, identifier)
-    let wrapper = try cost.key(from: password, salt: salt)
+    self.binding = binding
+    id = randomBytes(Self.idSize)
+    self.label = label
+    self.method = method
+    salt = randomBytes(32)
+    created = secondsNow()
+    wrapped = []
+    let wrapper = try wrapper(from: secret)
+    let bound = try bound(to: vault)
     let box = try key.withData { try AES.GCM.seal($0, using: wrapper, authenticating: bound) }
-    guard let wrapped = box.combined else { throw CryptoKitError.incorrectParameterSize }
-    self.label = label.description
-    self.scrypt = cost
-    self.salt = salt
-    self.wrapped = wrapped
+    guard let combined = box.combined else { throw CryptoKitError.incorrectParameterSize }
+    wrapped = Array(combined)
   }
 
-  /// The vault's key; nil when it is not the password.
-  func open(
-    with password: borrowing Secret, of user: ObfuscatedUsername, _ identifier: KeyIdentifier
-  ) throws -> Secret? {
-    let wrapper = try scrypt.key(from: password, salt: salt)
+  /// As it was read from a file.
+  init(
+    id: [UInt8], label: KeyLabel, method: KeyMethod, salt: [UInt8], wrapped: [UInt8],
+    binding: SlotBinding
+  ) {
+    self.id = id
+    self.label = label
+    self.method = method
+    self.salt = salt
+    self.wrapped = wrapped
+    self.binding = binding
+  }
+
+  /// The vault's key; nil when the slot does not open.
+  func open(with secret: borrowing Secret, in vault: VaultIdentifiers) throws -> Secret? {
+    let wrapper = try wrapper(from: secret)
+    let bound = try bound(to: vault)
     guard let box = try? AES.GCM.SealedBox(combined: wrapped),
-      var key = try? AES.GCM.open(
-        box, using: wrapper, authenticating: Self.bound(label, user, identifier))
+      var key = try? AES.GCM.open(box, using: wrapper, authenticating: bound)
     else { return nil }
     defer { key.resetBytes(in: key.startIndex..<key.endIndex) }
     return Secret(copying: key)
   }
 
+  /// The work of an attempt, without a result.
+  func pretend(_ secret: borrowing Secret) throws { _ = try wrapper(from: secret) }
+
+  private func wrapper(from secret: borrowing Secret) throws -> SymmetricKey {
+    switch method {
+    case .password(let cost): try cost.key(from: secret, salt: Data(salt))
+    case .raw:
+      secret.withData {
+        HKDF<SHA256>.deriveKey(
+          inputKeyMaterial: SymmetricKey(data: $0), salt: salt,
+          info: Data("daemon-store raw key".utf8), outputByteCount: 32)
+      }
+    }
+  }
+
   /// What a slot must not be moved away from.
-  private static func bound(
-    _ label: String, _ user: ObfuscatedUsername, _ identifier: KeyIdentifier
-  ) -> Data {
-    Data("daemon-store vault 1\0\(user)\0\(identifier)\0\(label)".utf8)
-  }
-}
-
-/// How much work a guess at a password is: the parameters of scrypt (RFC 7914).
-struct ScryptCost: Equatable, Codable {
-  /// A power of two.
-  var n: Int
-  var r: Int
-  var p: Int
-
-  /// Never less than this: 32 MiB.
-  static let least = ScryptCost(n: 1 << 15, r: 8, p: 1)
-  /// What is made here takes 64 MiB at most.
-  private static let largestN = 1 << 16
-
-  /// About half a second of this machine's.
-  static func calibrated() throws -> ScryptCost {
-    let password = Secret(copying: Array("calibration".utf8))
-    let clock = ContinuousClock()
-    let time = try clock.measure { _ = try least.key(from: password, salt: Data(count: 32)) }
-    let goal = Duration.milliseconds(500)
-    guard time * 2 <= goal else { return least }
-    let rounds = goal / (time * 2)
-    return ScryptCost(n: largestN, r: least.r, p: max(1, min(16, Int(rounds))))
-  }
-
-  /// Whether these are parameters that a vault of this version can have.
-  var isSound: Bool {
-    (15...20).contains(n.trailingZeroBitCount) && n.nonzeroBitCount == 1
-      && n >= Self.least.n && (8...32).contains(r) && (1...64).contains(p)
-  }
-
-  func key(from password: borrowing Secret, salt: Data) throws -> SymmetricKey {
-    try password.withData {
-      try KDF.Scrypt.deriveKey(
-        from: $0, salt: salt, outputByteCount: 32, rounds: n, blockSize: r, parallelism: p)
-    }
-  }
-}
-
-extension Secret {
-  /// Lends the bytes as what the library takes, without a copy.
-  fileprivate borrowing func withData<Value>(_ body: (Data) throws -> Value) rethrows -> Value {
-    try withBytes { bytes in
-      guard let base = bytes.baseAddress else { return try body(Data()) }
-      return try body(
-        Data(
-          bytesNoCopy: UnsafeMutableRawPointer(mutating: base), count: bytes.count,
-          deallocator: .none))
+  private func bound(to vault: VaultIdentifiers) throws -> Data {
+    switch binding {
+    case .vault:
+      guard let vault = vault.id else {
+        throw SystemError(operation: "bind key slot", path: nil, code: EINVAL)
+      }
+      let parts = [hexadecimal(vault), hexadecimal(id), method.name, label.description]
+      return Data("daemon-store vault 2\0\(parts.joined(separator: "\0"))".utf8)
+    case .user(let user):
+      return Data("daemon-store vault 1\0\(user)\0\(vault.policy)\0\(label)".utf8)
     }
   }
 
-  /// How the kernel will call this key: HKDF-SHA512 (fscrypt's documentation, `fs/crypto/hkdf.c`).
-  borrowing func identifier() -> KeyIdentifier? {
-    let name = withData {
-      HKDF<SHA512>.deriveKey(
-        inputKeyMaterial: SymmetricKey(data: $0), info: Data("fscrypt\0\u{1}".utf8),
-        outputByteCount: KeyIdentifier.size)
-    }
-    return KeyIdentifier(name.withUnsafeBytes { Array($0) })
+  /// Whether the slot is of an older version, or takes less work to guess than is asked for today.
+  var isOutdated: Bool {
+    if binding != .vault { return true }
+    if case .password(let cost) = method { return cost.isWeak }
+    return false
   }
 }
+
+/// What the slots of a vault are bound to.
+struct VaultIdentifiers {
+  /// nil for a vault of version 1.
+  var id: [UInt8]?
+  var policy: KeyIdentifier
+}
+
+/// Of the kernel's generator.
+func randomBytes(_ count: Int) -> [UInt8] {
+  var random = SystemRandomNumberGenerator()
+  return (0..<count).map { _ in UInt8.random(in: .min ... .max, using: &random) }
+}
+
+/// Seconds since 1970.
+func secondsNow() -> Int64 { Int64(time(nil)) }

@@ -18,7 +18,7 @@ protocol Vault {
   /// Opens it; one that takes no key is made if it is not there.
   ///
   /// - Parameter key: of an encrypted one that is locked.
-  func open(with key: borrowing Secret?) throws -> OpenVault
+  func open(with key: borrowing OpenedKey?) throws -> OpenVault
   /// Destroys what is in it, if it is not to be kept: when nothing of it is mounted elsewhere any
   /// more, so that whoever kept a copy of a mount keeps nothing.
   ///
@@ -70,13 +70,20 @@ extension VaultKind {
     }
     if status.isMountRoot, try EphemeralVault.isMounted(status) { return .ephemeral }
     let directory = try shadow.directory(user.description)
+    if VaultRemoval.hasBegun(in: directory) {
+      throw Refusal(
+        path: directory.path,
+        reason: "is a vault whose removal was interrupted; finish it with: cryptohome remove "
+          + "\(user)")
+    }
     let mount = try directory.status(of: "mount")
+    let record = try VaultFile.read(in: directory)
     // Never anything in clear in the place of what is encrypted, or was.
-    if try mount?.isEncrypted == true || directory.status(of: VaultFile.name) != nil {
+    if mount?.isEncrypted == true || record?.kind == .fscrypt {
       _ = try FscryptVault.file(in: directory)
       return .fscrypt
     }
-    return mount == nil ? nil : .plain
+    return mount == nil && record == nil ? nil : .plain
   }
 
   func vault(of user: ObfuscatedUsername, _ layout: Layout, size: UInt64?) -> any Vault {
@@ -93,7 +100,7 @@ private struct PlainVault: Vault {
   let user: ObfuscatedUsername
   let layout: Layout
 
-  func open(with _: borrowing Secret?) throws -> OpenVault {
+  func open(with _: borrowing OpenedKey?) throws -> OpenVault {
     let shadow = try UserDirectory.makeShadow(layout)
     let home = try OwnedDirectory(
       user.description, in: shadow.directory, owner: 0, group: 0, mode: 0o700,
@@ -125,11 +132,11 @@ struct EphemeralVault: Vault {
   /// Whether the root of a mount is that of an ephemeral vault.
   static func isMounted(_ status: FileStatus) throws -> Bool {
     try MountTable.current().mounts.contains {
-      UInt64($0.id) == status.mountID && $0.fileSystem == "tmpfs" && $0.source == source
+      UInt64($0.id) == status.mountID && $0.fileSystem == "tmpfs" && $0.source == "\(source)"
     }
   }
 
-  func open(with _: borrowing Secret?) throws -> OpenVault {
+  func open(with _: borrowing OpenedKey?) throws -> OpenVault {
     let shadow = try UserDirectory.makeShadow(layout)
     let home = try OwnedDirectory(
       user.description, in: shadow.directory, owner: 0, group: 0, mode: 0o700,
@@ -164,7 +171,7 @@ struct EphemeralVault: Vault {
   }
 
   func forget() throws -> [SystemError] {
-    try Directory(opening: directory).removeContents()
+    try Directory(opening: directory).removeContents(emptyingFiles: true)
   }
 
   var mountPoint: String? { "\(layout.shadow)/\(user)" }

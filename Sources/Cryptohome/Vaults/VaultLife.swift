@@ -26,51 +26,90 @@ public struct VaultRequest: Sendable {
   }
 }
 
+/// A vault that was made.
+public struct NewVault: Sendable {
+  public let user: ObfuscatedUsername
+  /// What was in the passwd home before: how many files, and where they are now.
+  public let moved: (count: Int, place: String)?
+}
+
 /// The first and the last moment of a vault.
 public enum Vaults {
   /// Makes a vault, which stays locked. A crash leaves it or nothing: it is made beside its place,
-  /// and renamed when it is whole and on the disk.
+  /// and renamed when it is whole and on the disk. The passwd home is exchanged after that.
   ///
-  /// - Parameter password: asked for when everything else is known to be right.
+  /// - Parameter credential: asked for when everything else is known to be right.
   /// - Throws: ``Refusal`` for a user who has a vault, and where the file system cannot encrypt.
   public static func create(
-    _ request: VaultRequest, _ layout: Layout, password: () throws -> Secret
-  ) throws -> ObfuscatedUsername {
+    _ request: VaultRequest, _ layout: Layout, credential: () throws -> Credential
+  ) throws -> NewVault {
     let account = try Account.loggingIn(as: request.name)
     let owner = try stored(request, account)
     let home = try request.coversHome ? PasswdHome.path(of: request.name, account) : nil
     let user = try ObfuscatedUsername(of: request.name, salt: .readOrMake(layout))
+    guard let claim = VaultAccount(.name(request.name), account, owner) else {
+      throw Refusal(path: request.name, reason: "has no passwd entry; specify --owner UID:GID")
+    }
+    try VaultFile.requireNoneUnderFormerName(of: account, layout)
     try refuseExisting(user, layout)
-    guard request.kind == .fscrypt else {
-      try locked(user, layout) {
-        try refuseExisting(user, layout)
-        _ = try request.kind.vault(of: user, layout, size: nil).open(with: nil)
-      }
-      return user
+    if let home { try HomeBelow.check(home, layout) }
+    var file = VaultFile(kind: request.kind, identity: VaultIdentity(of: claim))
+    file.owner = owner
+    file.home = home
+    if request.kind == .fscrypt {
+      try FscryptVault.requireEncryption(UserDirectory.makeShadow(layout).directory)
+      try fill(&file, of: user, request.label, layout, credential)
     }
-    try FscryptVault.requireEncryption(UserDirectory.makeShadow(layout).directory)
-    let file = try newFile(for: user, owner, home, request.label, password)
-    try locked(user, layout) {
+    return try locked(user, layout) {
       try refuseExisting(user, layout)
-      try make(file, of: user, in: UserDirectory.makeShadow(layout).directory)
+      let shadow = try UserDirectory.makeShadow(layout).opened()
+      try VaultRemoval.requireFinished(user, in: shadow)
+      if request.kind == .fscrypt {
+        try make(file, of: user, in: shadow)
+      } else {
+        _ = try request.kind.vault(of: user, layout, size: nil).open(with: nil)
+        try file.write(in: shadow.directory(user.description))
+      }
+      let moved = try prepareHome(user, account, in: shadow, layout)
+      return NewVault(user: user, moved: moved)
     }
-    return user
   }
 
-  /// A new key, and what is written about it.
-  private static func newFile(
-    for user: ObfuscatedUsername, _ owner: Owner?, _ home: String?, _ label: KeyLabel,
-    _ password: () throws -> Secret
-  ) throws -> VaultFile {
+  /// A new key, and the slot that it lies in.
+  private static func fill(
+    _ file: inout VaultFile, of user: ObfuscatedUsername, _ label: KeyLabel, _ layout: Layout,
+    _ credential: () throws -> Credential
+  ) throws {
     let key = try Secret(randomBytes: 64)
-    let password = try password()
     guard let identifier = key.identifier() else {
       throw SystemError(operation: "derive key", path: nil, code: EINVAL)
     }
-    let slot = try KeySlot(
-      wrapping: key, under: password, label: label, of: user, identifier, cost: .calibrated())
-    return VaultFile(
-      policy: EncryptionPolicy(key: identifier), owner: owner, home: home, slots: [slot])
+    file.policy = EncryptionPolicy(key: identifier)
+    file.identity?.seal(with: key, file.kind, file.owner)
+    let credential = try credential()
+    let bare = file
+    file.slots = [
+      try DerivationLimit.hold(for: user, .root, layout) {
+        try bare.newSlot(key, under: credential, label: label, of: user)
+      }
+    ]
+  }
+
+  /// Moves away what is in the passwd home. A vault for which that fails is taken back: it is empty.
+  private static func prepareHome(
+    _ user: ObfuscatedUsername, _ account: Account?, in shadow: borrowing Directory,
+    _ layout: Layout
+  ) throws -> (count: Int, place: String)? {
+    guard let account else { return nil }
+    do {
+      return try HomeBelow.prepare(
+        user, group: account.group, in: shadow.directory(user.description), layout)
+    } catch {
+      var report = RemovalReport()
+      report.notes = try HomeBelow.restore(user, in: shadow, layout)
+      try VaultRemoval.destroy(user, .fscrypt, in: shadow, &report)
+      throw error
+    }
   }
 
   private static func make(
@@ -93,13 +132,16 @@ public enum Vaults {
       throw Refusal(
         path: shadow.path(of: user.description), reason: "holds files, but no vault; move it away")
     }
-    try shadow.sync()
+    try shadow.syncChange()
   }
 
   private static func fill(_ home: borrowing Directory, _ file: VaultFile) throws {
+    guard let policy = file.policy else {
+      throw SystemError(operation: "set encryption policy", path: home.path, code: EINVAL)
+    }
     try home.makeDirectory("mount")
     let mount = try home.file("mount", flags: O_RDONLY | O_DIRECTORY)
-    try mount.setEncryptionPolicy(file.policy, shown: home.path(of: "mount"))
+    try mount.setEncryptionPolicy(policy, shown: home.path(of: "mount"))
     try mount.sync(shown: home.path(of: "mount"))
     try file.write(in: home)
   }
@@ -116,7 +158,7 @@ public enum Vaults {
       guard let owner = request.owner else {
         throw Refusal(
           path: request.name,
-          reason: "has no passwd entry; say with --owner UID:GID whom the files belong to")
+          reason: "has no passwd entry; specify --owner UID:GID")
       }
       return owner
     }
@@ -127,36 +169,6 @@ public enum Vaults {
         reason: "is \(owner.user):\(owner.group) in passwd; --owner is for users without an entry")
     }
     return nil
-  }
-
-  /// Destroys a vault, and all that is in it: first what its key is in, then the rest.
-  ///
-  /// - Returns: what of the rest could not be removed. The vault is gone all the same.
-  /// - Throws: ``Refusal`` for a user who is logged in.
-  public static func remove(_ user: ObfuscatedUsername, _ layout: Layout) throws -> [SystemError] {
-    try locked(user, layout) {
-      guard let kind = try VaultKind.mounted(of: user, layout),
-        let shadow = try UserDirectory.shadow(layout)
-      else { throw Refusal(path: user.description, reason: "has no vault") }
-      let lock = try kind.vault(of: user, layout, size: nil).state()
-      let isMounted = try UserStatus.of(user, layout).isMounted
-      guard kind != .ephemeral, !isMounted, lock == nil || lock == .locked else {
-        throw Refusal(
-          path: user.description,
-          reason: "is logged in; run cryptohome unmount first")
-      }
-      return try destroy(user, in: shadow)
-    }
-  }
-
-  private static func destroy(
-    _ user: ObfuscatedUsername, in shadow: borrowing Directory
-  ) throws -> [SystemError] {
-    let doomed = ".\(user).gone"
-    try shadow.removeVault(doomed)
-    try shadow.rename(user.description, to: doomed)
-    try shadow.sync()
-    return try shadow.removeVault(doomed)
   }
 }
 
@@ -184,22 +196,5 @@ extension FscryptVault {
     }
     return "is on \(device), whose \(mount.fileSystem) does not have the feature encrypt, or the "
       + "kernel not; \(cure)"
-  }
-}
-
-extension Directory {
-  /// Removes a user's directory, if there is one of that name: first what the key is in.
-  ///
-  /// - Returns: what of a vault that is not encrypted could not be removed.
-  @discardableResult
-  fileprivate func removeVault(_ name: String) throws -> [SystemError] {
-    guard let home = try existing(name) else { return [] }
-    if try home.status(of: VaultFile.name) != nil { try home.removeFile(VaultFile.name) }
-    if try home.status(of: "mount")?.isEncrypted == true {
-      try home.directory("mount", crossingMounts: false).removeLockedContents()
-    }
-    let errors = try home.removeContents()
-    if errors.isEmpty { try removeDirectory(name) }
-    return errors
   }
 }

@@ -98,7 +98,7 @@ public enum UserFolders {
     var removals: [Removal] = []
     do {
       guard let trees = try OpenTrees(existingIn: layout) else { return [] }
-      let lock = try trees.lock()
+      let lock = try trees.lock(for: LockPatience.logout)
       for tree in StoreTree.allCases.reversed() {
         for store in try trees[tree].stores().reversed() {
           removals += try trees[tree].remove(user, from: store, lazily: lazily, isOurs: isOurs)
@@ -141,8 +141,11 @@ extension OpenTree {
     isOurs: (FileStatus) -> Bool
   ) throws(SystemError) -> [Removal] {
     let name = "\(store)/\(user)"
-    // ENOTDIR: not a store, but a file in the place of one.
-    guard (try? backstage.root.status(of: name)) ?? nil != nil else { return [] }
+    do {
+      guard try backstage.root.status(of: name) != nil else { return [] }
+    } catch  where error.code == ENOTDIR {
+      return []  // not a store, but a file in the place of one
+    }
     let removal = front.clear(name, lazily: lazily, isOurs: isOurs)
     if let removal, removal.isHeld { return [removal] }
     do {

@@ -64,12 +64,13 @@ public struct PreparedFolders: ~Copyable {
     let refused = try templates.rejected.filter { refusal in
       try templates.isUnknown
         || templates.rejectedNames.contains {
-          try refusal.path.hasSuffix("/\($0)") && trees[.data].hasStore($0)
+          try ("\(refusal.path)" as FilePath).dropping(suffix: "/\($0.description)") != nil
+            && trees[.data].hasStore($0)
         }
     }
     let data = try root.file(".", flags: LINUX_O_PATH | O_DIRECTORY)
     let cache = try root.directory(".cache", crossingMounts: false)
-    lock = try trees.lock()
+    lock = try trees.lock(for: LockPatience.login)
     self.root = Directory(owning: data, path: root.path)
     caches = consume cache
     self.trees = trees

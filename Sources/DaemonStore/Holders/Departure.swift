@@ -7,9 +7,9 @@ public final class Departure {
   private let isWanted: (Mount) -> Bool
   private let before: [NamespaceView]
   private let ours: Set<UInt64>
-  /// What others have mounted on or below ours: it goes with them when they are detached.
+  /// What others have mounted on or below ours, and may go with them when they are detached: that of
+  /// strangers always.
   private let upon: [Mount]
-  private let isLazy: Bool
 
   /// Looks at all namespaces. Everything of the user's is there still.
   ///
@@ -21,10 +21,14 @@ public final class Departure {
   ) throws {
     self.subtree = subtree
     self.isWanted = isWanted
-    isLazy = lazily
     before = try subtree.views(isWanted)
     ours = Set(before.filter(\.isOwn).flatMap(\.shown).map { UInt64($0.mount.id) })
-    upon = lazily ? try Self.mounts(upon: ours) : []
+    upon = try Self.mounts(upon: ours).filter { lazily || Self.isStrangers($0, subtree) }
+  }
+
+  /// Whether a stranger's server is what is mounted.
+  private static func isStrangers(_ mount: Mount, _ subtree: UserSubtree) -> Bool {
+    mount.server.map(subtree.isStranger) == true
   }
 
   private static func mounts(upon ours: Set<UInt64>) throws -> [Mount] {
@@ -42,6 +46,9 @@ public final class Departure {
     }
   }
 
+  /// Whether strangers have mounted something on it.
+  public var isCoveredByStrangers: Bool { upon.contains { Self.isStrangers($0, subtree) } }
+
   /// Whether any of it is mounted here.
   public var wasMounted: Bool { !ours.isEmpty }
 
@@ -58,6 +65,31 @@ public final class Departure {
     public let detachedCopies: [DetachedCopies]
     /// What others had mounted upon the user's mounts here, and was detached with them.
     public let takenAlong: [Holder]
+    /// What namespaces of strangers keep.
+    let strangers: [NamespaceView.Copy]
+
+    /// Nothing.
+    public init() { self.init(holders: [], detachedCopies: [], takenAlong: [], strangers: []) }
+
+    init(
+      holders: [Holder], detachedCopies: [DetachedCopies], takenAlong: [Holder],
+      strangers: [NamespaceView.Copy]
+    ) {
+      self.holders = holders
+      self.detachedCopies = detachedCopies
+      self.takenAlong = takenAlong
+      self.strangers = strangers
+    }
+
+    /// Whether another namespace has a copy at this path.
+    public func isShown(at path: String) -> Bool {
+      let bytes = path.utf8
+      return strangers.contains { $0.mount.target.bytes.elementsEqual(bytes) }
+        || holders.contains {
+          if case .mountNamespace(let other) = $0.hold { return other.utf8.elementsEqual(bytes) }
+          return false
+        }
+    }
   }
 
   /// - Parameter present: our own mounts that are there still, by their paths.
@@ -65,10 +97,13 @@ public final class Departure {
     let after = NamespaceView.completed(try subtree.views(isWanted), with: before)
     let alive = upon.isEmpty ? [] : Set(try MountTable.current().mounts.map(\.id))
     return Rest(
-      holders: NamespaceView.holders(in: after, besides: present),
+      holders: NamespaceView.holders(
+        in: after, besides: present, isStranger: subtree.isStranger)
+        + subtree.unknownMounts.holders,
       detachedCopies: NamespaceView.detached(from: before, to: after),
-      takenAlong: upon.filter { !alive.contains($0.id) }.map {
-        Holder(keeper: nil, hold: .mount($0.target, $0.fileSystem))
-      })
+      takenAlong: upon.filter { !alive.contains($0.id) && !Self.isStrangers($0, subtree) }.map {
+        Holder(keeper: nil, hold: .mount($0))
+      },
+      strangers: NamespaceView.copies(in: after, ofStrangers: subtree.isStranger))
   }
 }

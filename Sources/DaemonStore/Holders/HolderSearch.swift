@@ -3,70 +3,10 @@ import Glibc
 import Kernel
 import MountTable
 
-/// Somebody or something that keeps part of a user's data in use.
-public struct Holder: Hashable, Sendable, CustomStringConvertible {
-  public enum Hold: Hashable, Sendable {
-    case workingDirectory, root, program
-    /// With the file's path, as the process knows it.
-    case openFile(String)
-    case mapping(String)
-    /// A UNIX socket that is bound to a file of this path.
-    case socket(String)
-    /// A file that was sent to this process, and that it has not received yet.
-    case sentFile(String)
-    /// So many descriptors were sent to this process that nobody can look at.
-    case sentUnseen(Int)
-    /// This directory is on a mount that no namespace shows, with whatever is mounted in it.
-    case detachedTree(String)
-    /// A mount namespace that keeps a copy of its own at this path.
-    case mountNamespace(String)
-    /// A mount namespace that nobody can look into.
-    case closedNamespace
-    /// Something is mounted here, at or below a mount of the user's: path and file system.
-    case mount(String, String)
-    case loopDevice(String)
-    /// So many processes may not be looked at, this one among them: they may use anything.
-    case hidden(Int, ProcessName)
-    /// New processes came faster than they could be looked at.
-    case fugitive
-    /// The kernel says that it is in use, and no process shows it.
-    case unseen
-  }
-
-  /// Who; nil for what nobody in particular holds.
-  public let keeper: MountNamespace.Keeper?
-  public let hold: Hold
-
-  public init(keeper: MountNamespace.Keeper?, hold: Hold) {
-    self.keeper = keeper
-    self.hold = hold
-  }
-
-  public var description: String {
-    let what =
-      switch hold {
-      case .workingDirectory: "working directory"
-      case .root: "root directory"
-      case .program: "running program"
-      case .openFile(let path): "open file \(path)"
-      case .mapping(let path): "mapped file \(path)"
-      case .socket(let path): "socket \(path)"
-      case .sentFile(let path): "file \(path), which was sent to it"
-      case .detachedTree(let path):
-        "perhaps a mount in directory \(path), which no mount namespace shows"
-      case .sentUnseen(let count):
-        "perhaps \(count == 1 ? "a descriptor" : "some of \(count) descriptors") on the way to it"
-      case .mountNamespace(let path): "mount namespace with a copy of its own at \(path)"
-      case .closedNamespace: "perhaps a mount namespace that cannot be looked into"
-      case .mount(let path, let kind): "\(kind) mounted at \(path)"
-      case .loopDevice(let name): "loop device \(name)"
-      case .fugitive: "perhaps processes that come and go faster than they can be looked at"
-      case .unseen: "something that no process shows"
-      case .hidden(let count, let one):
-        "perhaps \(count == 1 ? "\(one)" : "one of \(count) processes as \(one)"), which may not be "
-          + "looked at without CAP_SYS_PTRACE"
-      }
-    return keeper.map { "\($0): \(what)" } ?? what
+extension Holder.Hold {
+  /// Something that is mounted at or below a mount of the user's.
+  static func mount(_ mount: Mount) -> Self {
+    .mount(mount.target.description, mount.fileSystem.description)
   }
 }
 
@@ -78,10 +18,14 @@ struct HolderSearch: ~Copyable {
 
   private let test: Test
   /// What is left to judge a socket by whose path leads nowhere any more.
-  private let isNamed: (_ path: String) -> Bool
+  private let isNamed: (_ path: FilePath) -> Bool
   /// What counts against a process beside the files that it shows.
   private let suspicion: Suspicion?
-  private var sockets = BoundSockets()
+  /// Takes up the directories that other users' processes keep: those are no holders.
+  private let pins: DirectoryPins?
+  private let unknowns: Unknowns
+  private var sockets: BoundSockets
+  private let watches: Watches?
   private let patience = SentDescriptors.Patience()
 
   /// What nobody can look into, and where it counts.
@@ -95,17 +39,22 @@ struct HolderSearch: ~Copyable {
   }
 
   init(
-    for test: @escaping Test, isNamed: @escaping (_ path: String) -> Bool = { _ in false },
-    suspicion: Suspicion? = nil
+    for test: @escaping Test, isNamed: @escaping (_ path: FilePath) -> Bool = { _ in false },
+    suspicion: Suspicion? = nil, pins: DirectoryPins? = nil, unknowns: Unknowns = Unknowns(),
+    watched: Watches.Open? = nil
   ) {
     self.test = test
     self.isNamed = isNamed
     self.suspicion = suspicion
+    self.pins = pins
+    self.unknowns = unknowns
+    sockets = BoundSockets(unknowns)
+    watches = watched.map { Watches($0, unknowns) }
   }
 
-  /// One entry for each kind of use and process, this process left out. When a process goes away
-  /// before it was looked at, a child of it may have what it had: so the new ones are looked at,
-  /// until nobody has gone away meanwhile.
+  /// One entry for each kind of use and process, this process left out, and one for each thing that
+  /// could not be inspected. When a process goes away before it was looked at, a child of it may have
+  /// what it had: so the new ones are looked at, until nobody has gone away meanwhile.
   mutating func processes() throws(SystemError) -> [Holder] {
     var holders: [Holder] = []
     var hidden: [pid_t] = []
@@ -116,23 +65,26 @@ struct HolderSearch: ~Copyable {
       var isComplete = round > 0
       round += 1
       for process in try Processes.all() where seen.insert(process).inserted {
-        guard let directory = try? Directory(opening: "/proc/\(process)") else {
+        do throws(SystemError) {
+          let directory = try Directory(opening: "/proc/\(process)")
+          sockets.read(from: directory)
+          if Processes.isHidden(process, directory) {
+            hidden.append(process)
+            continue
+          }
+          holders += uses(of: process, in: directory).map {
+            Holder(keeper: .process(ProcessName(process)), hold: $0)
+          }
+          if Processes.threads(of: process, unknowns).isEmpty { isComplete = false }
+        } catch {
           isComplete = false
-          continue
+          unknowns.add(error, about: "/proc/\(process)")
         }
-        sockets.read(from: directory)
-        if Processes.isHidden(process, directory) {
-          hidden.append(process)
-          continue
-        }
-        holders += uses(of: process, in: directory).map {
-          Holder(keeper: .process(ProcessName(process)), hold: $0)
-        }
-        if Processes.threads(of: process).isEmpty { isComplete = false }
       }
-      if isComplete { return holders + Self.entry(for: hidden) }
+      if isComplete { return holders + Self.entry(for: hidden) + unknowns.holders }
     } while round < 64 || ContinuousClock.now < deadline
-    return holders + Self.entry(for: hidden) + [Holder(keeper: nil, hold: .fugitive)]
+    return holders + Self.entry(for: hidden) + unknowns.holders
+      + [Holder(keeper: nil, hold: .fugitive)]
   }
 
   private static func entry(for hidden: [pid_t]) -> [Holder] {
@@ -146,79 +98,119 @@ struct HolderSearch: ~Copyable {
     func look(
       _ hold: Holder.Hold, _ name: String, _ links: borrowing Directory
     ) {
-      guard let file = links.status(behind: name) else { return }
-      if test(file, name, links) {
+      guard let file = status(behind: name, links) else { return }
+      if isHeld(file, name, links, by: process, hold) {
         if !found.contains(hold) { found.append(hold) }
       } else if isUsers, file.isDirectory, unseen.isEmpty {
         unseen += detached(name, links)
       }
     }
     look(.program, "exe", directory)
-    for thread in Processes.threads(of: process) {
-      guard let task = try? directory.directory("task/\(thread)") else { continue }
-      look(.workingDirectory, "cwd", task)
-      look(.root, "root", task)
+    for thread in Processes.threads(of: process, unknowns) {
+      do throws(SystemError) {
+        let task = try directory.directory("task/\(thread)")
+        look(.workingDirectory, "cwd", task)
+        look(.root, "root", task)
+      } catch {
+        unknowns.add(error, about: directory.path(of: "task/\(thread)"))
+      }
     }
-    for thread in Processes.descriptorTables(of: process) {
-      guard let task = try? directory.directory("task/\(thread)") else { continue }
-      descriptors(of: process, task, in: directory, isUsers: isUsers, &found, &unseen)
+    for thread in Processes.descriptorTables(of: process, unknowns) {
+      do throws(SystemError) {
+        let task = try directory.directory("task/\(thread)")
+        try descriptors(of: process, task, in: directory, isUsers: isUsers, &found, &unseen)
+      } catch {
+        unknowns.add(error, about: directory.path(of: "task/\(thread)"))
+      }
     }
-    if let file = mapping(of: directory) { found.append(.mapping(file)) }
+    if let file = mapping(of: process, directory) { found.append(.mapping(file)) }
     if let first = unseen.first { found.append(first) }  // what nobody can look into counts once
     return found
   }
 
+  /// nil when the link is gone, or leads to what could not be inspected.
+  private func status(behind name: String, _ links: borrowing Directory) -> FileStatus? {
+    do throws(SystemError) {
+      return try links.status(behind: name)
+    } catch {
+      unknowns.add(error, about: links.path)
+      return nil
+    }
+  }
+
+  /// Whether a file is one of them, and counts: a directory that another user's process keeps is a
+  /// pin.
+  private func isHeld(
+    _ file: FileStatus, _ name: String, _ links: borrowing Directory, by process: pid_t,
+    _ hold: Holder.Hold
+  ) -> Bool {
+    guard test(file, name, links) else { return false }
+    return pins?.take(file, name, links, of: process, hold) != true
+  }
+
   private func isHeld(_ name: String, _ links: borrowing Directory) -> Bool {
-    links.status(behind: name).map { test($0, name, links) } == true
+    status(behind: name, links).map { test($0, name, links) } == true
   }
 
   /// Looks several times: a jail that is just being built changes its mounts meanwhile.
   private func detached(_ name: String, _ links: borrowing Directory) -> [Holder.Hold] {
     for _ in 0..<3 {
-      guard let file = links.status(behind: name), file.isDirectory,
+      guard let file = status(behind: name, links), file.isDirectory,
         suspicion?.isDetached(file) == true
       else { return [] }
       pause(.milliseconds(10))
     }
-    return [.detachedTree((try? linkTarget(of: links.path(of: name))) ?? "?")]
+    return [.detachedTree(shownPath(of: name, links))]
   }
 
-  /// The first file, bound socket and sent file among the descriptors of a thread.
+  /// The first file, bound socket, sent file and watch among the descriptors of a thread.
   private func descriptors(
     of process: pid_t, _ task: borrowing Directory, in directory: borrowing Directory,
     isUsers: Bool, _ found: inout [Holder.Hold], _ unseen: inout [Holder.Hold]
-  ) {
-    guard let links = try? task.directory("fd"), let names = try? links.names() else { return }
+  ) throws(SystemError) {
+    let links = try task.directory("fd")
     let isSuspect = suspicion?.isSuspect(directory) == true
     var file: String?
     var socket: String?
     var sent: String?
-    for name in names {
-      guard let status = links.status(behind: name) else { continue }
+    var watch: String?
+    for name in try links.names() {
+      guard let status = status(behind: name, links) else { continue }
       if status.mode & S_IFMT == S_IFSOCK {
         if socket == nil, let path = sockets.path(of: status.identity) {
-          let isPath = path.hasPrefix("/")
+          let isFound = path.text.map { isHeld("root\($0)", directory) } == true
           socket =
-            isPath && (isHeld("root\(path)", directory) || isNamed(path))
-            ? path : boundFile(of: name, status.identity, in: process)
+            path.isAbsolute && (isFound || isNamed(path))
+            ? path.description : boundFile(of: name, status.identity, in: process)
         }
         let held = SentDescriptors.held(
           at: name, of: process, task, patience: isSuspect && unseen.isEmpty ? patience : nil,
-          where: test)
+          unknowns
+        ) { [pins, test] file, name, links in
+          test(file, name, links)
+            && pins?.take(file, name, links, of: process, .sentFile("")) != true
+        }
         switch held {
         case .sentFile(let path): sent = sent ?? path
         case let hold?: if isSuspect { unseen.append(hold) }
         case nil: continue
         }
-      } else if file == nil, test(status, name, links) {
-        file = (try? linkTarget(of: links.path(of: name))) ?? "?"
+      } else if let watches, watches.isAnonymous(status) {
+        watches.forEachMark(of: name, in: task) { file, name, own in
+          if isHeld(file, name, own, by: process, .watch("")) {
+            watch = watch ?? shownPath(of: name, own)
+          }
+        }
+      } else if file == nil, isHeld(status, name, links, by: process, .openFile("")) {
+        file = shownPath(of: name, links)
       } else if isUsers, status.isDirectory, unseen.isEmpty {
         unseen += detached(name, links)
       }
     }
+    // A process that has a file open is named by that: a watch of the same process adds nothing.
     for hold in [
       file.map(Holder.Hold.openFile), socket.map(Holder.Hold.socket),
-      sent.map(Holder.Hold.sentFile),
+      sent.map(Holder.Hold.sentFile), file == nil ? watch.map(Holder.Hold.watch) : nil,
     ] {
       if let hold, !found.contains(hold) { found.append(hold) }
     }
@@ -227,60 +219,50 @@ struct HolderSearch: ~Copyable {
   /// The path of what a socket is bound to, if that is one of them: as the kernel has it, whatever
   /// path it was bound by, and from where. It takes CAP_NET_ADMIN.
   private func boundFile(of name: String, _ socket: FileIdentity, in process: pid_t) -> String? {
-    guard let number = CInt(name), case let copy = linux_get_descriptor(process, number), copy >= 0
-    else { return nil }
-    let descriptor = Descriptor(owning: copy)
-    // Another one, when the table of this thread is its own.
-    guard (try? descriptor.status())?.identity == socket,
-      case let bound = linux_socket_file(copy), bound >= 0
-    else { return nil }
-    let file = Descriptor(owning: bound)
-    guard let own = try? Directory(opening: "/proc/\(getpid())/fd"), isHeld("\(file.number)", own)
-    else { return nil }
-    return (try? linkTarget(of: own.path(of: "\(file.number)"))) ?? "?"
-  }
-
-  private func mapping(of process: borrowing Directory) -> String? {
-    guard let links = try? process.directory("map_files"), let names = try? links.names() else {
+    guard let number = CInt(name) else { return nil }
+    do throws(SystemError) {
+      let copy = linux_get_descriptor(process, number)
+      guard copy >= 0 else {
+        SentDescriptors.note(errno, process, unknowns)
+        return nil
+      }
+      let descriptor = Descriptor(owning: copy)
+      // Another one, when the table of this thread is its own.
+      guard try descriptor.status().identity == socket else { return nil }
+      let bound = linux_socket_file(copy)
+      // `EPERM`: without CAP_NET_ADMIN. The path of the socket was compared before.
+      if bound < 0, [ENOENT, EPERM, EINVAL, EOPNOTSUPP].contains(errno) { return nil }
+      let file = Descriptor(owning: try check("SIOCUNIXFILE", nil, bound))
+      let own = try Directory(opening: "/proc/\(getpid())/fd")
+      return isHeld("\(file.number)", own) ? shownPath(of: "\(file.number)", own) : nil
+    } catch {
+      unknowns.add(error)
       return nil
     }
-    for name in names where isHeld(name, links) {
-      return (try? linkTarget(of: links.path(of: name))) ?? "?"
+  }
+
+  /// The first file that a process has mapped.
+  private func mapping(of process: pid_t, _ directory: borrowing Directory) -> String? {
+    do throws(SystemError) {
+      let links = try directory.directory("map_files")
+      for name in try links.names() {
+        guard let file = status(behind: name, links),
+          isHeld(file, name, links, by: process, .mapping(""))
+        else { continue }
+        return shownPath(of: name, links)
+      }
+    } catch {
+      unknowns.add(error, about: directory.path)
     }
     return nil
   }
 }
 
-/// The UNIX sockets that have a name. One that is bound to a path keeps the mount busy that this was
-/// on, and the descriptor says nothing about it.
-private struct BoundSockets {
-  private var paths: [UInt64: String] = [:]
-  private var networks: Set<FileIdentity> = []
-  /// Of the file system that all sockets are in.
-  private let device: UInt64?
-
-  init() {
-    let socket = Descriptor(owning: socket(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0))
-    device = (try? socket.status())?.identity.device
-  }
-
-  func path(of file: FileIdentity) -> String? {
-    file.device == device ? paths[file.inode] : nil
-  }
-
-  /// Reads those of the network namespace that a process is in, unless that was read before.
-  mutating func read(from process: borrowing Directory) {
-    guard let network = process.status(behind: "ns/net")?.identity,
-      networks.insert(network).inserted,
-      let text = try? kernelFile(process.path(of: "net/unix"))
-    else { return }
-    // Num RefCount Protocol Flags Type St Inode Path: proc_pid_net(5).
-    for line in text.split(separator: UInt8(ascii: "\n")).dropFirst() {
-      let fields = line.split(separator: UInt8(ascii: " "), maxSplits: 7)
-      guard fields.count == 8,
-        let inode = UInt64(String(decoding: fields[6], as: UTF8.self))
-      else { continue }
-      paths[inode] = String(decoding: fields[7], as: UTF8.self)
-    }
+/// The path of a file, as the process knows it that a link of `/proc` belongs to: for messages alone.
+func shownPath(of name: String, _ links: borrowing Directory) -> String {
+  do throws(SystemError) {
+    return try linkTarget(of: links.path(of: name)).description
+  } catch {
+    return "?"
   }
 }

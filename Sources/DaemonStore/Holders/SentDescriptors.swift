@@ -28,49 +28,65 @@ enum SentDescriptors {
   ///   what is unseen does not count.
   static func held(
     at name: String, of process: pid_t, _ task: borrowing Directory, patience: Patience?,
-    where test: HolderSearch.Test
+    _ unknowns: Unknowns, where test: HolderSearch.Test
   ) -> Holder.Hold? {
     guard let number = CInt(name) else { return nil }
-    for round in 1... {
-      let waiting = count(task.path(of: "fdinfo/\(number)"))
-      guard waiting > 0 else { return nil }
-      let copy = linux_get_descriptor(process, number)
-      // Not the socket that was counted, when the table of this thread is its own.
-      let socket = Descriptor(owning: copy)
-      guard copy >= 0, isSame(socket, task, number) else { return .sentUnseen(waiting) }
-      let found = look(at: socket, waiting, depth: depth, where: test)
-      guard case .sentUnseen = found, round < 5, patience?.lasts() == true else { return found }
+    do throws(SystemError) {
+      for round in 1... {
+        let waiting = try count(task.path(of: "fdinfo/\(number)"))
+        guard waiting > 0 else { return nil }
+        let copy = linux_get_descriptor(process, number)
+        guard copy >= 0 else {
+          note(errno, process, unknowns)
+          return nil
+        }
+        // Not the socket that was counted, when the table of this thread is its own.
+        let socket = Descriptor(owning: copy)
+        guard try isSame(socket, task, number) else { return .sentUnseen(waiting) }
+        let found = try look(at: socket.number, waiting, depth: depth, where: test)
+        guard case .sentUnseen = found, round < 5, patience?.lasts() == true else { return found }
+      }
+    } catch {
+      unknowns.add(error, about: task.path)
     }
     return nil
   }
 
+  /// Notes why a descriptor of a process could not be copied, unless it was closed meanwhile.
+  static func note(_ code: CInt, _ process: pid_t, _ unknowns: Unknowns) {
+    guard code != EBADF else { return }
+    unknowns.add(
+      SystemError(operation: "pidfd_getfd", path: "/proc/\(process)", code: code),
+      about: "/proc/\(process)")
+  }
+
   private static func isSame(
     _ socket: borrowing Descriptor, _ task: borrowing Directory, _ number: CInt
-  ) -> Bool {
-    let identity = (try? socket.status())?.identity
-    return identity != nil && identity == task.status(behind: "fd/\(number)")?.identity
+  ) throws(SystemError) -> Bool {
+    try socket.status().identity == task.status(behind: "fd/\(number)")?.identity
   }
 
   private static func look(
-    at socket: borrowing Descriptor, _ waiting: Int, depth: Int, where test: HolderSearch.Test
-  ) -> Holder.Hold? {
+    at socket: CInt, _ waiting: Int, depth: Int, where test: HolderSearch.Test
+  ) throws(SystemError) -> Holder.Hold? {
     var numbers = [CInt](repeating: -1, count: 253)  // SCM_MAX_FD
-    guard let own = try? Directory(opening: "/proc/\(getpid())/fd") else {
-      return .sentUnseen(waiting)
-    }
-    let received = linux_peek_descriptors(socket.number, &numbers, CInt(numbers.count))
+    let own = try Directory(opening: "/proc/\(getpid())/fd")
+    let received = linux_peek_descriptors(socket, &numbers, CInt(numbers.count))
     // One that listens has its messages at connections that nobody has accepted; one with an offset
     // for peeking is left alone.
     guard received >= 0 else { return .sentUnseen(waiting) }
     var unseen = waiting - Int(received)
     var held: String?
+    // All are closed at the end, whatever happens to one.
+    defer {
+      for number in numbers.prefix(Int(received)) { close(number) }
+    }
     for number in numbers.prefix(Int(received)) {
-      let file = Descriptor(owning: number)
-      if let status = own.status(behind: "\(number)"), test(status, "\(number)", own) {
-        held = held ?? (try? linkTarget(of: own.path(of: "\(number)"))) ?? "?"
-      } else if case let inner = count("/proc/\(getpid())/fdinfo/\(number)"), inner > 0 {
+      if let status = try own.status(behind: "\(number)"), test(status, "\(number)", own) {
+        held = held ?? shownPath(of: "\(number)", own)
+      } else if case let inner = try count("/proc/\(getpid())/fdinfo/\(number)"), inner > 0 {
         // A socket that was sent can have been sent something itself.
-        switch depth > 0 ? look(at: file, inner, depth: depth - 1, where: test) : nil {
+        switch depth > 0 ? try look(at: number, inner, depth: depth - 1, where: test) : nil {
         case .sentFile(let path): held = held ?? path
         case nil where depth > 0: continue
         default: unseen += inner
@@ -81,10 +97,11 @@ enum SentDescriptors {
   }
 
   /// How many wait at a socket.
-  private static func count(_ path: String) -> Int {
-    guard let text = try? kernelFile(path) else { return 0 }
-    let lines = String(decoding: text, as: UTF8.self).split(separator: "\n")
-    let line = lines.first { $0.hasPrefix("scm_fds:") }
-    return line?.split(separator: " ").last.flatMap { Int($0) } ?? 0
+  private static func count(_ path: String) throws(SystemError) -> Int {
+    let label = "scm_fds:".utf8
+    let lines = try kernelFile(path).split(separator: UInt8(ascii: "\n"))
+    guard let line = lines.first(where: { $0.starts(with: label) }) else { return 0 }
+    let number = line.dropFirst(label.count).filter { $0 != UInt8(ascii: " ") && $0 != 9 }
+    return Int(String(decoding: number, as: UTF8.self)) ?? 0
   }
 }

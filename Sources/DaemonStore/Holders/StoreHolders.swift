@@ -63,8 +63,9 @@ extension Layout {
     of users: [ObfuscatedUsername], in store: StoreName
   ) throws -> [StoreHolding] {
     let folders = try users.map { try UserSubtree(of: $0, in: store, self) }
+    let unknowns = Unknowns()
     let namespaces = try MountNamespace.all(
-      containing: Set(folders.flatMap(\.needles)).sorted())
+      containing: Set(folders.flatMap(\.needles)).sorted(), unknowns)
     let views = folders.map { $0.views(in: namespaces) }
     var used: Set<ObfuscatedUsername> = []
     var sight = HolderSearch(
@@ -79,13 +80,15 @@ extension Layout {
         return false
       })
     // Who cannot be looked at may hold any.
-    let anybody = try sight.processes()
+    let anybody = try sight.processes() + unknowns.holders
     return try zip(folders, views).flatMap { folder, views in
-      let places = StoreTree.allCases.map { path(of: folder.user, in: store, $0) }
+      let places = StoreTree.allCases.map {
+        "\(path(of: folder.user, in: store, $0))" as FilePath
+      }
       var processes = anybody
       if used.contains(folder.user) {
         var search = HolderSearch(for: folder.contains, isNamed: folder.isNamed)
-        processes = try search.processes()
+        processes = try search.processes() + unknowns.holders
       }
       return (processes + folder.mounts(in: views, besides: Set(places)) + folder.loopDevices())
         .map { StoreHolding(user: folder.user, holder: $0) }
@@ -97,7 +100,7 @@ extension UserSubtree {
   /// The mounts of it that are neither where it is to be, nor followers of those.
   ///
   /// - Parameter places: where it is to be mounted, in our namespace.
-  fileprivate func mounts(in views: [NamespaceView], besides places: Set<String>) -> [Holder] {
+  fileprivate func mounts(in views: [NamespaceView], besides places: Set<FilePath>) -> [Holder] {
     let groups = Set(
       views.filter(\.isOwn).flatMap(\.shown).filter { places.contains($0.mount.target) }
         .compactMap { $0.parent?.peerGroup })
@@ -107,12 +110,13 @@ extension UserSubtree {
       let copies = view.shown.filter {
         view.isOwn ? !places.contains($0.mount.target) : !$0.follows(groups)
       }
-      return view.overlays.map { Holder(keeper: keeper, hold: .mount($0.target, $0.fileSystem)) }
+      return view.overlays.map { Holder(keeper: keeper, hold: .mount($0)) }
         + copies.map {
           Holder(
             keeper: keeper,
             hold: view.isOwn
-              ? .mount($0.mount.target, "the same data") : .mountNamespace($0.mount.target))
+              ? .mount($0.mount.target.description, "the same data")
+              : .mountNamespace($0.mount.target.description))
         }
     }
   }

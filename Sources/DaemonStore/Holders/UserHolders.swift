@@ -5,11 +5,11 @@ import MountTable
 
 extension UserSubtree {
   /// Everybody who uses the user's data now: processes, by the files themselves, and loop devices.
-  public func holders() throws -> [Holder] {
-    var search = HolderSearch(
-      for: contains, isNamed: isNamed,
-      suspicion: HolderSearch.Suspicion(
-        isSuspect: isSuspect, isUsers: isUsers, isDetached: isDetachedNow))
+  public func holders() throws -> [Holder] { try holders(nil) }
+
+  /// The same, but for the directories that strangers keep, which `pins` takes.
+  func holders(_ pins: DirectoryPins?, strictly: Bool = false) throws -> [Holder] {
+    var search = search(pins, strictly: strictly)
     return try search.processes() + loopDevices()
   }
 
@@ -22,27 +22,58 @@ extension UserSubtree {
   /// The loop devices that are backed by a file of the user's. The kernel knows the file; the path
   /// that it shows is the one of whoever set the device up, and may lead elsewhere by now.
   func loopDevices() -> [Holder] {
-    guard let blocks = try? Directory(opening: "/sys/block").names(),
-      let root = try? Directory(opening: "/")
-    else { return [] }
     var holders: [Holder] = []
-    for name in blocks where name.utf8.starts(with: "loop".utf8) {
-      guard let text = try? kernelFile("/sys/block/\(name)/loop/backing_file"),
-        let device = try? Descriptor(opening: "/dev/\(name)", flags: O_RDONLY | O_NONBLOCK)
-      else { continue }
-      var backing: UInt64 = 0
-      var inode: UInt64 = 0
-      guard linux_loop_backing(device.number, &backing, &inode) == 0, isOnDevice(backing) else {
-        continue
+    do throws(SystemError) {
+      for name in try Directory(opening: "/sys/block").names()
+      where name.utf8.starts(with: "loop".utf8) {
+        do throws(SystemError) {
+          guard try isLoop(name) else { continue }
+          holders.append(Holder(keeper: nil, hold: .loopDevice("/dev/\(name)")))
+        } catch {
+          holders.append(Holder(keeper: nil, hold: .uninspected("/dev/\(name): \(error)")))
+        }
       }
-      let path = String(decoding: text.dropLast(), as: UTF8.self)
-      let relative = String(path.drop { $0 == "/" })
-      guard
-        isWholeDevice(backing) || isNamed(in: path)
-          || root.status(behind: relative).map({ contains($0, relative, in: root) }) == true
-      else { continue }
-      holders.append(Holder(keeper: nil, hold: .loopDevice("/dev/\(name)")))
+    } catch {
+      guard error.code != ENOENT else { return holders }
+      holders.append(Holder(keeper: nil, hold: .uninspected("loop devices: \(error)")))
     }
     return holders
+  }
+
+  private func isLoop(_ name: String) throws(SystemError) -> Bool {
+    let text: [UInt8]
+    do {
+      text = try kernelFile("/sys/block/\(name)/loop/backing_file")
+    } catch  where error.code == ENOENT {
+      return false  // it has no file
+    }
+    guard let path = FilePath(text.dropLast()) else { return false }
+    if let backing = try backing(of: name) {
+      guard isOnDevice(backing) else { return false }
+      if isWholeDevice(backing) { return true }
+    }
+    if isNamed(in: path) { return true }
+    // A path that is no text could not be looked up: the device counts then.
+    guard let text = path.text else { return true }
+    let relative = String(decoding: text.utf8.drop { $0 == UInt8(ascii: "/") }, as: UTF8.self)
+    let root = try Directory(opening: "/")
+    guard let file = try root.status(behind: relative) else { return false }
+    return contains(file, relative, in: root)
+  }
+
+  /// The file system of the file behind a loop device; nil where the device itself is out of reach,
+  /// as in a container, or has no file any more.
+  private func backing(of name: String) throws(SystemError) -> UInt64? {
+    var backing: UInt64 = 0
+    var inode: UInt64 = 0
+    do {
+      let device = try Descriptor(opening: "/dev/\(name)", flags: O_RDONLY | O_NONBLOCK)
+      try check(
+        "LOOP_GET_STATUS64", "/dev/\(name)",
+        linux_loop_backing(device.number, &backing, &inode))
+      return backing
+    } catch  where [ENOENT, ENXIO, ENODEV, EPERM, EACCES].contains(error.code) {
+      return nil
+    }
   }
 }

@@ -8,9 +8,14 @@ import MountTable
 /// unmounted the vault meanwhile.
 public final class UserSubtree {
   public let user: ObfuscatedUsername
+  /// `/home/.shadow/H/mount`.
+  let vaultPath: String
   private let parts: [VaultPart]
   /// Of every mount that was found to show part of it.
   private var mountIDs: Set<UInt64> = []
+  /// The directories below the vault that these mounts show: a descriptor on a mount keeps the
+  /// directory that is its root, too.
+  private var mountRoots: [UInt64: FilePath] = [:]
   /// The namespaces that have shown it, but for our own.
   private var namespaceIDs: Set<UInt64> = []
   /// Whom the files of the user's home belong to.
@@ -20,23 +25,41 @@ public final class UserSubtree {
   /// The file systems of all mounts that any namespace shows, by the ids of the mounts: read when
   /// they are first asked for, which is after the unmount.
   private var devices: [UInt64: UInt64]?
+  /// What could not be inspected in the search for mounts.
+  let unknownMounts = Unknowns()
+  /// The same of processes.
+  private let unknownFiles = Unknowns()
+  /// nil where nobody knows whose the home is: then nobody is a stranger.
+  private let residents: Residents?
 
   /// Empty for a user who has no vault and no mount.
   ///
   /// - Parameter mountsAlone: whether only mounts are looked for: else the vault is held open, to
   ///   look for files of it, and whoever logs the user out finds that.
+  /// - Parameter recordedOwner: the user whom the home belongs to, where the vault is locked and does
+  ///   not show it.
   public init(
-    of user: ObfuscatedUsername, in layout: Layout, mountsAlone: Bool = false
+    of user: ObfuscatedUsername, in layout: Layout, mountsAlone: Bool = false,
+    recordedOwner: uid_t? = nil
   ) throws {
     let table = try MountTable.current()
     var parts: [VaultPart] = []
     let path = "\(layout.shadow)/\(user)/mount"
     // A vault that was moved or removed is known by what its mounts show.
-    if let vault = try? Directory(opening: path) {
+    var owner: uid_t?
+    var stores: [(user: uid_t, group: gid_t)] = []
+    switch try Self.existing(path) {
+    case .none: break
+    case .some(let vault):
       parts.append(
         try VaultPart(
           vault: vault, of: user, in: layout, table: table, keepsOpen: !mountsAlone))
+      owner = try vault.status(of: "user")?.owner ?? recordedOwner
+      stores = try Self.stores(in: vault)
+      // A locked vault does not show its folders: the templates say whose they are.
+      stores += try Templates.read(layout).valid.map { ($0.owner, $0.group) }
     }
+    residents = owner.map { Residents(owner: $0, stores: stores) }
     let isOpen = !parts.isEmpty
     let shown = table.mounts.compactMap { ShownPart($0, of: user, in: layout) }
     for part in shown where !parts.contains(where: { part.isOf($0) }) {
@@ -46,9 +69,39 @@ public final class UserSubtree {
       parts.append(VaultPart(root: part.vault, mount: part.mount))
     }
     self.user = user
+    vaultPath = path
     self.parts = parts
     names = [user.description]
-    owner = ((try? Directory(opening: "\(path)/user").status()) ?? nil)?.owner
+    self.owner = owner
+  }
+
+  /// Opens a directory; nil when there is none.
+  private static func existing(_ path: String) throws(SystemError) -> Directory? {
+    do {
+      return try Directory(opening: path)
+    } catch  where [ENOENT, ENOTDIR].contains(error.code) {
+      return nil
+    }
+  }
+
+  /// Whose the folders in a vault are. Of a locked one the names of the folders are not known, and
+  /// nobody needs them.
+  private static func stores(
+    in vault: borrowing Directory
+  ) throws(SystemError) -> [(user: uid_t, group: gid_t)] {
+    var owners: [(user: uid_t, group: gid_t)] = []
+    for place in ["root", "root/.cache"] {
+      let folders: Directory
+      do {
+        folders = try vault.directory(place)
+      } catch  where [ENOENT, ENOTDIR, ENOKEY].contains(error.code) {
+        continue
+      }
+      for name in try folders.names() {
+        if let status = try folders.status(of: name) { owners.append((status.owner, status.group)) }
+      }
+    }
+    return owners
   }
 
   /// The folders in one store alone. Each is held open as long as this is: for a search.
@@ -60,10 +113,15 @@ public final class UserSubtree {
       // Of a user who is logged out what lies on the disk, if it can be read there.
       let vault = "\(layout.shadow)/\(user)/mount/root/\(tree == .data ? "" : ".cache/")\(store)"
       let place = try FileStatus.mountID(at: path) == nil ? vault : path
-      guard let folder = try? Directory(opening: place) else { continue }
-      parts.append(try VaultPart(vault: folder, of: user, in: layout, table: table))
+      switch try Self.existing(place) {
+      case .none: continue
+      case .some(let folder):
+        parts.append(try VaultPart(vault: folder, of: user, in: layout, table: table))
+      }
     }
+    residents = nil
     self.user = user
+    vaultPath = "\(layout.shadow)/\(user)/mount"
     self.parts = parts
     names = [user.description, store.description]
     owner = nil
@@ -79,7 +137,7 @@ public final class UserSubtree {
   /// - Parameter isWanted: which of the mounts count.
   func views(_ isWanted: (Mount) -> Bool = { _ in true }) throws -> [NamespaceView] {
     guard !parts.isEmpty else { return [] }
-    return views(in: try MountNamespace.all(containing: needles), isWanted)
+    return views(in: try MountNamespace.all(containing: needles, unknownMounts), isWanted)
   }
 
   /// Those of `namespaces`, which were looked at for the needles.
@@ -96,19 +154,76 @@ public final class UserSubtree {
       }
       let view = NamespaceView(
         keeper: namespace.keeper, id: namespace.id, isOwn: namespace.isOwn, table: table,
-        groups: groups, listing: namespace.listing, isUsers: { shows($0) && isWanted($0) },
+        groups: groups, listing: namespace.listing, owner: namespace.owner,
+        isUsers: { shows($0) && isWanted($0) },
         isUsersOverlay: { mount in
           let isUnclear =
-            mount.layers.contains { !$0.hasPrefix("/") } && !ownOverlays.contains(mount.device)
+            mount.layers.contains { !$0.isAbsolute } && !ownOverlays.contains(mount.device)
             && namespace.id.map(namespaceIDs.contains) == true
           return isUnclear || mount.layers.contains { isPart($0, in: table) }
         })
       if namespace.isOwn { ownOverlays = Set(table.mounts.map(\.device)) }
       if let id = namespace.id, !namespace.isOwn, !view.shown.isEmpty { namespaceIDs.insert(id) }
       mountIDs.formUnion(view.shown.map { UInt64($0.mount.id) })
+      for shown in view.shown {
+        guard withoutDeletion(shown.mount.root) == shown.mount.root,
+          let root = relativeRoot(of: shown.mount)?.dropping(prefix: "/"), !root.isEmpty
+        else { continue }
+        mountRoots[UInt64(shown.mount.id)] = root
+      }
       views.append(view)
     }
     return views
+  }
+
+  /// A search for the processes that use it, which adds to `pins` the directories that strangers
+  /// keep.
+  func search(_ pins: DirectoryPins?, strictly: Bool) -> HolderSearch {
+    HolderSearch(
+      for: contains, isNamed: isNamed,
+      suspicion: HolderSearch.Suspicion(
+        isSuspect: { [self] in strictly || isSuspect($0) }, isUsers: isUsers,
+        isDetached: isDetachedNow),
+      pins: pins, unknowns: unknownFiles,
+      watched: { [parts] device, type, handle throws(SystemError) in
+        for part in parts {
+          if let file = try part.open(handle, type, on: device) { return file }
+        }
+        return nil
+      })
+  }
+
+  /// The roots of the mounts have been replaced: what a mount keeps now is empty.
+  public func forgetMountRoots() { mountRoots = [:] }
+
+  /// A collection of the directories that strangers keep; nil where nobody knows who is one.
+  func pins() -> DirectoryPins? {
+    residents.map {
+      DirectoryPins($0, locate: place) { [self] file in mountRoots[file.mountID] }
+    }
+  }
+
+  /// The path of a file of it below the vault; nil where the file system does not say.
+  func relativePath(
+    of file: FileStatus, _ link: String, in process: borrowing Directory
+  ) -> FilePath? {
+    for part in parts {
+      if let path = part.relativePath(of: file, link, in: process, unknownFiles) { return path }
+    }
+    return nil
+  }
+
+  /// Whether a user is a stranger to the vault.
+  func isStranger(_ user: uid_t) -> Bool { residents?.contains(user) == false }
+
+  /// Where a directory that is part of it is; nil where the file system does not say.
+  private func place(
+    of file: FileStatus, _ link: String, in process: borrowing Directory
+  ) -> DirectoryPins.Place? {
+    for part in parts {
+      if let place = part.place(of: file, link, in: process, unknownFiles) { return place }
+    }
+    return nil
   }
 
   /// Whether `mount` shows part of it, and not the file system around it.
@@ -117,24 +232,24 @@ public final class UserSubtree {
   }
 
   /// The path of a mount's root below the vault: `/root/D`; nil when it shows something else.
-  func relativeRoot(of mount: Mount) -> Substring? {
+  func relativeRoot(of mount: Mount) -> FilePath? {
     let root = withoutDeletion(mount.root)
     return parts.first { $0.mountDevice == mount.device && isPath(root, atOrBelow: $0.root) }
-      .map { root.dropFirst($0.root.count) }
+      .flatMap { root.dropping(prefix: $0.root) }
   }
 
   /// Whether a path names the user, and the store if it is of one alone.
-  func isNamed(in path: String) -> Bool {
-    let components = path.utf8.split(separator: UInt8(ascii: "/"))
+  func isNamed(in path: FilePath) -> Bool {
+    let components = path.bytes.split(separator: UInt8(ascii: "/"))
     return names.allSatisfy { name in components.contains { $0.elementsEqual(name.utf8) } }
   }
 
   /// Whether a path in the namespace of `table` leads to part of it.
-  private func isPart(_ path: String, in table: MountTable) -> Bool {
+  private func isPart(_ path: FilePath, in table: MountTable) -> Bool {
     if isNamed(in: path) { return true }
     let around = table.mounts.filter { isPath(path, atOrBelow: $0.target) }
-    guard let longest = around.map(\.target.utf8.count).max(),
-      let mount = around.last(where: { $0.target.utf8.count == longest })
+    guard let longest = around.map(\.target.cString.count).max(),
+      let mount = around.last(where: { $0.target.cString.count == longest })
     else { return false }
     return parts.contains {
       $0.shows(device: mount.device, StoreGround(mount: mount).root(of: path))
@@ -145,15 +260,16 @@ public final class UserSubtree {
   /// a path says nothing about a mount that is detached or in another namespace.
   func contains(_ file: FileStatus, _ link: String, in process: borrowing Directory) -> Bool {
     for part in parts {
-      if let verdict = part.contains(file, link, in: process, deviceOfMount: device) {
+      if let verdict = part.contains(
+        file, link, in: process, deviceOfMount: device, unknownFiles)
+      {
         if verdict { return true }
         continue
       }
       // The file system will not say. The mount may, and else the path; of a mount that is shown
       // nowhere any more, the names that the vault has for its files.
       if mountIDs.contains(file.mountID) { return true }
-      let shown = try? linkTarget(of: process.path(of: link))
-      if isNamed(in: shown ?? "") { return true }
+      if isNamed(in: target(of: link, process) ?? "") { return true }
       if isDetached(file), part.lists(file) { return true }
     }
     return false
@@ -170,15 +286,32 @@ public final class UserSubtree {
   /// Whether a process may have been sent a file of it unseen: it runs as the user, or in a
   /// namespace that has shown it.
   func isSuspect(_ process: borrowing Directory) -> Bool {
-    let link = try? linkTarget(of: process.path(of: "ns/mnt"))
-    if let id = link.flatMap(NamespaceLink.id(in:)), namespaceIDs.contains(id) { return true }
+    let link = target(of: "ns/mnt", process)
+    if let id = link.flatMap({ NamespaceLink.id(in: $0) }), namespaceIDs.contains(id) {
+      return true
+    }
     return isUsers(process)
+  }
+
+  /// Where a link of `/proc` leads to; nil when it is gone, or could not be read.
+  private func target(of link: String, _ process: borrowing Directory) -> FilePath? {
+    do throws(SystemError) {
+      return try linkTarget(of: process.path(of: link))
+    } catch {
+      unknownFiles.add(error, about: process.path)
+      return nil
+    }
   }
 
   /// Whether a process runs as the user.
   func isUsers(_ process: borrowing Directory) -> Bool {
     guard let owner, owner != 0 else { return false }
-    return (try? process.status())?.owner == owner
+    do throws(SystemError) {
+      return try process.status().owner == owner
+    } catch {
+      unknownFiles.add(error, about: process.path)
+      return false
+    }
   }
 
   /// Whether a file is on a mount that no namespace shows, when all are looked at again.
@@ -191,9 +324,15 @@ public final class UserSubtree {
   func isDetached(_ file: FileStatus) -> Bool { device(of: file.mountID) == nil }
 
   private func device(of mountID: UInt64) -> UInt64? {
-    let devices = self.devices ?? (try? MountNamespace.allDevices()) ?? [:]
-    self.devices = devices
-    return devices[mountID]
+    if devices == nil {
+      do {
+        devices = try MountNamespace.allDevices(unknownFiles)
+      } catch {
+        unknownFiles.add(error)
+        devices = [:]
+      }
+    }
+    return devices?[mountID]
   }
 
   /// Whether everything with this `st_dev` is part of it.
@@ -217,7 +356,7 @@ extension Mount {
 private struct ShownPart {
   let mount: Mount
   /// The directory that holds the root as a vault does, by its path in the file system.
-  let vault: String
+  let vault: FilePath
 
   init?(_ mount: Mount, of user: ObfuscatedUsername, in layout: Layout) {
     guard let place = UserPlace(mount.target, of: user, in: layout),
@@ -239,27 +378,26 @@ private struct ShownPart {
 
   /// Whether the directory is where vaults are: `…/H/mount`, or the root of one's own file system.
   func isConventional(for user: ObfuscatedUsername) -> Bool {
-    vault.isEmpty || vault == "/mount" || vault.hasSuffix("/\(user)/mount")
+    vault.isEmpty || vault == "/mount"
+      || vault.dropping(suffix: "/\(user.description)/mount") != nil
   }
 }
 
 /// A place where a part of the user's vault is shown.
 private enum UserPlace {
   case home(String)
-  case folder(String, StoreTree)
+  case folder(StoreName, StoreTree)
 
-  init?(_ target: String, of user: ObfuscatedUsername, in layout: Layout) {
-    guard target.hasSuffix("/\(user)") else { return nil }
-    let parent = String(target.dropLast(user.description.count + 1))
-    for place in ["user", "root"] where parent == layout.below("home/\(place)") {
+  init?(_ target: FilePath, of user: ObfuscatedUsername, in layout: Layout) {
+    guard let parent = target.dropping(suffix: "/\(user.description)") else { return nil }
+    for place in ["user", "root"] where parent == "\(layout.below("home/\(place)"))" {
       self = .home(place)
       return
     }
     for tree in StoreTree.allCases {
-      let prefix = layout.directory(of: tree) + "/"
-      guard parent.hasPrefix(prefix), StoreName(String(parent.dropFirst(prefix.count))) != nil
-      else { continue }
-      self = .folder(String(parent.dropFirst(prefix.count)), tree)
+      let name = parent.dropping(prefix: "\(layout.directory(of: tree))/")
+      guard let store = name.flatMap({ StoreName($0.bytes) }) else { continue }
+      self = .folder(store, tree)
       return
     }
     return nil
@@ -267,26 +405,25 @@ private enum UserPlace {
 
   /// The directory below which everything is the user's, if `mount` is of a vault: nil when its
   /// root is not called as the part is that belongs here.
-  func vaultRoot(of mount: Mount) -> String? {
-    let suffix =
+  func vaultRoot(of mount: Mount) -> FilePath? {
+    let suffix: FilePath =
       switch self {
       case .home(let name): "/\(name)"
-      case .folder(let store, .data): "/root/\(store)"
-      case .folder(let store, .cache): "/root/.cache/\(store)"
+      case .folder(let store, .data): "/root/\(store.description)"
+      case .folder(let store, .cache): "/root/.cache/\(store.description)"
       }
-    let root = withoutDeletion(mount.root)
-    return root.hasSuffix(suffix) ? String(root.dropLast(suffix.count)) : nil
+    return withoutDeletion(mount.root).dropping(suffix: suffix)
   }
 }
 
 /// The root of a mount as it was before it was removed.
-func withoutDeletion(_ root: String) -> String {
-  root.hasSuffix("//deleted") ? String(root.dropLast(9)) : root
+func withoutDeletion(_ root: FilePath) -> FilePath {
+  root.dropping(suffix: "//deleted") ?? root
 }
 
 /// Whether a component of `path` is the user's.
-func names(_ user: ObfuscatedUsername, in path: String) -> Bool {
-  path.utf8.split(separator: UInt8(ascii: "/")).contains {
+func names(_ user: ObfuscatedUsername, in path: FilePath) -> Bool {
+  path.bytes.split(separator: UInt8(ascii: "/")).contains {
     $0.elementsEqual(user.description.utf8)
   }
 }

@@ -8,7 +8,7 @@ final class VaultPart {
   /// Of the file system, as mountinfo has it.
   let mountDevice: UInt64
   /// The directory's path in the file system: the root column of a mount of it.
-  let root: String
+  let root: FilePath
   /// Whether the file system holds nothing else.
   let isWhole: Bool
   /// `st_dev` of the directory.
@@ -19,7 +19,7 @@ final class VaultPart {
   private let hasHandles: Bool
 
   /// The path that the directory is opened by; nil when no path of ours leads to it any more.
-  private let path: String?
+  private let path: FilePath?
   /// Open for reading: open_by_handle_at(2) takes no `O_PATH` descriptor. Not for a whole file
   /// system, which that would keep from being unmounted.
   private let directory: Descriptor?
@@ -29,6 +29,8 @@ final class VaultPart {
 
   /// What was found of each file so far: most are the same libraries again and again.
   private var verdicts: [FileIdentity: Bool] = [:]
+  /// Of an encrypted vault.
+  private let key: KeyIdentifier?
   private var listing: TreeListing?
 
   /// - Parameters:
@@ -42,21 +44,26 @@ final class VaultPart {
     guard let mount = table.mounts.first(where: { UInt64($0.id) == status.mountID }) else {
       throw Refusal(path: vault.path, reason: missingMount)
     }
-    isWhole = mount.root == "/" && isPath(mount.target, atOrBelow: "\(layout.shadow)/\(user)")
+    isWhole =
+      mount.root == "/" && isPath(mount.target, atOrBelow: "\(layout.shadow)/\(user.description)")
     anchor = isWhole && keepsOpen ? try Self.anchor(vault) : nil
-    directory = isWhole || !keepsOpen ? nil : try vault.file(".", flags: O_RDONLY | O_DIRECTORY)
-    path = vault.path
+    let readable = isWhole || !keepsOpen ? nil : try vault.file(".", flags: O_RDONLY | O_DIRECTORY)
+    key = status.isEncrypted ? try readable?.encryptionPolicy(shown: vault.path)?.key : nil
+    directory = readable
+    path = FilePath(vault.path.utf8)
     device = status.identity.device
     mountDevice = mount.device
-    span = Self.spansDevices(mount) ? FileSystemKind(vault.path) : nil
+    span = Self.spansDevices(mount) ? FileSystemKind("\(vault.path)") : nil
     hasHandles = Self.hasHandle(".", in: vault)
-    root = StoreGround(mount: mount).root(of: vault.path)
+    root = StoreGround(mount: mount).root(of: "\(vault.path)")
   }
 
   /// What a mount at one of the user's places is part of, where no path leads to the vault.
-  init(root: String, mount: Mount) {
+  init(root: FilePath, mount: Mount) {
+    // What cannot be opened is known by its mount alone: nothing depends on more.
     let place = try? Directory(opening: mount.target)
     let status = (try? place?.status()) ?? nil
+    key = nil
     let isOnTop = status?.mountID == UInt64(mount.id)
     isWhole = root.isEmpty || root == "/mount"
     switch place {
@@ -89,7 +96,7 @@ final class VaultPart {
   }
 
   /// Whether a mount of `root` of the file system `device` shows part of it.
-  func shows(device: UInt64, _ root: String) -> Bool {
+  func shows(device: UInt64, _ root: FilePath) -> Bool {
     device == mountDevice && (isWhole || isPath(withoutDeletion(root), atOrBelow: self.root))
   }
 
@@ -105,26 +112,122 @@ final class VaultPart {
   /// - Parameter deviceOfMount: the file system of a mount that is shown anywhere.
   func contains(
     _ file: FileStatus, _ link: String, in process: borrowing Directory,
-    deviceOfMount: (UInt64) -> UInt64?
+    deviceOfMount: (UInt64) -> UInt64?, _ unknowns: Unknowns
   ) -> Bool? {
     guard isHere(file, link, in: process, deviceOfMount) else { return false }
     if isWhole { return true }
     if let known = verdicts[file.identity] { return known }
     guard let path else { return nil }
+    do throws(SystemError) {
+      guard let shown = try pathHere(of: file, link, in: process) else { return nil }
+      var verdict = shown.isEqualOrBelow(path)
+      if !verdict { verdict = try isStray(file, link, in: process) }
+      verdicts[file.identity] = verdict
+      return verdict
+    } catch {
+      unknowns.add(error, about: process.path)
+      return nil
+    }
+  }
+
+  /// The path of the file behind a link, as our own mount shows it; nil where the file system has no
+  /// handles, or this is not the file system.
+  private func pathHere(
+    of file: FileStatus, _ link: String, in process: borrowing Directory
+  ) throws(SystemError) -> FilePath? {
     let mount: CInt
     switch directory {
     case .none: return nil
     case .some(let directory): mount = directory.number
     }
     let reopened = linux_reopen_through(process.descriptor.number, link, mount)
-    guard reopened >= 0 else { return nil }
+    guard reopened >= 0 else {
+      let code = errno
+      // No handles; a file that is gone; a filter of system calls: the mount decides then.
+      guard ![EOPNOTSUPP, ESTALE, ENOENT, ESRCH, EOVERFLOW, EPERM, EACCES, ENOSYS].contains(code)
+      else { return nil }
+      throw SystemError(operation: "open_by_handle_at", path: process.path(of: link), code: code)
+    }
     let same = Descriptor(owning: reopened)
     // The handle of another file system is by chance that of another file here.
-    guard (try? same.status())?.identity == file.identity else { return nil }
-    let shown = try? linkTarget(of: "/proc/self/fd/\(same.number)")
-    let verdict = isPath(shown ?? "", atOrBelow: path)
-    verdicts[file.identity] = verdict
-    return verdict
+    guard try same.status().identity == file.identity else { return nil }
+    return try linkTarget(of: "/proc/self/fd/\(same.number)")
+  }
+
+  /// Whether a file is a removed directory that was encrypted with the vault's key: it was moved out
+  /// of the vault before it was removed.
+  private func isStray(
+    _ file: FileStatus, _ link: String, in process: borrowing Directory
+  ) throws(SystemError) -> Bool {
+    guard let key, file.isDirectory, file.isEncrypted, file.links == 0 else { return false }
+    do {
+      let path = process.path(of: link)
+      let readable = try Descriptor(followingLinks: path, flags: O_RDONLY | O_DIRECTORY)
+      return try readable.encryptionPolicy(shown: path)?.key == key
+    } catch  where error.code == ENOENT {
+      return false
+    }
+  }
+
+  /// Opens the file of a handle, if it is on this file system; nil, too, when it is gone.
+  func open(_ handle: [UInt8], _ type: CInt, on device: UInt64) throws(SystemError) -> Descriptor? {
+    guard device == self.device else { return nil }
+    let mount: CInt
+    switch directory {
+    case .none: return nil
+    case .some(let directory): mount = directory.number
+    }
+    do {
+      return Descriptor(
+        owning: try check(
+          "open_by_handle_at", path.map { "\($0)" },
+          linux_open_handle(mount, type, handle, UInt32(handle.count))))
+    } catch  where [ESTALE, ENOENT].contains(error.code) {
+      return nil
+    }
+  }
+
+  /// The path of a file of it from its directory; nil where the file system does not say.
+  func relativePath(
+    of file: FileStatus, _ link: String, in process: borrowing Directory, _ unknowns: Unknowns
+  ) -> FilePath? {
+    guard let path, file.identity.device == device else { return nil }
+    do throws(SystemError) {
+      guard let shown = try pathHere(of: file, link, in: process), shown.isEqualOrBelow(path) else {
+        return nil
+      }
+      return Self.joined(shown.components.dropFirst(path.components.count))
+    } catch {
+      unknowns.add(error, about: process.path)
+      return nil
+    }
+  }
+
+  private static func joined(_ names: some Sequence<FilePath>) -> FilePath {
+    names.reduce(FilePath("")) { $0.appending($1) }
+  }
+
+  /// Where a directory that is part of it is.
+  func place(
+    of file: FileStatus, _ link: String, in process: borrowing Directory, _ unknowns: Unknowns
+  ) -> DirectoryPins.Place? {
+    if isWhole { return file.identity.device == device ? .removed(from: nil) : nil }
+    guard let path, file.identity.device == device else { return nil }
+    do throws(SystemError) {
+      guard let shown = try pathHere(of: file, link, in: process) else {
+        // A directory that was removed has no handle any more.
+        return try isStray(file, link, in: process) ? .removed(from: nil) : nil
+      }
+      guard shown.isEqualOrBelow(path) else {
+        return try isStray(file, link, in: process) ? .removed(from: nil) : nil
+      }
+      let relative = shown.components.dropFirst(path.components.count)
+      if file.links > 0 { return .below(Self.joined(relative)) }
+      return .removed(from: Self.joined(relative.dropLast()))
+    } catch {
+      unknowns.add(error, about: process.path)
+      return nil
+    }
   }
 
   private func isHere(
@@ -136,7 +239,7 @@ final class VaultPart {
     if let device = deviceOfMount(file.mountID) { return device == mountDevice }
     // Few others have no handles, if that is so here. Not every file system answers statfs(2).
     return Self.hasHandle(link, in: process) == hasHandles
-      && FileSystemKind(process.path(of: link)) == span
+      && FileSystemKind("\(process.path(of: link))") == span
   }
 
   /// Whether name_to_handle_at(2) works: then it is the mount that is wrong.
@@ -148,7 +251,7 @@ final class VaultPart {
   /// counts.
   func lists(_ file: FileStatus) -> Bool {
     guard let path, file.isDirectory || file.mode & S_IFMT == S_IFREG else { return false }
-    let listing = self.listing ?? TreeListing(path)
+    let listing = self.listing ?? TreeListing("\(path)")
     self.listing = listing
     return file.links == 0 || listing.isIncomplete || listing.files.contains(file.identity)
   }
@@ -162,8 +265,8 @@ private struct FileSystemKind: Equatable {
   private var type: UInt64 = 0
   private var id: UInt64 = 0
 
-  init?(_ path: String) {
-    guard linux_file_system(path, &type, &id) == 0 else { return nil }
+  init?(_ path: FilePath) {
+    guard linux_file_system(path.cString, &type, &id) == 0 else { return nil }
     let isOverlay = type == 0x794c_7630  // OVERLAYFS_SUPER_MAGIC
     if !isOverlay { id = 0 }
   }

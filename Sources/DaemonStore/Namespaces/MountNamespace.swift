@@ -27,6 +27,8 @@ public struct MountNamespace: Sendable {
   let id: UInt64?
   /// Whether it is the one of this process.
   let isOwn: Bool
+  /// The user who made the user namespace that it belongs to, if the kernel says.
+  let owner: uid_t?
   /// nil when it is there and cannot be looked into. Only a table that contains one of the texts
   /// that were asked for is filled.
   let table: MountTable?
@@ -36,35 +38,40 @@ public struct MountNamespace: Sendable {
   /// Every mount namespace that is kept alive by a thread in it, an open descriptor, or a mount of
   /// its file in any of them; this one first, each once.
   ///
-  /// - Parameter needles: a table that contains none of these is not parsed, and comes empty.
-  static func all(containing needles: [String]) throws -> [MountNamespace] {
-    let visits = try NamespaceSurvey.run(needles: needles)
+  /// - Parameters:
+  ///   - needles: a table that contains none of these is not parsed, and comes empty.
+  ///   - unknowns: takes up what could not be inspected on the way.
+  static func all(containing needles: [String], _ unknowns: Unknowns) throws -> [MountNamespace] {
+    let visits = try NamespaceSurvey.run(needles: needles, unknowns)
     var keepers: [Keeper] = []
     var namespaces: [MountNamespace] = []
     for visit in visits {
       let keeper =
-        visit.link?.keeper ?? .file(visit.path, in: visit.parent == 0 ? nil : keepers[visit.parent])
+        visit.link?.keeper
+        ?? .file(visit.path.description, in: visit.parent == 0 ? nil : keepers[visit.parent])
       keepers.append(keeper)
       guard let texts = try visit.texts(needles) else { continue }
+      if !texts.isEmpty, let problem = visit.problem {
+        unknowns.add("mount namespace of \(keeper): \(problem)")
+      }
       namespaces.append(
         MountNamespace(
-          keeper: keeper, id: visit.link?.id, isOwn: visit.isOwn,
+          keeper: keeper, id: visit.link?.id, isOwn: visit.isOwn, owner: visit.owner,
           table: try table(texts, from: "\(keeper)"), listing: visit.listing))
     }
     return namespaces
   }
 
   /// The devices of the mounts in all of them, by the ids of the mounts.
-  static func allDevices() throws -> [UInt64: UInt64] {
+  static func allDevices(_ unknowns: Unknowns) throws -> [UInt64: UInt64] {
     var devices: [UInt64: UInt64] = [:]
-    for visit in try NamespaceSurvey.run(needles: [""]) {
+    for visit in try NamespaceSurvey.run(needles: [""], unknowns) {
       for text in try visit.texts([""]) ?? [] {
         for line in text.split(separator: UInt8(ascii: "\n")) {
           let fields = line.split(separator: UInt8(ascii: " "), maxSplits: 3)
-          guard fields.count == 4, let id = UInt64(String(decoding: fields[0], as: UTF8.self))
-          else { continue }
-          let numbers = String(decoding: fields[2], as: UTF8.self).split(separator: ":")
-            .compactMap { UInt32($0) }
+          guard fields.count == 4, let id: UInt64 = fields[0].number() else { continue }
+          let numbers = fields[2].split(separator: UInt8(ascii: ":"))
+            .compactMap { $0.number(as: UInt32.self) }
           devices[id] = numbers.count == 2 ? linux_makedev(numbers[0], numbers[1]) : 0
         }
       }
@@ -107,26 +114,25 @@ struct NamespaceLink {
   }
 
   /// The inode in `mnt:[4026531841]`; nil for any other text.
-  static func id(in link: String) -> UInt64? {
-    guard link.hasPrefix("mnt:["), link.hasSuffix("]") else { return nil }
-    return UInt64(link.dropFirst(5).dropLast())
+  static func id(in link: FilePath) -> UInt64? {
+    link.dropping(prefix: "mnt:[")?.dropping(suffix: "]")?.bytes.number()
   }
 
   /// One for each namespace, this process's own first: those that a thread is in, then those that
   /// are kept by nothing but an open descriptor.
   ///
   /// - Parameter lost: nil, or the namespaces that every way into is wanted of, and no others.
-  static func all(of lost: Set<UInt64>? = nil) throws(SystemError) -> [NamespaceLink] {
+  static func all(
+    of lost: Set<UInt64>? = nil, _ unknowns: Unknowns
+  ) throws(SystemError) -> [NamespaceLink] {
     var links: [NamespaceLink] = []
     var places: [UInt64: Int] = [:]
     let own = getpid()
     let processes = [own] + (try Processes.all())
     for process in processes {
-      for thread in Processes.threads(of: process) {
+      for thread in Processes.threads(of: process, unknowns) {
         let task = "\(process)/task/\(thread)"
-        // A thread that is gone is in none.
-        guard let id = (try? linkTarget(of: "/proc/\(task)/ns/mnt")).flatMap(id(in:)),
-          lost?.contains(id) != false
+        guard let id = id(at: "\(task)/ns/mnt", of: task, unknowns), lost?.contains(id) != false
         else { continue }
         if lost != nil || places[id] == nil {
           places[id] = places[id] ?? links.count
@@ -136,19 +142,18 @@ struct NamespaceLink {
         // Mounts above the root of a thread are not in its own table, nor are those below another
         // root in the table of who enters.
         guard let place = places[id], lost != nil || place > 0,
-          let directory = try? Directory(opening: "/proc/\(task)"),
-          let root = directory.status(behind: "root").map({ Root($0) }),
+          let root = root(of: task, unknowns),
           !links[place].threads.contains(where: { $0.root == root })
         else { continue }
         links[place].threads.append((root, task))
       }
     }
     for process in processes where process != own {
-      for task in Processes.descriptorTables(of: process) {
-        let directory = "\(process)/task/\(task)/fd"
-        for name in (try? Directory(opening: "/proc/\(directory)").names()) ?? [] {
-          let path = "\(directory)/\(name)"
-          guard let id = (try? linkTarget(of: "/proc/\(path)")).flatMap(id(in:)),
+      for thread in Processes.descriptorTables(of: process, unknowns) {
+        let task = "\(process)/task/\(thread)"
+        for name in descriptors(of: task, unknowns) {
+          let path = "\(task)/fd/\(name)"
+          guard let id = id(at: path, of: task, unknowns),
             lost?.contains(id) ?? (places[id] == nil)
           else { continue }
           places[id] = places[id] ?? links.count
@@ -164,7 +169,43 @@ struct NamespaceLink {
   }
 }
 
+extension NamespaceLink {
+  /// The mount namespace that a link leads to; nil when it leads elsewhere, or is gone.
+  private static func id(at path: String, of task: String, _ unknowns: Unknowns) -> UInt64? {
+    do throws(SystemError) {
+      return id(in: try linkTarget(of: "/proc/\(path)"))
+    } catch {
+      unknowns.add(error, about: "/proc/\(task)")
+      return nil
+    }
+  }
+
+  private static func root(of task: String, _ unknowns: Unknowns) -> Root? {
+    do throws(SystemError) {
+      return try Directory(opening: "/proc/\(task)").status(behind: "root").map { Root($0) }
+    } catch {
+      unknowns.add(error, about: "/proc/\(task)")
+      return nil
+    }
+  }
+
+  private static func descriptors(of task: String, _ unknowns: Unknowns) -> [String] {
+    do throws(SystemError) {
+      return try Directory(opening: "/proc/\(task)/fd").names()
+    } catch {
+      unknowns.add(error, about: "/proc/\(task)")
+      return []
+    }
+  }
+}
+
 extension NamespaceSurvey.Visit {
+  /// Why part of it may not have been seen; nil when all was, and for one that counts as closed.
+  fileprivate var problem: String? {
+    if let hiddenProblem { return "\(hiddenProblem)" }
+    return code == 0 || isGone ? nil : SystemError(operation: "enter", path: nil, code: code).reason
+  }
+
   /// The mount tables of the namespace that contain one of the needles, as seen from its root and
   /// from those of its threads; nil when it is gone, empty when it cannot be looked into.
   fileprivate func texts(_ needles: [String]) throws -> [[UInt8]]? {

@@ -17,14 +17,19 @@ struct NamespaceSurvey: ~Copyable {
     let isOwn: Bool
     /// The visit that found it, and where its file is mounted there.
     let parent: Int
-    let path: String
+    let path: FilePath
     /// Why it could not be looked into; 0 when it was.
     fileprivate(set) var code: CInt
+    /// Why what is hidden in it could not be listed; nil when it was.
+    fileprivate(set) var hiddenProblem: SystemError?
     /// Its mountinfo, as seen from its root, and lines of the same form for what is hidden from
     /// there; empty when no needle is in it.
     fileprivate(set) var text: [UInt8]
     /// nil before Linux 6.11, and for the namespace of this process.
     let listing: MountListing?
+    /// The user who made the user namespace that it belongs to; nil for the namespace of this process
+    /// and where the kernel does not say.
+    let owner: uid_t?
     /// The directory that it was seen from; nil when it was not.
     let root: NamespaceLink.Root?
 
@@ -33,6 +38,7 @@ struct NamespaceSurvey: ~Copyable {
   }
 
   private let needles: [String]
+  private let unknowns: Unknowns
   /// Our own, whatever the namespace has, if it has any.
   private let proc: Directory
   private let home: Descriptor
@@ -45,19 +51,19 @@ struct NamespaceSurvey: ~Copyable {
   /// Those of the links that were not entered yet, or not at all.
   private var missed: Set<UInt64>
   /// Files of namespaces that were found mounted, to be visited: descriptor, parent and path.
-  private var pending: [(file: CInt, parent: Int, path: String)] = []
+  private var pending: [(file: CInt, parent: Int, path: FilePath)] = []
   /// Files of namespaces that a link leads to as well. Who has the link may be gone before it is
   /// followed: another survey, for one, is in every namespace for a moment.
-  private var spare: [UInt64: (file: CInt, parent: Int, path: String)] = [:]
+  private var spare: [UInt64: (file: CInt, parent: Int, path: FilePath)] = [:]
   /// Those that something else is mounted over: they may be in reach elsewhere.
   private var covered: [(id: UInt64, visit: Visit)] = []
   /// The visit whose hidden mounts are not looked for yet: the kernel tells them to who is elsewhere.
   private var unfinished: Int?
 
   /// Visits every mount namespace in reach, that of this process first.
-  static func run(needles: [String]) throws(SystemError) -> [Visit] {
-    var links = try NamespaceLink.all()
-    var survey = try NamespaceSurvey(links, needles: needles)
+  static func run(needles: [String], _ unknowns: Unknowns) throws(SystemError) -> [Visit] {
+    var links = try NamespaceLink.all(unknowns)
+    var survey = try NamespaceSurvey(links, needles: needles, unknowns)
     survey.look(into: nil, link: links.removeFirst())
     survey.lookIntoPending()
     var rounds = 10
@@ -71,7 +77,7 @@ struct NamespaceSurvey: ~Copyable {
         break
       }
       survey.comeBack()
-      links = try NamespaceLink.all(of: lost)
+      links = try NamespaceLink.all(of: lost, unknowns)
     }
     repeat {
       while let (id, file) = survey.spare.popFirst() {
@@ -87,7 +93,9 @@ struct NamespaceSurvey: ~Copyable {
     return survey.visits
   }
 
-  private init(_ links: [NamespaceLink], needles: [String]) throws(SystemError) {
+  private init(
+    _ links: [NamespaceLink], needles: [String], _ unknowns: Unknowns
+  ) throws(SystemError) {
     let proc = try Directory(opening: "/proc")
     let home = Descriptor(owning: try Self.open("self/ns/mnt", in: proc).get())
     let root = try Descriptor(followingLinks: "/")
@@ -95,6 +103,7 @@ struct NamespaceSurvey: ~Copyable {
     self.home = home
     self.root = root
     self.needles = needles
+    self.unknowns = unknowns
     seen = Set(links.map(\.id))
     missed = seen
   }
@@ -125,7 +134,7 @@ struct NamespaceSurvey: ~Copyable {
       visits[visit].text += hidden
       queueNamespaces(mountedIn: hidden, visit)
     } catch {
-      visits[visit].code = error.code
+      visits[visit].hiddenProblem = error
     }
     if !visits[visit].text.contains(anyOf: needles) { visits[visit].text = [] }
   }
@@ -169,43 +178,63 @@ struct NamespaceSurvey: ~Copyable {
   /// - Parameter file: nil for the namespace that this process is in.
   private mutating func look(
     into file: Result<CInt, SystemError>?, link: NamespaceLink? = nil, parent: Int = 0,
-    path: String = ""
+    path: FilePath = ""
   ) {
     var text: [UInt8] = []
     var code: CInt = 0
     var listing: MountListing?
+    var listingProblem: SystemError?
+    var owner: uid_t?
     var root: NamespaceLink.Root?
     do throws(SystemError) {
       if let file {
         let namespace = Descriptor(owning: try file.get())
-        try NamespaceKinds.mount.enter(namespace, shown: path)
+        owner = namespace.namespaceOwner
+        try NamespaceKinds.mount.enter(namespace, shown: path.description)
         hasLeft = true
         finish()
-        listing = MountListing(of: namespace)
+        do throws(SystemError) {
+          listing = try MountListing(of: namespace)
+        } catch {
+          listingProblem = error
+        }
       }
-      let status = try? Descriptor(followingLinks: "/").status(shown: "/")
-      root = status.map { NamespaceLink.Root($0) }
+      root = Self.currentRoot()
       text =
         try Descriptor(owning: open("self/mountinfo").get())
         .read(atMost: .max, shown: "mountinfo") ?? []
     } catch {
       code = error.code
     }
-    queueNamespaces(mountedIn: text, visits.count)
     visits.append(
       Visit(
-        link: link, isOwn: file == nil, parent: parent, path: path, code: code, text: text,
-        listing: listing,
-        root: root))
+        link: link, isOwn: file == nil, parent: parent, path: path, code: code,
+        hiddenProblem: listingProblem, text: text, listing: listing, owner: owner, root: root))
+    queueNamespaces(mountedIn: text, visits.count - 1)
     guard code == 0 else { return }
     unfinished = visits.count - 1
     if file == nil { finish() }
   }
 
+  /// The root directory that this process has now; nil where its file system does not say, and then
+  /// the threads of the namespace are asked, whichever root they have.
+  private static func currentRoot() -> NamespaceLink.Root? {
+    do throws(SystemError) {
+      return NamespaceLink.Root(try Descriptor(followingLinks: "/").status(shown: "/"))
+    } catch {
+      return nil
+    }
+  }
+
   private mutating func queueNamespaces(mountedIn text: [UInt8], _ parent: Int) {
-    guard text.contains(anyOf: [" - nsfs "]),
-      let table = try? MountTable(parsing: text, from: "mountinfo")
-    else { return }
+    guard text.contains(anyOf: [" - nsfs "]) else { return }
+    let table: MountTable
+    do {
+      table = try MountTable(parsing: text, from: "mountinfo of \(visits[parent].path)")
+    } catch {
+      unknowns.add(error)
+      return
+    }
     for mount in table.mounts where mount.fileSystem == "nsfs" {
       guard let id = NamespaceLink.id(in: mount.root) else { continue }
       if missed.contains(id), spare[id] == nil,
@@ -220,9 +249,8 @@ struct NamespaceSurvey: ~Copyable {
         pending.append((file, parent, mount.target))
       case .failure(let error):
         let visit = Visit(
-          link: nil, isOwn: false, parent: parent, path: mount.target, code: error.code, text: [],
-          listing: nil,
-          root: nil)
+          link: nil, isOwn: false, parent: parent, path: mount.target, code: error.code,
+          hiddenProblem: nil, text: [], listing: nil, owner: nil, root: nil)
         covered.append((id, visit))
       }
     }
@@ -230,14 +258,14 @@ struct NamespaceSurvey: ~Copyable {
 
   /// Opens the file of a namespace where it is mounted. What stands there instead, if anything
   /// does, is not opened, and no file system is asked on the way that can keep us waiting.
-  private func namespaceFile(_ id: UInt64, at path: String) -> Result<CInt, SystemError> {
+  private func namespaceFile(_ id: UInt64, at path: FilePath) -> Result<CInt, SystemError> {
     do throws(SystemError) {
       let file = try Descriptor(openingCached: path)
-      if try file.status(shown: path).identity.inode == id {
+      if try file.status().identity.inode == id {
         return open("self/fd/\(file.number)")
       }
     } catch {}  // not in reach, as if it were covered
-    return .failure(SystemError(operation: "open", path: path, code: EBUSY))
+    return .failure(SystemError(operation: "open", path: path.description, code: EBUSY))
   }
 
   private func open(_ link: String) -> Result<CInt, SystemError> { Self.open(link, in: proc) }

@@ -1,3 +1,4 @@
+import Glibc
 import Kernel
 import MountTable
 
@@ -22,7 +23,7 @@ public struct NamespaceView: Sendable {
     /// A directory of a file system.
     struct Place: Hashable {
       let device: UInt64
-      let path: String
+      let path: FilePath
     }
 
     /// Whether an unmount of its counterpart takes it along: an unmount propagates through the
@@ -34,6 +35,8 @@ public struct NamespaceView: Sendable {
   /// The inode of its file; nil for one that is known by a mount of that.
   private let id: UInt64?
   private let listing: MountListing?
+  /// The user who made the user namespace that it belongs to, if the kernel says.
+  private let owner: uid_t?
   /// Whether it is the one of this process.
   public let isOwn: Bool
   public let shown: [Shown]
@@ -47,6 +50,7 @@ public struct NamespaceView: Sendable {
     self.keeper = keeper
     self.id = id
     listing = nil
+    owner = nil
     isOwn = false
     shown = []
     overlays = []
@@ -59,7 +63,7 @@ public struct NamespaceView: Sendable {
   ///   - isUsersOverlay: whether an overlay has a layer that is the user's.
   init(
     keeper: MountNamespace.Keeper, id: UInt64? = nil, isOwn: Bool, table: MountTable,
-    groups: PeerGroups, listing: MountListing? = nil, isUsers: (Mount) -> Bool,
+    groups: PeerGroups, listing: MountListing? = nil, owner: uid_t? = nil, isUsers: (Mount) -> Bool,
     isUsersOverlay: (Mount) -> Bool = { _ in false }
   ) {
     let mounts = table.mounts.filter(isUsers)
@@ -71,6 +75,7 @@ public struct NamespaceView: Sendable {
     self.keeper = keeper
     self.id = id
     self.listing = listing
+    self.owner = owner
     self.isOwn = isOwn
     shown = mounts.map { mount in
       let parent = byID[mount.parent]
@@ -91,7 +96,11 @@ public struct NamespaceView: Sendable {
   /// gone to where nobody looks. Again, since the end of one takes its time.
   func isAlive() -> Bool {
     for _ in 0..<3 {
-      guard listing?.isGone == false else { return false }
+      do throws(SystemError) {
+        guard let listing, try !listing.isGone() else { return false }
+      } catch {
+        return true  // as far as anybody knows
+      }
       pause(.milliseconds(10))
     }
     return true
@@ -125,37 +134,63 @@ public struct NamespaceView: Sendable {
         !alive.contains(copy.mount.id) && !(copy.follows(groups) && copy.covering.isEmpty)
       }
       return gone.isEmpty
-        ? nil : DetachedCopies(keeper: view.keeper, paths: gone.map(\.mount.target))
+        ? nil : DetachedCopies(keeper: view.keeper, paths: gone.map(\.mount.target.description))
     }
   }
 
   /// Who keeps a mount of the user's data when only `present` of our own are there still: other
   /// mounts here, what is mounted on ours, and copies elsewhere. Those at the same place as ours
   /// are not counted: they go with them.
-  public static func holders(
-    in views: [NamespaceView], besides present: Set<String>
+  ///
+  /// - Parameter isStranger: whether copies in a namespace of this user's do not count: they are for
+  ///   ``copies(in:of:)``.
+  static func holders(
+    in views: [NamespaceView], besides present: Set<String>,
+    isStranger: (uid_t) -> Bool = { _ in false }
   ) -> [Holder] {
+    let present = Set(present.map { "\($0)" as FilePath })
     let places = Set(
       views.filter(\.isOwn).flatMap(\.shown).filter { present.contains($0.mount.target) }
         .compactMap(\.place))
     return views.flatMap { view -> [Holder] in
+      if let owner = view.owner, isStranger(owner) { return [] }
       let keeper = view.isOwn ? nil : view.keeper
       if view.isClosed { return [Holder(keeper: keeper, hold: .closedNamespace)] }
       let overlays = view.overlays.map {
-        Holder(keeper: keeper, hold: .mount($0.target, $0.fileSystem))
+        Holder(keeper: keeper, hold: .mount($0))
       }
       return overlays
         + view.shown.flatMap { copy -> [Holder] in
           let path = copy.mount.target
           let isExpected =
             view.isOwn ? present.contains(path) : copy.place.map(places.contains) == true
-          let covering = copy.covering.map {
-            Holder(keeper: keeper, hold: .mount($0.target, $0.fileSystem))
+          let covering = copy.covering.filter { $0.server.map(isStranger) != true }.map {
+            Holder(keeper: keeper, hold: .mount($0))
           }
           if isExpected { return covering }
-          let hold: Holder.Hold = view.isOwn ? .mount(path, "the same data") : .mountNamespace(path)
+          let hold: Holder.Hold =
+            view.isOwn
+            ? .mount(path.description, "the same data") : .mountNamespace(path.description)
           return covering + [Holder(keeper: keeper, hold: hold)]
         }
+    }
+  }
+}
+
+extension NamespaceView {
+  /// A copy of a mount, or an overlay over part of it, in a namespace that a stranger has made.
+  struct Copy {
+    let keeper: MountNamespace.Keeper
+    let user: uid_t
+    let mount: Mount
+  }
+
+  static func copies(in views: [NamespaceView], ofStrangers isStranger: (uid_t) -> Bool) -> [Copy] {
+    views.flatMap { view -> [Copy] in
+      guard let owner = view.owner, isStranger(owner) else { return [] }
+      return (view.shown.map(\.mount) + view.overlays).map {
+        Copy(keeper: view.keeper, user: owner, mount: $0)
+      }
     }
   }
 }

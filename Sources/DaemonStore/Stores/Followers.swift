@@ -30,7 +30,12 @@ enum Followers {
           "\(process) may not be looked at, so nobody knows whether it follows a store; "
           + "CAP_SYS_PTRACE is needed")
     }
-    let namespaces = try MountNamespace.all(containing: ["/daemon-store"])
+    let unknowns = Unknowns()
+    let namespaces = try MountNamespace.all(containing: ["/daemon-store"], unknowns)
+    if let unknown = unknowns.holders.first {
+      throw Refusal(
+        path: "/proc", reason: "\(unknown), so what follows a store is unknown; run this again")
+    }
     let known = PeerGroups(namespaces.lazy.compactMap(\.table))
     var followers: [Key: [Follower]] = [:]
     for namespace in namespaces where !namespace.isOwn {

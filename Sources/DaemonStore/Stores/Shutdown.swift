@@ -14,8 +14,13 @@ public struct ShutdownReport: Sendable {
   /// What failed after something was unmounted, each in one line.
   public internal(set) var problems: [String] = []
 
-  /// What is still there, each in one line.
-  public var held: [String] { removals.compactMap(\.reason) }
+  /// The directories of the stores that somebody else than root can change.
+  public internal(set) var distrusted: [Refusal] = []
+
+  /// What is still there or not as it should be, each in one line.
+  public var held: [String] {
+    removals.compactMap(\.reason) + distrusted.map(\.description)
+  }
 
   public var isComplete: Bool { held.isEmpty && holders.isEmpty && problems.isEmpty }
 
@@ -31,6 +36,7 @@ public enum Shutdown {
   /// - Throws: when nothing was unmounted; the first error.
   public static func run(_ layout: Layout, force: Bool) throws -> ShutdownReport {
     var report = ShutdownReport()
+    let distrusted = layout.distrustedStores()
     guard let trees = try OpenTrees(existingIn: layout) else { return report }
     if !force {
       report.followers = try followers(of: trees)
@@ -45,13 +51,13 @@ public enum Shutdown {
     for user in try UserFolders.users(of: layout) {
       attempt {
         // A logout at the same time would take us for somebody who keeps the user's vault.
-        try locked(user, layout) {
+        try locked(user, layout, until: .now + LockPatience.logout) {
           try remove(user, layout, stores: stores, into: &report)
         }
       }
     }
     attempt {
-      let lock = try trees.lock()
+      let lock = try trees.lock(for: LockPatience.logout)
       for tree in StoreTree.allCases.reversed() {
         for store in try trees[tree].stores().reversed() {
           attempt { try remove(store, from: trees[tree], into: &report) }
@@ -61,6 +67,7 @@ public enum Shutdown {
     }
     if let first = errors.first, !report.hasRemoved { throw first }
     report.problems = errors.map { "\($0)" }
+    report.distrusted = distrusted
     return report
   }
 
@@ -84,9 +91,11 @@ public enum Shutdown {
     into report: inout ShutdownReport
   ) throws {
     let subtree = try UserSubtree(of: user, in: layout)
-    let roots = stores.flatMap { ["/root/\($0)", "/root/.cache/\($0)"] }
+    let roots = stores.flatMap {
+      ["/root/\($0.description)", "/root/.cache/\($0.description)"] as [FilePath]
+    }
     let departure = try Departure(of: subtree, lazily: false) { mount in
-      guard let root = subtree.relativeRoot(of: mount).map({ String($0) }) else { return false }
+      guard let root = subtree.relativeRoot(of: mount) else { return false }
       return roots.contains { isPath(root, atOrBelow: $0) }
     }
     let removals = UserFolders.remove(

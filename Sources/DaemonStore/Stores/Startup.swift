@@ -61,7 +61,7 @@ public enum Startup {
     } else {
       // Where there is no template yet, the store of the first one has a place then.
       let trees = try OpenTrees(making: layout)
-      let lock = try trees.lock()
+      let lock = try trees.lock(for: LockPatience.boot)
       // All is decided before anything is done: a store goes from both trees, or from none.
       let plans = try StoreTree.allCases.map { tree in
         try plan(

@@ -17,7 +17,7 @@ struct StorePlace: Equatable {
   /// What is mounted here, the first at the bottom.
   let mounts: [Mount]
   /// Mount points below: where the users' folders are.
-  let below: [String]
+  let below: [FilePath]
 }
 
 /// The mount that `/run/daemon-store` itself is on: what a store is a bind of.
@@ -25,9 +25,9 @@ struct StoreGround: Equatable {
   let mount: Mount
 
   /// The directory of the file system that a store at `path` shows.
-  func root(of path: String) -> String {
-    let rest = path.utf8.dropFirst(mount.target == "/" ? 0 : mount.target.utf8.count)
-    return mount.root == "/" ? String(Substring(rest)) : mount.root + String(Substring(rest))
+  func root(of path: FilePath) -> FilePath {
+    let rest = mount.target == "/" ? path : path.dropping(prefix: mount.target) ?? ""
+    return mount.root == "/" ? rest : "\(mount.root)\(rest)"
   }
 }
 
@@ -114,7 +114,8 @@ enum StorePlan {
     if mount.master != nil {
       return group == nil ? .keep : .refuse(follower)
     }
-    guard mount.device == ground.mount.device, mount.root == ground.root(of: place.path) else {
+    guard mount.device == ground.mount.device, mount.root == ground.root(of: "\(place.path)")
+    else {
       return group == nil
         ? .keep
         : .refuse(

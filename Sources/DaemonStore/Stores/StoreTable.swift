@@ -12,8 +12,13 @@ final class OpenTree {
   let backstage: DetachedMount
 
   /// Opens the tree, which must be there.
-  init(opening tree: StoreTree, of layout: Layout) throws {
-    let front = try Directory(opening: layout.root).trusted("run/\(tree.name)")
+  ///
+  /// - Parameter isForRemoval: whether it does not matter who else can write it.
+  init(opening tree: StoreTree, of layout: Layout, isForRemoval: Bool = false) throws {
+    let root = try Directory(opening: layout.root)
+    let front =
+      isForRemoval
+      ? try root.directory("run/\(tree.name)") : try root.trusted("run/\(tree.name)")
     let backstage = try DetachedMount(cloning: front.descriptor, shown: front.path)
     // Private: what happens here is nobody's business, and what happens there is not ours.
     try backstage.set(propagation: .private)
@@ -47,11 +52,11 @@ struct OpenTrees {
     cache = try OpenTree(making: .cache, of: layout)
   }
 
-  /// nil when there are none: no startup yet, or a shutdown before.
+  /// For taking something away. nil when there are none: no startup yet, or a shutdown before.
   init?(existingIn layout: Layout) throws {
     do {
-      data = try OpenTree(opening: .data, of: layout)
-      cache = try OpenTree(opening: .cache, of: layout)
+      data = try OpenTree(opening: .data, of: layout, isForRemoval: true)
+      cache = try OpenTree(opening: .cache, of: layout, isForRemoval: true)
     } catch let error as SystemError where error.code == ENOENT {
       return nil
     }
@@ -64,15 +69,18 @@ struct OpenTrees {
     }
   }
 
-  /// Waits until nobody else changes stores or the folders in them: they are few and quick.
-  func lock() throws(SystemError) -> FileLock { try FileLock(".lock", in: data.front) }
+  /// Waits until no other process changes stores or the folders in them, which takes milliseconds.
+  func lock(for patience: Duration) throws -> FileLock {
+    try FileLock.take(
+      ".lock", in: data.front, until: .now + patience, for: "changing stores")
+  }
 }
 
 /// What a mount table shows of one tree of stores.
 struct TreeMounts {
   let ground: StoreGround
   /// By the name of the store.
-  private var stores: [String: (at: [Mount], below: [String])] = [:]
+  private var stores: [StoreName: (at: [Mount], below: [FilePath])] = [:]
 
   /// - Parameter groundID: the id of the mount that the directory of the tree is on.
   init(_ table: MountTable, directory: String, groundID: UInt64) throws {
@@ -80,11 +88,12 @@ struct TreeMounts {
       throw Refusal(path: directory, reason: missingMount)
     }
     ground = StoreGround(mount: mount)
-    let prefix = directory + "/"
-    for mount in table.mounts where mount.target.utf8.starts(with: prefix.utf8) {
-      let path = mount.target.dropFirst(prefix.count)
-      let name = String(path.prefix { $0 != "/" })
-      if name.utf8.count == path.utf8.count {
+    let prefix: FilePath = "\(directory)/"
+    for mount in table.mounts {
+      guard let path = mount.target.dropping(prefix: prefix) else { continue }
+      let first = path.bytes.prefix { $0 != UInt8(ascii: "/") }
+      guard let name = StoreName(first) else { continue }
+      if first.count == path.bytes.count {
         stores[name, default: ([], [])].at.append(mount)
       } else {
         stores[name, default: ([], [])].below.append(mount.target)
@@ -92,8 +101,8 @@ struct TreeMounts {
     }
   }
 
-  func at(_ name: StoreName) -> [Mount] { stores[name.description]?.at ?? [] }
-  func below(_ name: StoreName) -> [String] { stores[name.description]?.below ?? [] }
+  func at(_ name: StoreName) -> [Mount] { stores[name]?.at ?? [] }
+  func below(_ name: StoreName) -> [FilePath] { stores[name]?.below ?? [] }
 }
 
 /// The mount that a directory is on is not in the mount table: it is being changed under us.

@@ -65,7 +65,7 @@ public struct Templates: Equatable, Sendable {
     var valid: [Template] = []
     var rejected: [Refusal] = []
     var rejectedNames: Set<StoreName> = []
-    for entry in try directory.names() where !entry.hasPrefix(".") {
+    for entry in try directory.names() where entry.utf8.first != UInt8(ascii: ".") {
       switch try judge(entry, in: directory) {
       case .success(let template): valid.append(template)
       case .failure(let rejection):

@@ -20,10 +20,20 @@ extension Templates {
       throw Refusal(path: "\(layout.templates)/\(wanted.name)", reason: reason)
     }
     let directory = try openDirectory(making: layout)
-    let lock = try FileLock(directory)
-    let change = try put(wanted, in: directory)
-    lock.release()
-    return change
+    return try alone(in: directory) { try put(wanted, in: directory) }
+  }
+
+  /// A file that only root can open: any user could lock the directory itself.
+  private static let lockFile = ".lock"
+
+  private static func alone(
+    in directory: borrowing Directory, _ body: () throws -> TemplateChange
+  ) throws -> TemplateChange {
+    let lock = try FileLock.take(
+      lockFile, in: directory, until: .now + LockPatience.login, for: "changing templates")
+    let outcome = Result { try body() }
+    lock.remove(lockFile, in: directory)
+    return try outcome.get()
   }
 
   private static func put(
@@ -67,16 +77,8 @@ extension Templates {
         reason: "users are mounted in it; run this again when they are logged out: "
           + users.map(\.description).joined(separator: " "))
     }
-    let directory: Directory
-    do {
-      directory = try Directory(opening: layout.root).trusted("etc/daemon-store")
-    } catch let error as SystemError where error.code == ENOENT {
-      return .absent
-    }
-    let lock = try FileLock(directory)
-    let change = try drop(store, in: directory)
-    lock.release()
-    return change
+    guard let directory = try existingDirectory(layout) else { return .absent }
+    return try alone(in: directory) { try drop(store, in: directory) }
   }
 
   private static func drop(
@@ -93,6 +95,14 @@ extension Templates {
     try directory.removeDirectory(name)
     try directory.sync()
     return .removed
+  }
+
+  private static func existingDirectory(_ layout: Layout) throws -> Directory? {
+    do {
+      return try Directory(opening: layout.root).trusted("etc/daemon-store")
+    } catch let error as SystemError where error.code == ENOENT {
+      return nil
+    }
   }
 
   private static func openDirectory(making layout: Layout) throws -> Directory {

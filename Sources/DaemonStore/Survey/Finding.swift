@@ -20,8 +20,10 @@ func shellWord(_ text: String) -> String {
     return "\"$(printf '\(bytes.dropLast(ends).joined())')"
       + String(repeating: "${IFS#??}", count: ends) + "\""
   }
-  let quoted = text.split(separator: "'", omittingEmptySubsequences: false)
-  return "'" + quoted.joined(separator: "'\\''") + "'"
+  let quote = UInt8(ascii: "'")
+  let quoted = text.utf8.split(separator: quote, omittingEmptySubsequences: false)
+    .joined(separator: "'\\''".utf8)
+  return String(decoding: [quote] + quoted + [quote], as: UTF8.self)
 }
 
 /// Something on this machine that is not as it should be: what a doctor says of it.
@@ -30,12 +32,16 @@ public struct Finding: Equatable, Sendable {
   public enum Kind: String, CaseIterable, Sendable {
     /// Somebody else than root decides which stores there are, or who owns them.
     case insecureTemplate = "insecure-template"
+    /// Somebody else than root can change a directory that users' data is reached through.
+    case insecureDirectory = "insecure-directory"
     /// A mount namespace shows data of a user who is logged out.
     case pinnedData = "pinned-data"
     /// The key of a user who is logged out is in the kernel still.
     case staleKey = "stale-key"
     /// Part of a user is mounted, and not the home.
     case mountsWithoutLogin = "mounts-without-login"
+    /// Files of a user lie in clear below a home that is shown over them.
+    case homeInClear = "home-in-clear"
 
     /// cryptohomed cannot act where the system's mounts are.
     case serviceConfined = "service-confined"
@@ -57,7 +63,13 @@ public struct Finding: Equatable, Sendable {
 
     /// A user's vault that is damaged, or of a kind that is not known.
     case badVault = "bad-vault"
+    /// The account that a vault belongs to has another uid now.
+    case vaultForeignUid = "vault-foreign-uid"
+    /// The removal of a vault was interrupted: files of it are left.
+    case removalUnfinished = "removal-unfinished"
 
+    /// The account that a vault belongs to is gone, or has another name.
+    case vaultWithoutUser = "vault-without-user"
     case userIncomplete = "user-incomplete"
     case ownerDrift = "owner-drift"
     case storeWithoutTemplate = "store-without-template"
@@ -66,8 +78,11 @@ public struct Finding: Equatable, Sendable {
 
     public var severity: Severity {
       switch self {
-      case .insecureTemplate, .pinnedData, .staleKey, .mountsWithoutLogin: .critical
-      case .userIncomplete, .ownerDrift, .storeWithoutTemplate, .unseen: .warning
+      case .insecureTemplate, .insecureDirectory, .pinnedData, .staleKey, .mountsWithoutLogin,
+        .homeInClear:
+        .critical
+      case .vaultWithoutUser, .userIncomplete, .ownerDrift, .storeWithoutTemplate, .unseen:
+        .warning
       default: .error
       }
     }
@@ -99,6 +114,11 @@ public struct Finding: Equatable, Sendable {
     self.problem = problem
     self.evidence = evidence
     self.mend = mend
+  }
+
+  /// A command line for sh(1) of these words.
+  public static func command(_ words: String...) -> String {
+    words.map(shellWord).joined(separator: " ")
   }
 
   /// The most serious first, and otherwise in the order that they were found in.

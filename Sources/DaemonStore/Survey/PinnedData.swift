@@ -9,17 +9,20 @@ extension Layout {
       !$0.needles.isEmpty
     }
     guard !subtrees.isEmpty else { return [] }
-    let namespaces = try MountNamespace.all(containing: Set(subtrees.flatMap(\.needles)).sorted())
-    return subtrees.flatMap { subtree in
-      subtree.views(in: namespaces).compactMap { view -> Finding? in
-        let paths = (view.shown.map(\.mount) + view.overlays).map(\.target)
-        guard !view.isOwn, !paths.isEmpty else { return nil }
-        return Finding(
-          .pinnedData, "the mount namespace of \(view.keeper)",
-          "shows data of user \(subtree.user), who is logged out",
-          evidence: paths.map { "mounted at \($0)" }, mend: view.keeper.mend)
+    let unknowns = Unknowns()
+    let namespaces = try MountNamespace.all(
+      containing: Set(subtrees.flatMap(\.needles)).sorted(), unknowns)
+    return unknowns.findings
+      + subtrees.flatMap { subtree in
+        subtree.views(in: namespaces).compactMap { view -> Finding? in
+          let paths = (view.shown.map(\.mount) + view.overlays).map(\.target)
+          guard !view.isOwn, !paths.isEmpty else { return nil }
+          return Finding(
+            .pinnedData, "the mount namespace of \(view.keeper)",
+            "shows data of user \(subtree.user), who is logged out",
+            evidence: paths.map { "mounted at \($0)" }, mend: view.keeper.mend)
+        }
       }
-    }
   }
 }
 
@@ -35,5 +38,18 @@ extension MountNamespace.Keeper {
     case .file(let path, let keeper?):
       "umount \(shellWord(path))  # in the mount namespace of \(keeper)"
     }
+  }
+}
+
+extension Unknowns {
+  /// What a doctor says of a search that has not seen everything.
+  var findings: [Finding] {
+    isEmpty
+      ? []
+      : [
+        Finding(
+          .unseen, "the mounts of other namespaces", "could not all be looked at",
+          evidence: holders.map(\.description), mend: "daemon-store doctor  # again")
+      ]
   }
 }

@@ -22,6 +22,7 @@ extension StoreSurvey {
             mend: "daemon-store doctor  # with CAP_SYS_PTRACE, in the first pid and user namespace")
         ]
       } ?? [])
+      + unseen
       + closed.map {
         Finding(
           .unseen, "the mount namespace of \($0)", "cannot be looked into",

@@ -1,3 +1,4 @@
+import Kernel
 import MountTable
 
 /// What a mount namespace has of a store.
@@ -64,7 +65,7 @@ struct NamespaceMounts {
   /// A directory of a file system.
   private struct Place: Hashable {
     let device: UInt64
-    let root: String
+    let root: FilePath
   }
 
   private let byID: [Int: Mount]
@@ -82,13 +83,13 @@ struct NamespaceMounts {
   }
 
   /// The mounts of the directory of a store, in their order.
-  func mounts(of root: String, on device: UInt64) -> [Mount] {
+  func mounts(of root: FilePath, on device: UInt64) -> [Mount] {
     byPlace[Place(device: device, root: root)] ?? []
   }
 
   /// Whether a mount is at the very place where the original is, so that it may have come with the
   /// mount around it: in the same directory of the same file system, and not upon a copy.
-  func isInherited(_ mount: Mount, at root: String, on device: UInt64) -> Bool {
+  func isInherited(_ mount: Mount, at root: FilePath, on device: UInt64) -> Bool {
     guard let parent = byID[mount.parent], parent.device == device else { return false }
     let isStacked = withoutDeletion(parent.root) == root && parent.target == mount.target
     return !isStacked && StoreGround(mount: parent).root(of: mount.target) == withoutDeletion(root)
@@ -104,13 +105,13 @@ struct NamespaceMounts {
 
   /// The mount that shows the directory `root` of a file system, itself or from further above, with
   /// nothing over it on the way; and the path of the directory.
-  func around(_ root: String, on device: UInt64) -> (mount: Mount, path: String)? {
+  func around(_ root: FilePath, on device: UInt64) -> (mount: Mount, path: FilePath)? {
     for mount in mounts.reversed() where mount.device == device {
       guard isPath(root, atOrBelow: mount.root) else { continue }
-      let rest = root.dropFirst(mount.root == "/" ? 0 : mount.root.count)
-      let path = (mount.target == "/" ? "" : mount.target) + rest
+      let rest = mount.root == "/" ? root : root.dropping(prefix: mount.root) ?? ""
+      let path: FilePath = mount.target == "/" ? rest : "\(mount.target)\(rest)"
       let isCovered = mounts.contains {
-        $0.id != mount.id && $0.target.utf8.count > mount.target.utf8.count
+        $0.id != mount.id && $0.target.cString.count > mount.target.cString.count
           && isPath(path, atOrBelow: $0.target)
           || $0.parent == mount.id && $0.target == mount.target
       }

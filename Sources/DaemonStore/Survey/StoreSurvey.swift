@@ -13,6 +13,8 @@ public struct StoreSurvey: Sendable {
   public let closed: [MountNamespace.Keeper]
   /// Those of which nobody can tell which namespace they are in.
   public let hidden: [ProcessName]
+  /// That of other mount namespaces not all was seen.
+  let unseen: [Finding]
 
   /// - Parameter isThorough: whether namespaces count that have the directories around a store and
   ///   not the store. It takes longer: more mount tables are parsed.
@@ -29,8 +31,9 @@ public struct StoreSurvey: Sendable {
     let grounds = plans.map(\.plan.ground.mount.device).map {
       " \(linux_major($0)):\(linux_minor($0)) "
     }
+    let unknowns = Unknowns()
     let namespaces = try MountNamespace.all(
-      containing: ["/daemon-store"] + (isThorough ? grounds : []))
+      containing: ["/daemon-store"] + (isThorough ? grounds : []), unknowns)
     let sight = try Sight(namespaces, isThorough: isThorough)
     var stores: [SurveyedStore] = []
     for template in templates.valid {
@@ -51,6 +54,7 @@ public struct StoreSurvey: Sendable {
     }
     closed = namespaces.filter { $0.table == nil }.map { $0.keeper }
     hidden = try Processes.hidden()
+    unseen = unknowns.findings
   }
 }
 
@@ -140,10 +144,10 @@ private struct Sight {
   /// The users' folders that are mounted at the place of a store.
   func folders(in place: StorePlace) -> [ObfuscatedUsername: Mount] {
     guard let store = place.mounts.last else { return [:] }
-    let prefix = place.path + "/"
+    let prefix: FilePath = "\(place.path)/"
     let folders = (children[store.id] ?? []).compactMap { mount -> (ObfuscatedUsername, Mount)? in
-      guard mount.target.utf8.starts(with: prefix.utf8),
-        let user = ObfuscatedUsername(String(mount.target.dropFirst(prefix.count)))
+      guard
+        let user = mount.target.dropping(prefix: prefix).flatMap({ ObfuscatedUsername($0.bytes) })
       else { return nil }
       return (user, mount)
     }
@@ -161,12 +165,12 @@ private struct SeenGround {
   let ground: StoreGround
   /// Of each other namespace: the path of the tree's directory in it, if it shows that, and whether
   /// it got there by a bind.
-  let directories: [(path: String, isOwnBind: Bool)?]
+  let directories: [(path: FilePath, isOwnBind: Bool)?]
 
   init(_ ground: StoreGround, _ directory: String, _ sight: Sight) {
     self.ground = ground
     let device = ground.mount.device
-    let root = ground.root(of: directory)
+    let root = ground.root(of: "\(directory)")
     let parent = sight.own.mounts.first { $0.id == ground.mount.parent }
     let place = parent.map {
       (root: StoreGround(mount: $0).root(of: ground.mount.target), device: $0.device)
@@ -186,7 +190,7 @@ private struct SeenGround {
     folders: [ObfuscatedUsername: Mount]
   ) -> [StoreView] {
     let device = ground.mount.device
-    let root = ground.root(of: place.path)
+    let root = ground.root(of: "\(place.path)")
     return zip(sight.others, directories).compactMap { other, directory in
       // What was bound for its own sake counts more, and then what is on top.
       let candidates = other.mounts.mounts(of: root, on: device).map {
@@ -198,7 +202,7 @@ private struct SeenGround {
           keeper: other.namespace.keeper,
           role: StoreRole(
             of: chosen.mount, group: place.mounts.last?.peerGroup, sight.groups),
-          isOwnBind: chosen.isOwnBind, path: chosen.mount.target,
+          isOwnBind: chosen.isOwnBind, path: chosen.mount.target.description,
           users: other.mounts.shown(folders, in: chosen.mount), daemon: daemon)
       }
       // A store that is mounted later may arrive by way of the mount around it.
@@ -218,12 +222,16 @@ extension Processes {
   static func owners() throws(SystemError) -> [UInt64: [uid_t: pid_t]] {
     var owners: [UInt64: [uid_t: pid_t]] = [:]
     for process in try all() {
-      guard let directory = try? Directory(opening: "/proc/\(process)"),
-        let status = try? directory.status(),
-        let link = try? linkTarget(of: directory.path(of: "ns/mnt")),
-        let id = NamespaceLink.id(in: link), owners[id]?[status.owner] == nil
-      else { continue }
-      owners[id, default: [:]][status.owner] = process
+      do throws(SystemError) {
+        let directory = try Directory(opening: "/proc/\(process)")
+        let owner = try directory.status().owner
+        let link = try linkTarget(of: directory.path(of: "ns/mnt"))
+        guard let id = NamespaceLink.id(in: link), owners[id]?[owner] == nil else { continue }
+        owners[id, default: [:]][owner] = process
+      } catch {
+        // One that is gone, or hidden: the latter are named in the survey.
+        guard [ENOENT, ESRCH, EACCES, EPERM].contains(error.code) else { throw error }
+      }
     }
     return owners
   }

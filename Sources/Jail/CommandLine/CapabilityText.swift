@@ -6,21 +6,21 @@ extension CapabilitySet {
   /// (cap_from_text(3)), or else a hexadecimal mask.
   ///
   /// - Parameter last: the last capability of this kernel; one beyond it is an error.
-  init(optionText text: String, last: UInt8) throws(JailError) {
+  init(optionText word: RawArgument, last: UInt8) throws(JailError) {
     let known = UInt64.max >> UInt64(63 - min(last, 63))
-    guard let bits = Self.named(text, last: last) ?? Self.mask(text) else {
+    guard let bits = Self.named(word, last: last) ?? Self.mask(word.bytes) else {
       throw JailError(
-        "Invalid cap set: '\(text)': neither capabilities(7) such as cap_chown,cap_fowner+e "
+        "Invalid cap set: '\(word)': neither capabilities(7) such as cap_chown,cap_fowner+e "
           + "nor a hexadecimal mask")
     }
     guard bits & ~known == 0 else {
-      throw JailError("Invalid cap set: '\(text)': this kernel knows capabilities 0 to \(last)")
+      throw JailError("Invalid cap set: '\(word)': this kernel knows capabilities 0 to \(last)")
     }
     self.init(rawValue: bits)
   }
 
-  private static func named(_ text: String, last: UInt8) -> UInt64? {
-    guard let set = cap_from_text(text) else { return nil }
+  private static func named(_ word: RawArgument, last: UInt8) -> UInt64? {
+    guard let set = cap_from_text(word.cString) else { return nil }
     defer { cap_free(UnsafeMutableRawPointer(set)) }
     var bits: UInt64 = 0
     for number in 0...63 {
@@ -32,11 +32,11 @@ extension CapabilitySet {
   }
 
   /// As strtoull(3) reads base 16: blanks, a sign and `0x` may come first.
-  private static func mask(_ text: String) -> UInt64? {
-    var digits = text[...].drop { " \t\n\u{b}\u{c}\r".contains($0) }
-    let isNegative = digits.first == "-"
-    if digits.first == "-" || digits.first == "+" { digits.removeFirst() }
-    if digits.hasPrefix("0x") || digits.hasPrefix("0X") { digits.removeFirst(2) }
+  private static func mask(_ bytes: [UInt8]) -> UInt64? {
+    var digits = bytes.drop { isBlank($0) }
+    let isNegative = digits.first == UInt8(ascii: "-")
+    if isNegative || digits.first == UInt8(ascii: "+") { digits.removeFirst() }
+    if startsAsHexadecimal(digits) { digits.removeFirst(2) }
     guard let value = unsigned(digits, radix: 16) else { return nil }
     return isNegative ? 0 &- value : value
   }

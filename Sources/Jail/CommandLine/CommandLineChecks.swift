@@ -33,7 +33,7 @@ extension CommandLineParser {
         throw JailError("No need to set mount propagation (-K) without a mount namespace (-v)")
       }
       if let word {
-        guard let mode = Propagation(rawValue: word) else {
+        guard let mode = word.text.flatMap(Propagation.init(rawValue:)) else {
           throw JailError(
             "Unrecognized mount propagation '\(word)' (-K): shared, slave, private or unbindable")
         }
@@ -128,29 +128,34 @@ extension CommandLineParser {
 
   // MARK: Names
 
-  mutating func user(_ text: String) throws(JailError) -> JailConfiguration.Identity {
+  mutating func user(_ text: RawArgument) throws(JailError) -> JailConfiguration.Identity {
     if let number = try number(text, "user") { return .init(number: number) }
     let account: Account?
-    do { account = try world.user(text) } catch { throw JailError("Bad user '\(text)'", error) }
+    do {
+      account = try text.text.flatMap { (name) throws(SystemError) in try world.user(name) }
+    } catch { throw JailError("Bad user '\(text)'", error) }
     guard let account else { throw JailError("Bad user '\(text)': there is no such user") }
     primaryGroup = account.group
     return .init(number: account.user, name: account.name)
   }
 
-  func group(_ text: String) throws(JailError) -> JailConfiguration.Identity {
+  func group(_ text: RawArgument) throws(JailError) -> JailConfiguration.Identity {
     if let number = try number(text, "group") { return .init(number: number) }
     let group: gid_t?
-    do { group = try world.group(text) } catch { throw JailError("Bad group '\(text)'", error) }
+    do {
+      group = try text.text.flatMap { (name) throws(SystemError) in try world.group(name) }
+    } catch { throw JailError("Bad group '\(text)'", error) }
     guard let group else { throw JailError("Bad group '\(text)': there is no such group") }
-    return .init(number: group, name: text)
+    return .init(number: group, name: text.text)
   }
 
   /// nil when the text is no number. The last one, 4294967295, means "no change" to the kernel.
-  private func number(_ text: String, _ kind: String) throws(JailError) -> UInt32? {
+  private func number(_ text: RawArgument, _ kind: String) throws(JailError) -> UInt32? {
     guard !text.isEmpty else { throw JailError("Bad \(kind) '': it is empty") }
-    let digits = text.first == "-" || text.first == "+" ? text.dropFirst() : text[...]
-    guard !digits.isEmpty, digits.utf8.allSatisfy({ (48...57).contains($0) }) else { return nil }
-    guard let number = UInt32(text), number != .max else {
+    let hasSign = text.bytes[0] == UInt8(ascii: "-") || text.bytes[0] == UInt8(ascii: "+")
+    let digits = text.bytes.dropFirst(hasSign ? 1 : 0)
+    guard !digits.isEmpty, digits.allSatisfy({ (48...57).contains($0) }) else { return nil }
+    guard let number = text.text.flatMap({ UInt32($0) }), number != .max else {
       throw JailError("Bad \(kind) '\(text)': a number is 0 to 4294967294")
     }
     return number

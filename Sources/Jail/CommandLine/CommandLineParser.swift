@@ -10,10 +10,12 @@ struct CommandLineParser {
 
   // What was asked for literally, which the configuration does not tell any more.
   var literalMountNamespace = false
-  var propagation: String??  // -K: the outer nil for never, the inner for no value
+  var propagation: RawArgument??  // -K: the outer nil for never, the inner for no value
   var inheritsGroups = false
   var keepsGroups = false
   var addedGroups: [gid_t]?
+  private var limitedKinds: Set<CInt> = []
+  var storeNames: Set<String> = []
   var primaryGroup: gid_t?
   var explicitProcesses = false
   var asksForInit = false
@@ -34,7 +36,7 @@ struct CommandLineParser {
   var fileRules: [FileAccess.Rule] = []
   var landlockABI: Int?
   var noFileRestrictions = false
-  var configurationTarget: String?
+  var configurationTarget: FilePath?
   private var seen: [FoundOption] = []
 
   init(world: OutsideWorld = OutsideWorld()) { self.world = world }
@@ -82,7 +84,9 @@ struct CommandLineParser {
   }
 
   private mutating func take(_ option: FoundOption) throws(JailError) {
-    if option.name == .configurationFile { return try takeConfiguration(option.value ?? "") }
+    if option.name == .configurationFile {
+      return try takeConfiguration(FilePath(option.value ?? ""))
+    }
     seen.append(option)
     if configurationTarget != nil, Self.isOnlyRecorded(option.name) { return }
     let value = option.value ?? ""
@@ -113,7 +117,7 @@ struct CommandLineParser {
   }
 
   /// A file's options take effect at the place of `--config`.
-  private mutating func takeConfiguration(_ file: String) throws(JailError) {
+  private mutating func takeConfiguration(_ file: FilePath) throws(JailError) {
     let bytes: [UInt8]?
     do { bytes = try world.contents(file, ConfigurationFile.limit) } catch {
       throw JailError("--config \(file)", error)
@@ -126,7 +130,7 @@ struct CommandLineParser {
 
   // MARK: Options
 
-  private mutating func takeAccount(_ name: OptionName, _ value: String) throws(JailError) {
+  private mutating func takeAccount(_ name: OptionName, _ value: RawArgument) throws(JailError) {
     switch name {
     case .user:
       guard command.configuration.user == nil else {
@@ -149,7 +153,9 @@ struct CommandLineParser {
       guard !inheritsGroups else { throw JailError("-G and -y are not compatible") }
       keepsGroups = true
     default:
-      addedGroups = (addedGroups ?? []) + [try group(value).number]
+      let number = try group(value).number
+      addedGroups = addedGroups ?? []
+      addedGroups?.append(number)
     }
   }
 
@@ -159,14 +165,14 @@ struct CommandLineParser {
     case .cgroup: command.configuration.namespaces.insert(.cgroup)
     case .network:
       command.configuration.namespaces.insert(.network)
-      if let file = option.value {
+      if let file = option.value.map(FilePath.init) {
         try probe(file, "-e\(file)")
         command.configuration.networkNamespaceFile = file
       }
     case .hostName:
       command.configuration.namespaces.insert(.uts)
       // The first name wins, as in the reference.
-      if let name = option.value, name.utf8.count > 64 {
+      if let name = option.value, name.bytes.count > 64 {
         throw JailError("--uts=\(name): a host name has at most 64 bytes")
       }
       if command.configuration.hostName == nil { command.configuration.hostName = option.value }
@@ -182,12 +188,13 @@ struct CommandLineParser {
     }
   }
 
-  private mutating func takePrivilege(_ name: OptionName, _ value: String) throws(JailError) {
+  private mutating func takePrivilege(_ name: OptionName, _ value: RawArgument) throws(JailError) {
     switch name {
     case .noNewPrivileges: noNewPrivileges = true
     case .capabilities:
-      command.configuration.capabilities = try CapabilitySet(
-        optionText: value, last: world.lastCapability())
+      let world = world
+      let last = try step("-c") { () throws(SystemError) in try world.lastCapability() }
+      command.configuration.capabilities = try CapabilitySet(optionText: value, last: last)
     case .ambient: command.configuration.raisesAmbient = true
     case .skippedSecureBits:
       command.configuration.skippedSecureBits = try OptionValues.secureBits(value)
@@ -197,29 +204,30 @@ struct CommandLineParser {
   }
 
   private mutating func takeFileAccess(
-    _ option: FoundOption, _ value: String
+    _ option: FoundOption, _ value: RawArgument
   ) throws(JailError) {
     switch option.name {
     case .defaultPaths: fileRules += FileAccess.defaultRules
     case .allowPath(let kind):
-      guard value.utf8.first == UInt8(ascii: "/") else {
+      let path = FilePath(value)
+      guard path.isAbsolute else {
         throw JailError("\(option.spelling) '\(value)': it must be an absolute path")
       }
-      fileRules.append(.init(value, kind))
+      fileRules.append(.init(path, kind))
     case .landlockABI: landlockABI = try OptionValues.landlockABI(value)
     case .noFileRestrictions: noFileRestrictions = true
     default: break  // --enable-profile-fs-restrictions: so it is
     }
   }
 
-  private mutating func takeRunning(_ option: FoundOption, _ value: String) throws(JailError) {
+  private mutating func takeRunning(_ option: FoundOption, _ value: RawArgument) throws(JailError) {
     switch option.name {
-    case .pidFile: command.configuration.pidFile = value
+    case .pidFile: command.configuration.pidFile = FilePath(value)
     case .background: command.configuration.background = true
     case .noForwarding: command.configuration.forwardsSignals = false
     case .limit: try addLimit(value)
     case .linkage:
-      guard let linkage = JailConfiguration.Linkage(rawValue: value) else {
+      guard let linkage = value.text.flatMap(JailConfiguration.Linkage.init(rawValue:)) else {
         throw JailError("ELF type must be 'static' or 'dynamic', not '\(value)'")
       }
       command.configuration.linkage = linkage
@@ -232,13 +240,23 @@ struct CommandLineParser {
         command.configuration.preservedDescriptors.append(number)
       }
     case .noNewSessions: command.configuration.newSessions = false
-    case .preloadLibrary: command.configuration.preloadLibrary = value
+    case .ownTerminal: command.configuration.ownTerminal = true
+    case .completion:
+      guard let completion = value.text.flatMap(JailConfiguration.Completion.init(rawValue:))
+      else { throw JailError("--jail-by is 'trace' or 'preload', not '\(value)'") }
+      command.configuration.completion = completion
+    case .startTimeout:
+      guard let seconds = value.text.flatMap({ UInt32($0) }), seconds <= 86_400 * 365 else {
+        throw JailError("--start-timeout '\(value)': give whole seconds, or 0 for any time")
+      }
+      command.configuration.startTimeout = seconds == 0 ? nil : Int(seconds)
+    case .preloadLibrary: command.configuration.preloadLibrary = FilePath(value)
     case .logging:
-      guard let logging = JailConfiguration.Logging(rawValue: value) else {
+      guard let logging = value.text.flatMap(JailConfiguration.Logging.init(rawValue:)) else {
         throw JailError("--logger must be 'auto', 'syslog' or 'stderr', not '\(value)'")
       }
       command.configuration.logging = logging
-    case .writeConfiguration: configurationTarget = value
+    case .writeConfiguration: configurationTarget = FilePath(value)
     case .help: command.action = .help
     case .systemCalls: command.action = .systemCalls
     case .version: command.action = .version
@@ -247,20 +265,20 @@ struct CommandLineParser {
         throw JailError("--explain is 'text' or 'json', not '\(value)'")
       }
       command.action = .explain(asJSON: option.value == "json")
-    case .strict: command.isStrict = true
+    case .strict: command.configuration.isStrict = true
     default: preconditionFailure("\(option.spelling) is taken elsewhere")
     }
   }
 
-  private mutating func addLimit(_ text: String) throws(JailError) {
+  private mutating func addLimit(_ text: RawArgument) throws(JailError) {
     let limit = try OptionValues.limit(text)
-    guard !command.configuration.limits.contains(where: { $0.kind == limit.kind }) else {
+    guard limitedKinds.insert(limit.kind).inserted else {
       throw JailError("-R \(text): \(limit.name) is limited twice")
     }
     command.configuration.limits.append(limit)
   }
 
-  func probe(_ file: String, _ option: String) throws(JailError) {
+  func probe(_ file: FilePath, _ option: String) throws(JailError) {
     do { try world.probe(file) } catch { throw JailError(option, error) }
   }
 }

@@ -4,10 +4,10 @@ import Seccomp
 
 /// Where the filter of system calls comes from: one place only.
 enum FilterSource: Equatable {
-  case policy(String)
-  case binary(String)
+  case policy(FilePath)
+  case binary(FilePath)
   case strict
-  case learning(String)
+  case learning(FilePath)
 
   fileprivate var spelling: String {
     switch self {
@@ -21,16 +21,16 @@ enum FilterSource: Equatable {
 
 extension CommandLineParser {
   /// What is loaded where nobody asks for a filter, if it is there.
-  static let defaultFilter = "/etc/security/minijail/v0.bin"
+  static let defaultFilter: FilePath = "/etc/security/minijail/v0.bin"
 
-  mutating func takeFilter(_ option: FoundOption, _ value: String) throws(JailError) {
+  mutating func takeFilter(_ option: FoundOption, _ value: RawArgument) throws(JailError) {
     switch option.name {
-    case .policy: try set(.policy(value))
-    case .filterBinary: try set(.binary(value))
+    case .policy: try set(.policy(FilePath(value)))
+    case .filterBinary: try set(.binary(FilePath(value)))
     case .strictMode: try set(.strict)
     case .learn:
       guard !value.isEmpty else { throw JailError("--learn needs a file") }
-      try set(.learning(value))
+      try set(.learning(FilePath(value)))
     case .logViolations:
       logsViolations = true
       try checkLogging()
@@ -74,7 +74,7 @@ extension CommandLineParser {
     }
   }
 
-  private mutating func takePolicy(_ file: String) throws(JailError) {
+  private mutating func takePolicy(_ file: FilePath) throws(JailError) {
     var compiler = Compiler()
     compiler.killsProcess = synchronizesThreads
     compiler.logs = logsViolations
@@ -86,7 +86,7 @@ extension CommandLineParser {
     }
     let world = world
     let (filter, policy) = try SystemCallFilter.policy(file, compiler: compiler) {
-      (path) throws(ReadFailure) in
+      (path: FilePath) throws(ReadFailure) in
       do throws(SystemError) {
         if let bytes = try world.contents(path, PolicyLimits.fileBytes) { return bytes }
       } catch {
@@ -108,19 +108,19 @@ extension CommandLineParser {
   }
 
   private mutating func takeBinary(
-    _ bytes: [UInt8], _ file: String, option: String = "--seccomp-bpf-binary "
+    _ bytes: [UInt8], _ file: FilePath, option: String = "--seccomp-bpf-binary "
   ) throws(JailError) {
     let program: FilterProgram
     do throws(ProgramError) { program = try FilterProgram(bytes: bytes) } catch {
       throw JailError("\(option)\(file): \(error)")
     }
-    command.configuration.filter = SystemCallFilter(binary: program, name: file)
+    command.configuration.filter = SystemCallFilter(binary: program, name: file.description)
     setFlags()
   }
 
   private mutating func takeDefault() throws(JailError) {
     let file = Self.defaultFilter
-    guard let bytes = try contents(file, option: file, isOptional: true) else { return }
+    guard let bytes = try contents(file, option: "\(file)", isOptional: true) else { return }
     if filterSource == .strict || logsViolations {
       throw JailError(
         "\(filterSource == .strict ? "-s" : "-L without -S"): the default filter \(file) would be "
@@ -131,7 +131,7 @@ extension CommandLineParser {
   }
 
   private func contents(
-    _ file: String, option: String, isOptional: Bool = false
+    _ file: FilePath, option: String, isOptional: Bool = false
   ) throws(JailError) -> [UInt8]? {
     do throws(SystemError) {
       if let bytes = try world.contents(file, FilterProgram.lengthLimit * 8) { return bytes }

@@ -18,13 +18,15 @@ public func runMinijail(_ words: [RawArgument]) -> CInt {
       try writeNew(text, to: file)
       return 0
     case .explain(let asJSON):
+      let plan = try JailPlan(command.configuration)
       try report(command, to: log)
-      let explanation = try Explanation(try JailPlan(command.configuration))
+      let explanation = try Explanation(plan)
       return printed(asJSON ? explanation.json : explanation.text)
     case .run:
       log = Log(command.configuration.logging)
+      let plan = try JailPlan(command.configuration)
       try report(command, to: log)
-      return try Launcher(plan: try JailPlan(command.configuration), log: log).run()
+      return try Launcher(plan: plan, log: log).run()
     }
   } catch {
     if error.showsHelp {
@@ -47,23 +49,27 @@ private func printed(_ text: String) -> CInt {
 /// What is usually a mistake: a warning each, or with `--strict` the reason not to start.
 private func report(_ command: Command, to log: Log) throws(JailError) {
   let mistakes = command.configuration.warnings
-  if command.isStrict, let first = mistakes.first {
+  if command.configuration.isStrict, let first = mistakes.first {
     throw JailError("--strict: \(first)")
+  }
+  if command.configuration.isStrict, command.configuration.usesLibrary {
+    throw JailError(
+      "--strict: --jail-by=preload trusts the program to let the library complete its jail")
   }
   for warning in command.warnings + mistakes { log.warning(warning) }
 }
 
 /// A configuration file, which must be a new one.
-private func writeNew(_ text: String, to file: String) throws(JailError) {
+private func writeNew(_ text: [UInt8], to file: FilePath) throws(JailError) {
   do throws(SystemError) {
     let descriptor = Descriptor(
       owning: try check(
-        "create", file, open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)))
+        "create", "\(file)", open(file.cString, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)))
     do throws(SystemError) {
-      try descriptor.write(Array(text.utf8), shown: file)
+      try descriptor.write(text, shown: "\(file)")
       try descriptor.close()
     } catch {
-      unlink(file)
+      unlink(file.cString)
       throw error
     }
   } catch {

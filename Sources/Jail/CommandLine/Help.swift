@@ -99,8 +99,17 @@ enum Help {
       --env-add NAME=VALUE   Set a variable of the program's environment.
       --env-reset            Start from an empty environment.
       --preserve-fd N        The program inherits descriptor N, though it closes on exec.
-      --no-new-sessions      Do not call setsid(2) when there is a terminal.
-      --preload-library FILE The library that finishes a jail inside a dynamic program.
+      --pty                  The program gets a terminal of its own, shown on the caller's.
+                             Without it, it has no /dev/tty.
+      --no-new-sessions      Stay in the caller's session and keep its terminal, without the
+                             right to type into it.
+      --jail-by trace|preload
+                             What must wait for the loader of a dynamic program is done by the
+                             launcher at the entry point (trace), or by a library inside the
+                             program, which trusts the program (preload).
+      --start-timeout N      End a program that is not at its entry point after N seconds, 90
+                             unless given; 0 for any time.
+      --preload-library FILE With --jail-by=preload, the library.
       --logging TARGET       auto (stderr if standard input is a terminal, else syslog),
                              syslog or stderr.
       --config FILE          Take the options of FILE, minijail0(5), at this place.
@@ -113,7 +122,9 @@ enum Help {
       --explain[=json]       Check everything, print what would be done, what the program
                              would be and the mounts that it would see, and start nothing.
       --strict               Do not start what is only warned about: a bind of all of /run or
-                             of all daemon stores, a store whose logins would not arrive.
+                             of all daemon stores, a store whose logins would not arrive,
+                             a link of another user in a path, --no-new-sessions, rules for
+                             files without Landlock. Not with --jail-by=preload.
 
     Exit status: the program's; 1 the jail could not be set up; 126 the program could not be
     executed; 127 there is none; 128+N killed by signal N; 251 a mount failed; 252 the jail was

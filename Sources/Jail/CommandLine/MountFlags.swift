@@ -77,23 +77,31 @@ extension MountAttributes {
 }
 
 /// Digits alone: what `UInt64(_:radix:)` takes, without a sign.
-func unsigned(_ text: some StringProtocol, radix: Int) -> UInt64? {
-  guard let first = text.utf8.first, first != UInt8(ascii: "+"), first != UInt8(ascii: "-") else {
-    return nil
-  }
+func unsigned(_ bytes: some Sequence<UInt8>, radix: Int) -> UInt64? {
+  let bytes = Array(bytes)
+  guard let first = bytes.first, first != UInt8(ascii: "+"), first != UInt8(ascii: "-"),
+    let text = String(validating: bytes, as: UTF8.self)
+  else { return nil }
   return UInt64(text, radix: radix)
 }
 
+/// `0x…`.
+func startsAsHexadecimal(_ bytes: ArraySlice<UInt8>) -> Bool {
+  bytes.starts(with: "0x".utf8) || bytes.starts(with: "0X".utf8)
+}
+
 /// C notation: decimal, `0x`, a leading `0` for octal, and a sign.
-func constantNumber(_ text: some StringProtocol) -> UInt64? {
-  var digits = String(text)[...]
-  let isNegative = digits.first == "-"
-  if digits.first == "-" || digits.first == "+" { digits.removeFirst() }
-  guard let first = digits.first, first.isASCII, first.isNumber else { return nil }
+func constantNumber(_ bytes: [UInt8]) -> UInt64? {
+  var digits = bytes[...]
+  let isNegative = digits.first == UInt8(ascii: "-")
+  if isNegative || digits.first == UInt8(ascii: "+") { digits.removeFirst() }
+  guard let first = digits.first, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(first) else {
+    return nil
+  }
   let magnitude: UInt64?
-  if digits.hasPrefix("0x") || digits.hasPrefix("0X") {
+  if startsAsHexadecimal(digits) {
     magnitude = unsigned(digits.dropFirst(2), radix: 16)
-  } else if first == "0", digits.utf8.count > 1 {
+  } else if first == UInt8(ascii: "0"), digits.count > 1 {
     magnitude = unsigned(digits.dropFirst(), radix: 8)
   } else {
     magnitude = unsigned(digits, radix: 10)

@@ -1,7 +1,7 @@
 import Kernel
 
 extension CommandLineParser {
-  mutating func takeMount(_ option: FoundOption, _ value: String) throws(JailError) {
+  mutating func takeMount(_ option: FoundOption, _ value: RawArgument) throws(JailError) {
     switch option.name {
     case .bind:
       hasBind = true
@@ -11,8 +11,9 @@ extension CommandLineParser {
       command.configuration.namespaces.insert(.mount)
       literalMountNamespace = true
     case .enterMountNamespace:
-      try probe(value, "-V \(value)")
-      command.configuration.mountNamespaceFile = value
+      let file = FilePath(value)
+      try probe(file, "-V \(file)")
+      command.configuration.mountNamespaceFile = file
     case .propagation: propagation = .some(option.value)
     case .freshProcesses:
       command.configuration.namespaces.insert(.mount)
@@ -26,13 +27,13 @@ extension CommandLineParser {
       if option.value != nil {
         command.configuration.temporaryBytes = try OptionValues.size(value)
       }
-    case .changeRoot: try setRoot(.changeRoot(value), option.spelling)
-    case .pivotRoot: try setRoot(.pivotRoot(value), option.spelling)
+    case .changeRoot: try setRoot(.changeRoot(FilePath(value)), option.spelling)
+    case .pivotRoot: try setRoot(.pivotRoot(FilePath(value)), option.spelling)
     case .profile: try takeProfile(value)
     default:
       command.configuration.namespaces.insert(.mount)
       let name = try OptionValues.store(value)
-      if !command.configuration.daemonStores.contains(name) {
+      if storeNames.insert(name).inserted {
         command.configuration.daemonStores.append(name)
       }
     }
@@ -59,12 +60,12 @@ extension CommandLineParser {
     command.configuration.root = root
   }
 
-  private mutating func takeProfile(_ name: String) throws(JailError) {
+  private mutating func takeProfile(_ name: RawArgument) throws(JailError) {
     guard name == "minimalistic-mountns" || name == "minimalistic-mountns-nodev" else {
       throw JailError("Unrecognized profile name '\(name)'")
     }
     try setRoot(.pivotRoot("/var/empty"), "--profile")
-    profile = name
+    profile = name.text
     // A new /proc is made after the change of root, so the profile binds none.
     command.configuration.namespaces.insert(.mount)
     add(JailMount(source: "/", target: "/", kind: .bind(writable: false)))

@@ -1,14 +1,16 @@
+import Kernel
+
 /// An option as it was found on the command line or in a configuration file.
 struct FoundOption: Equatable {
   let name: OptionName
   /// What a configuration file calls it.
   let key: String
   /// nil when the option takes none, or takes one if it is attached and has none.
-  let value: String?
+  let value: RawArgument?
   /// As it was typed, for messages: `-u`, `--bind-mount`.
   let spelling: String
 
-  init(_ row: OptionRow, value: String?, spelling: String) {
+  init(_ row: OptionRow, value: RawArgument?, spelling: String) {
     name = row.name
     self.value = value
     self.spelling = spelling
@@ -47,8 +49,9 @@ struct OptionScanner {
   }
 
   private mutating func short() throws(JailError) -> FoundOption? {
-    let letter = Character(UnicodeScalar(bundle.removeFirst()))
-    guard let row = OptionRow.short(letter) else {
+    let byte = bundle.removeFirst()
+    let letter = shownBytes([byte])
+    guard let row = OptionRow.short(byte) else {
       throw grammar("invalid option -- '\(letter)'")
     }
     var value: [UInt8]?
@@ -61,12 +64,12 @@ struct OptionScanner {
       }
       value = word.bytes
     }
-    return try found(row, value, "-\(letter)")
+    return found(row, value, "-\(letter)")
   }
 
   private mutating func long(_ word: ArraySlice<UInt8>) throws(JailError) -> FoundOption? {
     let key = word.prefix { $0 != UInt8(ascii: "=") }
-    let typed = "--" + String(decoding: key, as: UTF8.self)
+    let typed = "--" + shownBytes(key)
     let row = try row(of: key, typed)
     let spelling = "--" + (row.long ?? "")
     var value = key.count < word.count ? Array(word[(key.endIndex + 1)...]) : nil
@@ -79,7 +82,7 @@ struct OptionScanner {
       }
       value = word.bytes
     }
-    return try found(row, value, spelling)
+    return found(row, value, spelling)
   }
 
   /// The long option of that name, or the only one that starts so.
@@ -100,12 +103,8 @@ struct OptionScanner {
 
   private func found(
     _ row: OptionRow, _ value: [UInt8]?, _ spelling: String
-  ) throws(JailError) -> FoundOption {
-    guard let value else { return FoundOption(row, value: nil, spelling: spelling) }
-    guard let text = String(validating: value, as: UTF8.self) else {
-      throw JailError("the value of \(spelling) is not valid UTF-8")
-    }
-    return FoundOption(row, value: text, spelling: spelling)
+  ) -> FoundOption {
+    FoundOption(row, value: value.map { RawArgument(bytes: $0) }, spelling: spelling)
   }
 
   private func grammar(_ text: String) -> JailError {

@@ -10,9 +10,11 @@ enum OptionName: Hashable {
   case noNewPrivileges, systemCallTable, speculativeExecution, noDefaultEnvironment
   case capabilities, ambient, skippedSecureBits
   case defaultPaths, allowPath(FileAccess.Kind), landlockABI, noFileRestrictions, fileRestrictions
-  case pidFile, background, noForwarding, limit, linkage, keyring, noNewSessions, logging
+  case pidFile, background, noForwarding, limit, linkage, keyring, noNewSessions, ownTerminal,
+    logging
   case addVariable, resetEnvironment, preserveDescriptor, preloadLibrary
   case configurationFile, writeConfiguration
+  case completion, startTimeout
   case help, systemCalls, version, explain, strict
 }
 
@@ -20,7 +22,7 @@ enum OptionName: Hashable {
 struct OptionRow {
   enum Value { case none, required, optional }
 
-  let short: Character?
+  let short: Unicode.Scalar?
   let long: String?
   let value: Value
   let name: OptionName
@@ -29,7 +31,8 @@ struct OptionRow {
   var isOurs = false
 
   init(
-    _ short: Character?, _ long: String?, _ value: Value, _ name: OptionName, isOurs: Bool = false
+    _ short: Unicode.Scalar?, _ long: String?, _ value: Value, _ name: OptionName,
+    isOurs: Bool = false
   ) {
     self.short = short
     self.long = long
@@ -39,10 +42,12 @@ struct OptionRow {
   }
 
   /// What it is called in a configuration file.
-  var key: String { long ?? short.map(String.init) ?? "" }
+  var key: String { long ?? short.map { "\($0)" } ?? "" }
 
   /// The row of a short option.
-  static func short(_ letter: Character) -> OptionRow? { all.first { $0.short == letter } }
+  static func short(_ letter: UInt8) -> OptionRow? {
+    all.first { $0.short?.value == UInt32(letter) }
+  }
 
   static let all: [OptionRow] = [
     // Accounts
@@ -109,7 +114,10 @@ struct OptionRow {
     .init(nil, "env-reset", .none, .resetEnvironment),
     .init(nil, "preserve-fd", .required, .preserveDescriptor),
     .init(nil, "no-new-sessions", .none, .noNewSessions),
+    .init(nil, "pty", .none, .ownTerminal, isOurs: true),
     .init(nil, "preload-library", .required, .preloadLibrary),
+    .init(nil, "jail-by", .required, .completion, isOurs: true),
+    .init(nil, "start-timeout", .required, .startTimeout, isOurs: true),
     .init(nil, "logging", .required, .logging),
     .init(nil, "config", .required, .configurationFile),
     .init(nil, "gen-config", .required, .writeConfiguration),

@@ -13,7 +13,9 @@ struct OutsideWorld: Sendable {
   var groups: @Sendable (String, gid_t) throws(SystemError) -> [gid_t] = {
     (name, group) throws(SystemError) in try Account.groups(of: name, with: group)
   }
-  var lastCapability: @Sendable () -> UInt8 = { CapabilitySet.lastKnown() }
+  var lastCapability: @Sendable () throws(SystemError) -> UInt8 = {
+    () throws(SystemError) in try CapabilitySet.lastKnown()
+  }
   var callerUser: @Sendable () -> uid_t = { geteuid() }
   var callerGroup: @Sendable () -> gid_t = { getegid() }
   /// Whether the caller may decide about groups in a user namespace that it makes.
@@ -26,21 +28,18 @@ struct OutsideWorld: Sendable {
     try ProgramFile(configuration).check(word: configuration.program)
   }
   /// That the file of a namespace can be opened.
-  var probe: @Sendable (String) throws(SystemError) -> Void = { (path) throws(SystemError) in
+  var probe: @Sendable (FilePath) throws(SystemError) -> Void = { (path) throws(SystemError) in
     _ = try Descriptor(followingLinks: path, flags: O_RDONLY | O_NONBLOCK)
   }
   /// All of a file; nil when it is longer than the limit.
-  var contents: @Sendable (String, Int) throws(SystemError) -> [UInt8]? = {
+  var contents: @Sendable (FilePath, Int) throws(SystemError) -> [UInt8]? = {
     (path, limit) throws(SystemError) in
-    // Not blocking: a pipe that nobody writes to is an error of read(2), and not a wait.
-    let file = try Descriptor(followingLinks: path, flags: O_RDONLY | O_NONBLOCK)
-    return try file.read(atMost: limit, shown: path)
+    try Descriptor(readingNamed: path).read(atMost: limit, shown: path.description)
   }
   /// Whether the kernel can log what a filter would deny (Linux 4.14).
   var canLog: @Sendable () -> Bool = {
     let actions = try? kernelFile("/proc/sys/kernel/seccomp/actions_avail")
-    return String(decoding: actions ?? [], as: UTF8.self).split { " \n".contains($0) }
-      .contains("log")
+    return (actions ?? []).split { isBlank($0) }.contains { $0.elementsEqual("log".utf8) }
   }
   var isOpen: @Sendable (CInt) -> Bool = { fcntl($0, F_GETFD) >= 0 }
 }

@@ -17,12 +17,12 @@ public struct FileAccess: Equatable, Sendable {
 
   public struct Rule: Equatable, Sendable {
     /// As the program sees it. A directory stands for all below it, mounts that come later too.
-    public let path: String
+    public let path: FilePath
     public let kind: Kind
     /// Whether nobody minds when there is no such path.
     public let isOptional: Bool
 
-    public init(_ path: String, _ kind: Kind, isOptional: Bool = false) {
+    public init(_ path: FilePath, _ kind: Kind, isOptional: Bool = false) {
       self.path = path
       self.kind = kind
       self.isOptional = isOptional
@@ -40,9 +40,10 @@ public struct FileAccess: Equatable, Sendable {
 
   /// What `--fs-default-paths` allows: where programs and libraries are.
   public static let defaultRules: [Rule] =
-    ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/bin", "/sbin", "/usr/sbin", "/usr/bin"]
+    (["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/bin", "/sbin", "/usr/sbin", "/usr/bin"]
+    as [FilePath])
     .map { Rule($0, .readAndExecute, isOptional: true) }
-    + ["/etc/group", "/etc/passwd"].map { Rule($0, .read, isOptional: true) }
+    + (["/etc/group", "/etc/passwd"] as [FilePath]).map { Rule($0, .read, isOptional: true) }
 
   /// Whether any program can be executed and can load its libraries.
   public var allowsExecution: Bool {

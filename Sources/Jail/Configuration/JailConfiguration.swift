@@ -35,10 +35,10 @@ public struct JailConfiguration: Equatable, Sendable {
 
   public enum RootChange: Equatable, Sendable {
     case none
-    case changeRoot(String)
-    case pivotRoot(String)
+    case changeRoot(FilePath)
+    case pivotRoot(FilePath)
 
-    public var path: String? {
+    public var path: FilePath? {
       switch self {
       case .none: nil
       case .changeRoot(let path), .pivotRoot(let path): path
@@ -54,6 +54,15 @@ public struct JailConfiguration: Equatable, Sendable {
     case auto, syslog, stderr
   }
 
+  /// Who does what must wait for the dynamic loader of a program.
+  public enum Completion: String, Equatable, Sendable, CaseIterable {
+    /// The launcher, from outside, with ptrace(2), at the program's entry point.
+    case trace
+    /// A library that is preloaded into the program. It trusts the program, whose initialisers run
+    /// before it and can keep it from doing anything.
+    case preload
+  }
+
   // MARK: Who the program is
 
   public var user: Identity?
@@ -64,7 +73,7 @@ public struct JailConfiguration: Equatable, Sendable {
   /// leaves.
   public var capabilities: CapabilitySet?
   /// Whether the program keeps them as ambient capabilities, which programs that it executes
-  /// inherit. Without it, a library that is preloaded into the program clears them before `main`.
+  /// inherit. Without it, they are cleared before the program's `main`.
   public var raisesAmbient = false
   /// Bits that are left as they are where ``capabilities`` would set them.
   public var skippedSecureBits: SecureBits = []
@@ -81,10 +90,10 @@ public struct JailConfiguration: Equatable, Sendable {
   /// may map a group only then.
   public var deniesGroupChange = false
   /// A network namespace to enter instead of a new one.
-  public var networkNamespaceFile: String?
+  public var networkNamespaceFile: FilePath?
   /// A mount namespace to enter first. With `.mount` in ``namespaces``, a copy of it.
-  public var mountNamespaceFile: String?
-  public var hostName: String?
+  public var mountNamespaceFile: FilePath?
+  public var hostName: RawArgument?
   public var newSessionKeyring = false
 
   // MARK: What it sees
@@ -108,7 +117,7 @@ public struct JailConfiguration: Equatable, Sendable {
 
   public var filter: SystemCallFilter?
   /// The calls of the program are recorded, and a policy of them goes to this file.
-  public var learnedPolicy: String?
+  public var learnedPolicy: FilePath?
 
   // MARK: How it runs
 
@@ -118,16 +127,26 @@ public struct JailConfiguration: Equatable, Sendable {
   /// Descriptors that the program inherits though they close on exec.
   public var preservedDescriptors: [CInt] = []
   /// Another system call table of the kernel's: `PR_ALT_SYSCALL` of ChromeOS.
-  public var systemCallTable: String?
-  public var pidFile: String?
+  public var systemCallTable: RawArgument?
+  public var pidFile: FilePath?
   public var background = false
   public var forwardsSignals = true
   public var newSessions = true
+  /// Whether the program gets a terminal of its own as standard input, output and error, which the
+  /// launcher shows on the caller's.
+  public var ownTerminal = false
   /// nil: found out from the program's file, which must then be executable.
   public var linkage: Linkage?
-  /// The library that finishes the jail inside a dynamic program; nil: beside the launcher.
-  public var preloadLibrary: String?
+  public var completion = Completion.trace
+  /// How many seconds a program may take until the jail is complete, from execve(2) to its entry
+  /// point; nil for any time.
+  public var startTimeout: Int? = 90
+  /// The library of ``Completion/preload``; nil: beside the launcher.
+  public var preloadLibrary: FilePath?
   public var logging = Logging.auto
+  /// Whether the jail does not start where there would only be a warning, as about what this kernel
+  /// lacks.
+  public var isStrict = false
 
   /// Exactly as typed; looked up inside the new root.
   public var program = RawArgument(bytes: [])
@@ -174,22 +193,30 @@ public enum EnvironmentEdit: Equatable, Sendable {
   /// Forgets all of it.
   case reset
   /// Replaces the variable, or adds it at the end.
-  case set(name: String, value: String)
+  case set(name: RawArgument, value: RawArgument)
 }
 
 extension EnvironmentEdit {
   /// What these make of an environment, entry by entry as in environ(7).
   static func apply(_ edits: [EnvironmentEdit], to environment: [RawArgument]) -> [RawArgument] {
     var result = environment
+    /// Where each variable is, the first of its name, so that many edits take as long as they are many.
+    var places: [ArraySlice<UInt8>: Int] = [:]
+    for (index, entry) in environment.enumerated().reversed() {
+      guard entry.bytes.contains(UInt8(ascii: "=")) else { continue }
+      places[entry.bytes.prefix { $0 != UInt8(ascii: "=") }] = index
+    }
     for edit in edits {
       switch edit {
-      case .reset: result = []
+      case .reset:
+        result = []
+        places = [:]
       case .set(let name, let value):
-        let prefix = Array("\(name)=".utf8)
-        let entry = RawArgument(bytes: prefix + Array(value.utf8))
-        if let index = result.firstIndex(where: { $0.bytes.starts(with: prefix) }) {
+        let entry = RawArgument(bytes: name.bytes + [UInt8(ascii: "=")] + value.bytes)
+        if let index = places[name.bytes[...]] {
           result[index] = entry
         } else {
+          places[name.bytes[...]] = result.count
           result.append(entry)
         }
       }

@@ -2,9 +2,9 @@ import Kernel
 
 /// One `-b` or `-k`, or one that a profile brings.
 public struct JailMount: Equatable, Sendable {
-  public let source: String
+  public let source: FilePath
   /// Absolute, as the program sees it.
-  public let target: String
+  public let target: FilePath
   public let kind: Kind
   /// Whether a missing source is skipped with a warning.
   public var isOptional = false
@@ -13,10 +13,10 @@ public struct JailMount: Equatable, Sendable {
     /// `-b`: never recursive, and read-only unless it says otherwise, whatever the source is.
     case bind(writable: Bool)
     /// `-k`: as mount(2) takes them.
-    case filesystem(type: String, flags: MountFlags, data: String)
+    case filesystem(type: RawArgument, flags: MountFlags, data: RawArgument)
   }
 
-  public init(source: String, target: String, kind: Kind, isOptional: Bool = false) {
+  public init(source: FilePath, target: FilePath, kind: Kind, isOptional: Bool = false) {
     self.source = source
     self.target = target
     self.kind = kind

@@ -83,17 +83,28 @@ public struct SystemCallFilter: Equatable, Sendable {
   ///
   /// - Parameter read: gives the contents of the file, and of those that it includes.
   static func policy(
-    _ file: String, compiler: Compiler, read: @escaping PolicyParser.Reader
+    _ file: FilePath, compiler: Compiler,
+    read: @escaping (FilePath) throws(ReadFailure) -> [UInt8]
   ) throws(JailError) -> (filter: SystemCallFilter, policy: Policy) {
     guard let architecture = Architecture.current else { throw unknownArchitecture }
-    let parser = PolicyParser(
-      architecture: architecture, toleratesUnknownCalls: compiler.logs, read: read)
+    // The parser's paths are text; that of the directory may be none, and is put back here.
+    let directory = file.directory
+    let shown = directory.description
+    let parser = PolicyParser(architecture: architecture, toleratesUnknownCalls: compiler.logs) {
+      (path: String) throws(ReadFailure) in
+      if path == file.description { return try read(file) }
+      let isBelow = !directory.isEmpty && path.utf8.starts(with: shown.utf8)
+      return try read(
+        isBelow
+          ? FilePath(truncating: Array(directory.bytes) + path.utf8.dropFirst(shown.utf8.count))
+          : FilePath(truncating: path.utf8))
+    }
     let policy: Policy
-    do throws(PolicyError) { policy = try parser.parse(file: file) } catch {
+    do throws(PolicyError) { policy = try parser.parse(file: file.description) } catch {
       let lines = error.lines
       throw JailError(lines.last ?? error.description, details: Array(lines.dropLast()))
     }
-    let filter = try SystemCallFilter(policy: policy, name: file, compiler: compiler)
+    let filter = try SystemCallFilter(policy: policy, name: file.description, compiler: compiler)
     return (filter, policy)
   }
 }

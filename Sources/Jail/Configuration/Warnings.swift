@@ -4,13 +4,16 @@ extension JailConfiguration {
   /// Habits that are allowed, and that are usually mistakes: of user data that never arrives, or
   /// that arrives where it should not. `--strict` makes errors of them.
   public var warnings: [String] {
-    mounts.filter(\.isBind).flatMap(warnings)
+    let session =
+      "--no-new-sessions: the program keeps the caller's terminal and can read what is typed there; "
+      + "use --pty for a program that needs a terminal"
+    return (newSessions ? [] : [session]) + mounts.filter(\.isBind).flatMap(warnings)
   }
 
-  private static let storeRoots = ["/run/daemon-store", "/run/daemon-store-cache"]
+  private static let storeRoots: [FilePath] = ["/run/daemon-store", "/run/daemon-store-cache"]
 
   private func warnings(of mount: JailMount) -> [String] {
-    let source = Self.normal(mount.source)
+    let source = mount.source.normal
     if let root = Self.storeRoots.first(where: { $0 == source }) {
       return [
         "\(mount.description): the jail sees every daemon's store; bind only \(root)/NAME, or use "
@@ -23,8 +26,8 @@ extension JailConfiguration {
           + "what is needed, and show one store with --daemon-store NAME"
       ]
     }
-    guard let root = Self.storeRoots.first(where: { source.hasPrefix($0 + "/") }) else { return [] }
-    let name = source.dropFirst(root.count + 1).prefix { $0 != "/" }
+    guard let root = Self.storeRoots.first(where: { source.isEqualOrBelow($0) }) else { return [] }
+    let name = source.components[root.components.count]
     var warnings: [String] = []
     if !mount.isRecursive {
       warnings.append(
@@ -51,10 +54,9 @@ extension JailConfiguration {
     case .set(.private), .set(.unbindable): return !namespaces.contains(.mount)
     }
   }
+}
 
+extension FilePath {
   /// Without doubled or final slashes.
-  private static func normal(_ path: String) -> String {
-    let words = path.split(separator: "/")
-    return (path.hasPrefix("/") ? "/" : "") + words.joined(separator: "/")
-  }
+  var normal: FilePath { components.reduce(isAbsolute ? "/" : "") { $0.appending($1) } }
 }

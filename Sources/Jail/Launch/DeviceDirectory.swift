@@ -23,7 +23,8 @@ final class DeviceDirectory {
     ("stderr", "fd/2"),
   ]
 
-  init() throws(JailError) {
+  /// - Parameter hasTerminal: whether a devpts is going to be mounted in it.
+  init(hasTerminal: Bool) throws(JailError) {
     let mask = umask(0)
     defer { umask(mask) }
     var shown: [Waiting] = []
@@ -43,6 +44,7 @@ final class DeviceDirectory {
         try check("symlink", "/dev/\(name)", symlinkat(target, number, name))
       }
       try check("mkdir", "/dev/shm", mkdirat(number, "shm", 0o1777))
+      if hasTerminal { try check("mkdir", "/dev/pts", mkdirat(number, "pts", 0o755)) }
       return Held(mount.intoDescriptor())
     }
     waiting = shown
@@ -50,12 +52,12 @@ final class DeviceDirectory {
 
   /// In a user namespace nobody makes devices; the host's own are shown instead.
   private static func bind(_ name: String, in directory: CInt) throws(SystemError) -> Waiting {
-    let path = "/dev/\(name)"
+    let path: FilePath = "/dev/\(name)"
     _ = Descriptor(
       owning: try check(
-        "create", path,
+        "create", "\(path)",
         openat(directory, name, O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0o600)))
-    let clone = try DetachedMount(cloning: try Descriptor(followingLinks: path), shown: path)
+    let clone = try DetachedMount(cloning: try Descriptor(followingLinks: path), shown: "\(path)")
     return Waiting(
       mount: JailMount(source: path, target: path, kind: .bind(writable: true)),
       clone: Held(clone.intoDescriptor()))
@@ -64,29 +66,16 @@ final class DeviceDirectory {
   func wait(for mount: Waiting) { waiting.append(mount) }
 
   /// Shows it on `/dev`, and then what goes into it.
-  func place(in newRoot: String?, builder: JailBuilder) throws(JailError) {
-    try step("-d: new /dev") { () throws(SystemError) in
-      let base = try builder.openRoot()
-      let rootPath = newRoot ?? "/"
-      let old = try Destination(
-        "/dev", in: base.descriptor, rootPath: rootPath,
-        making: .init(isDirectory: true, owner: 0, group: 0))
-      // In a user namespace the host's stays below: it is not this user's to unmount.
-      if newRoot == nil, !builder.configuration.namespaces.contains(.user),
-        try old.descriptor.status(shown: "/dev").isMountRoot
-      {
-        try unmount("/dev", lazily: true)
-      }
-      let place = try Destination("/dev", in: base.descriptor, rootPath: rootPath)
-      try moveMount(root.descriptor, on: place.descriptor, shown: place.shown)
-    }
+  func place(in newRoot: FilePath?, builder: JailBuilder) throws(JailError) {
+    try builder.replaceMount(
+      "/dev", by: root, newRoot: newRoot, what: "-d: new /dev")
     for entry in waiting {
-      let target = String(entry.mount.target.dropFirst("/dev".count))
+      let target = FilePath(truncating: entry.mount.target.bytes.dropFirst("/dev".utf8.count))
       try builder.mounting(entry.mount) { () throws(SystemError) in
         if let clone = entry.clone {
-          try builder.attach(clone, target, in: root.descriptor, "/dev")
+          try builder.attach(clone, target, in: root, "/dev", for: entry.mount)
         } else {
-          try builder.mountNew(entry.mount, target, in: root.descriptor, "/dev")
+          try builder.mountNew(entry.mount, target, in: root, "/dev")
           try builder.returnToWorkingDirectory()
         }
       }

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import Kernel
 
@@ -9,7 +10,7 @@ final class Held {
   init(_ descriptor: consuming Descriptor) { self.descriptor = descriptor }
 
   /// Follows symbolic links; nil when there is nothing.
-  convenience init?(opening path: String, flags: CInt) throws(SystemError) {
+  convenience init?(opening path: FilePath, flags: CInt) throws(SystemError) {
     do throws(SystemError) {
       self.init(try Descriptor(followingLinks: path, flags: flags))
     } catch {
@@ -21,7 +22,7 @@ final class Held {
 
 extension Held {
   /// The file of a namespace to enter, opened before anything changes.
-  static func namespace(_ file: String?, option: String) throws(JailError) -> Held? {
+  static func namespace(_ file: FilePath?, option: String) throws(JailError) -> Held? {
     guard let file else { return nil }
     return try step("\(option)\(file)") { () throws(SystemError) in
       // A pipe is no namespace, and must not be waited for.
@@ -34,4 +35,32 @@ extension Held {
 final class HeldRuleset {
   let ruleset: FileRuleset
   init(_ ruleset: consuming FileRuleset) { self.ruleset = ruleset }
+}
+
+/// What a process and its children share, and a program that they execute does not.
+final class SharedOutcome {
+  private let words: UnsafeMutablePointer<CInt>
+
+  init() throws(SystemError) {
+    guard let words = linux_shared_words() else {
+      throw SystemError(operation: "mmap", path: nil, code: errno)
+    }
+    self.words = words
+  }
+
+  deinit { munmap(words, 2 * MemoryLayout<CInt>.size) }
+
+  // Each is read when the process that sets it has ended.
+
+  /// Why execve(2) failed; 0 unless it did.
+  var executionError: CInt {
+    get { words[0] }
+    set { words[0] = newValue }
+  }
+
+  /// The signal that ended the program of an init; 0 unless one did.
+  var programSignal: CInt {
+    get { words[1] }
+    set { words[1] = newValue }
+  }
 }

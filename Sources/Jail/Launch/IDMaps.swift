@@ -26,16 +26,17 @@ struct IDMaps {
     _ map: [IDRange], to file: String, of process: pid_t, option: String, helper: String
   ) throws(JailError) {
     let text = map.map(\.description).joined(separator: "\n")
+    let shown = map.map(\.description).joined(separator: ",")
     do throws(SystemError) {
       try Self.write(text, to: "/proc/\(process)/\(file)")
     } catch {
       // Only the caller's own id is its to give; a helper knows what else it was lent.
       guard error.code == EPERM else {
         let hint = error.code == EROFS ? "; the outer jail's /proc is read-only (-p, -r)" : ""
-        throw JailError("\(option) '\(text)': \(error)\(hint)")
+        throw JailError("\(option) '\(shown)': \(error)\(hint)")
       }
       try run(
-        helper, ["\(process)"] + map.flatMap { "\($0)".split(separator: " ").map(String.init) })
+        helper, ["\(process)"] + map.flatMap { ["\($0.inside)", "\($0.outside)", "\($0.count)"] })
     }
   }
 

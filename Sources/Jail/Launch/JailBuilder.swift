@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import Kernel
+import Seccomp
 
 /// Carries a plan out in the process that becomes the jail. Every failure is final: the process
 /// ends, its namespaces with it, and nothing has run.
@@ -8,9 +9,9 @@ final class JailBuilder {
   let configuration: JailConfiguration
   let log: Log
   /// Opened before anything changed.
-  private let network: Held?
-  private let mountNamespace: Held?
-  private let libraryPath: String?
+  private var network: Held?
+  private var mountNamespace: Held?
+  private let libraryPath: FilePath?
 
   // What one step leaves for a later one.
   var stores: StoreMounts?
@@ -21,17 +22,23 @@ final class JailBuilder {
   private var processes: Held?
   private var workingDirectory: Held?
   private var newProcesses: Held?
-  /// The library, if a part of the jail is left to it.
+  /// The program's own terminal, until the program has it.
+  private var terminal: JailTerminal?
+  /// Whether a part of the jail is done when the loader of the program is done, and whether that
+  /// loader is root's.
+  var isCompletedLater = false
+  var trustsLoader = true
+  /// The library, if that part is left to it.
   var library: PreloadLibrary?
   /// The filter of system calls for the library, made before limits are in force.
   var sealedFilter: Held?
   /// The rules for files that are in force in the end.
   var ruleset: HeldRuleset?
-  /// Those that are in force before; the same, unless a loader has to do its work first.
+  /// Those that are in force before, where a loader has to do its work first.
   var firstRuleset: HeldRuleset?
 
   init(
-    _ configuration: JailConfiguration, log: Log, library: String? = nil, network: Held? = nil,
+    _ configuration: JailConfiguration, log: Log, library: FilePath? = nil, network: Held? = nil,
     mountNamespace: Held? = nil
   ) {
     self.configuration = configuration
@@ -42,10 +49,11 @@ final class JailBuilder {
   }
 
   /// Everything but the steps of ``JailProcess``: what two processes do together, and what comes so
-  /// close to the program that nothing else can be done any more.
+  /// close to the program that nothing else can be done any more. Those are errors here.
   func carryOut(_ jailStep: JailStep) throws(JailError) {
     switch jailStep {
-    case .newSession: startSession()
+    case .newSession: try startSession()
+    case .denyTerminalInput: try denyTerminalInput()
     case .becomeMapped(let user, let group): try becomeMapped(user, group)
     case .openLibrary:
       guard let libraryPath else { return }
@@ -56,7 +64,7 @@ final class JailBuilder {
     case .enterMounts(let file):
       guard let mountNamespace else { throw JailError("-V \(file): it was not opened") }
       try step("-V \(file)") { () throws(SystemError) in
-        try NamespaceKinds.mount.enter(mountNamespace.descriptor, shown: file)
+        try NamespaceKinds.mount.enter(mountNamespace.descriptor, shown: file.description)
       }
     case .unshare(let kinds):
       try step("-\(Self.option(of: kinds)): new \(kinds.fileName) namespace") {
@@ -69,12 +77,12 @@ final class JailBuilder {
       }
     case .setHostName(let name):
       try step("--uts=\(name)") { () throws(SystemError) in
-        try check("sethostname", name, linux_sethostname(name))
+        try check("sethostname", name.description, linux_sethostname(name.cString))
       }
     case .enterNetwork(let file):
       guard let network else { throw JailError("-e\(file): it was not opened") }
       try step("-e\(file)") { () throws(SystemError) in
-        try NamespaceKinds.network.enter(network.descriptor, shown: file)
+        try NamespaceKinds.network.enter(network.descriptor, shown: file.description)
       }
     case .raiseLoopback:
       if linux_loopback_up() != 0 {
@@ -85,18 +93,60 @@ final class JailBuilder {
         try check("keyctl", nil, linux_new_session_keyring())
       }
     case .gatherStores, .findUserData, .removeUserData, .buildDevices, .mount, .makeMountPoint,
-      .placeStores, .placeDevices, .changeRoot, .pivotRoot, .mountTemporaryDirectory,
+      .placeStores, .placeDevices, .placeTerminal, .changeRoot, .pivotRoot,
+      .mountTemporaryDirectory,
       .buildProcesses, .placeProcesses:
       try carryOutMount(jailStep)
+    case .openTerminal: terminal = try JailTerminal(configuration)
+    case .closeDescriptors: forgetDescriptors()
     case .inspectProgram: try inspectProgram()
     case .prepareFileAccess(let access): try prepare(access)
     case .setSecureBits, .setGroups, .setGroup, .setUser, .limitCapabilities, .raiseAmbient,
       .setNoNewPrivileges, .restrictFileAccess, .setSystemCallTable:
       try dropPrivilege(jailStep)
-    case .setLimits, .forkInit, .prepareProgram, .loadFilter, .tellCalls,
+    case .loadFilter:
+      guard let filter = configuration.filter else { throw Self.misplaced(jailStep) }
+      try loadFilter(filter, isCompletedLater ? filter.startup : filter.program)
+    case .setLimits, .forkInit, .takeTerminal, .requestCompletion, .prepareProgram, .tellCalls,
       .execute:
-      break
+      throw Self.misplaced(jailStep)
     }
+  }
+
+  /// Makes the terminal this process's, and gives the launcher its side. What leads to it is closed,
+  /// but for the standard descriptors.
+  func giveTerminal(through socket: Held) throws(JailError) {
+    try terminal?.take(sending: socket)
+    terminal = nil
+  }
+
+  /// What of the terminal is needed until then.
+  var terminalDescriptors: [CInt] { terminal?.descriptors ?? [] }
+
+  static func misplaced(_ jailStep: JailStep) -> JailError {
+    JailError("\(jailStep): this step cannot be done here")
+  }
+
+  /// The last thing but `execve`: from here on, the filter decides what this process can still do.
+  private func loadFilter(_ filter: SystemCallFilter, _ program: FilterProgram?) throws(JailError) {
+    guard let program else { throw JailError("\(filter.name): there is no filter for a loader") }
+    try step("load the filter of \(filter.name) (needs no_new_privs, -n)") {
+      () throws(SystemError) in
+      try SystemCallFilters.load(program.bytes, flags: filter.flags)
+    }
+  }
+
+  /// Everything of the host that the set-up had open.
+  private func forgetDescriptors() {
+    stores = nil
+    devices = nil
+    userData = nil
+    knownTable = nil
+    processes = nil
+    workingDirectory = nil
+    newProcesses = nil
+    network = nil
+    mountNamespace = nil
   }
 
   private static func option(of kinds: NamespaceKinds) -> String {
@@ -109,12 +159,25 @@ final class JailBuilder {
     }
   }
 
-  /// A jail must not push input into the caller's terminal (TIOCSTI).
-  private func startSession() {
-    guard (0...2).contains(where: { isatty($0) == 1 }) else { return }
-    _ = setsid()  // fails only for who leads a group, and then there is a session already
-    // Nobody minds when it fails: the caller's session has the terminal then.
-    if isatty(STDIN_FILENO) == 1 { _ = linux_take_terminal(STDIN_FILENO) }
+  /// A process of the caller's session has the caller's terminal as `/dev/tty`, whatever its own
+  /// descriptors are, and could read from it and type into it (TIOCSTI).
+  private func startSession() throws(JailError) {
+    let what = "start a new session, away from the caller's terminal"
+    do throws(SystemError) {
+      _ = try Descriptor(
+        followingLinks: "/dev/tty" as FilePath, flags: O_RDONLY | O_NONBLOCK | O_NOCTTY)
+    } catch {
+      // Only this says that there is no terminal; without the file there may be one.
+      if error.code == ENXIO { return }
+    }
+    try step(what) { () throws(SystemError) in try check("setsid", nil, setsid()) }
+  }
+
+  private func denyTerminalInput() throws(JailError) {
+    let program = try TerminalFilter.program()
+    try step("--no-new-sessions: deny typing into the terminal (needs no_new_privs, -n)") {
+      () throws(SystemError) in try SystemCallFilters.load(program)
+    }
   }
 
   /// Both on the mounts of the new namespace; the old one's would not be found in it.
@@ -123,7 +186,7 @@ final class JailBuilder {
     if configuration.removesUserData { processes = try held("/proc", "/proc") }
   }
 
-  private func held(_ what: String, _ path: String) throws(JailError) -> Held {
+  private func held(_ what: String, _ path: FilePath) throws(JailError) -> Held {
     try step(what) { () throws(SystemError) in
       Held(try Descriptor(followingLinks: path, flags: LINUX_O_PATH | O_DIRECTORY))
     }
@@ -148,15 +211,15 @@ final class JailBuilder {
       userData = UserDataMounts(table)
       knownTable = table
     case .removeUserData: try removeUserData(known)
-    case .buildDevices: devices = try DeviceDirectory()
+    case .buildDevices: devices = try DeviceDirectory(hasTerminal: configuration.ownTerminal)
     case .mount(let mount): try perform(mount)
     case .makeMountPoint(let path): try makeMountPoint(path)
     case .placeStores(let root): try stores?.place(in: root, builder: self)
     case .placeDevices(let root): try devices?.place(in: root, builder: self)
+    case .placeTerminal(let root): try terminal?.place(in: root, builder: self)
     case .changeRoot(let path):
       try step("-C \(path)") { () throws(SystemError) in
-        try check("chroot", path, chroot(path))
-        try check("chdir", "/", chdir("/"))
+        try Kernel.changeRoot(to: path)
       }
       workingDirectory = nil
     case .pivotRoot(let path):
@@ -169,8 +232,14 @@ final class JailBuilder {
           data: "size=\(bytes),mode=1777", shown: "/tmp")
       }
     case .buildProcesses: try buildProcesses()
-    case .placeProcesses: try placeProcesses()
-    default: break
+    case .placeProcesses(let root): try placeProcesses(in: root)
+    case .newSession, .denyTerminalInput, .becomeMapped, .enterMounts, .openLibrary, .unshare,
+      .setPropagation, .setHostName, .enterNetwork, .raiseLoopback, .joinSessionKeyring,
+      .openTerminal, .takeTerminal, .closeDescriptors, .inspectProgram, .prepareFileAccess,
+      .setLimits, .setSecureBits, .setGroups, .setGroup, .setUser, .limitCapabilities,
+      .raiseAmbient, .setNoNewPrivileges, .restrictFileAccess, .setSystemCallTable,
+      .requestCompletion, .prepareProgram, .loadFilter, .tellCalls, .forkInit, .execute:
+      throw Self.misplaced(mountStep)
     }
   }
 
@@ -184,10 +253,7 @@ final class JailBuilder {
           openat(processes.descriptor.number, "self/mountinfo", O_RDONLY | O_CLOEXEC)))
       return try file.read(atMost: .max, shown: "/proc/self/mountinfo") ?? []
     }
-    guard let table = MountInfo.table(text) else {
-      throw JailError("/proc/self/mountinfo: a line of it has an unknown form")
-    }
-    return table
+    return try MountInfo.known(text)
   }
 
   /// Detaching one takes those below it along, so the table is read again until none is left.
@@ -202,7 +268,7 @@ final class JailBuilder {
       guard let first = mounts.first else { return }
       guard mounts.count < left else {
         throw JailError(
-          "--daemon-store: cannot take \(String(decoding: first.target, as: UTF8.self)) out of "
+          "--daemon-store: cannot take \(shownBytes(first.target)) out of "
             + "the jail, which would hold on to a user's data")
       }
       left = mounts.count
@@ -222,29 +288,29 @@ final class JailBuilder {
     try step("--daemon-store") { () throws(SystemError) in try place.status().mountID }
   }
 
-  private func makeMountPoint(_ path: String) throws(JailError) {
+  private func makeMountPoint(_ path: FilePath) throws(JailError) {
     try step("-P \(path)") { () throws(SystemError) in
       let root = try Descriptor(followingLinks: path, flags: LINUX_O_PATH | O_DIRECTORY)
-      guard try !root.status(shown: path).isMountRoot else { return }
+      guard try !root.status(shown: path.description).isMountRoot else { return }
       try mountFilesystem(
-        path, on: path, type: "none", flags: UInt(MS_BIND | MS_REC), data: "", shown: path)
+        path.cString, on: path.cString, type: "none", flags: UInt(MS_BIND | MS_REC), data: "",
+        shown: path.description)
     }
   }
 
   /// pivot_root(2) without a directory for the old root: it ends up on top of the new one, from
   /// where it is detached.
-  private func pivot(to path: String) throws(SystemError) {
-    let old = try Descriptor(followingLinks: "/", flags: LINUX_O_PATH | O_DIRECTORY)
+  private func pivot(to path: FilePath) throws(SystemError) {
+    let old = try Descriptor(followingLinks: "/" as FilePath, flags: LINUX_O_PATH | O_DIRECTORY)
     let new = try Descriptor(followingLinks: path, flags: LINUX_O_PATH | O_DIRECTORY)
-    try changeDirectory(to: new, shown: path)
+    try changeDirectory(to: new, shown: path.description)
     try pivotRoot(putOld: ".")
     try changeDirectory(to: old, shown: "the old root")
     // Not to the host: what is unmounted here stays mounted there.
     try Propagation.private.set(on: ".", recursive: true)
     try unmount(".", lazily: true)
-    try changeDirectory(to: new, shown: path)
-    try check("chroot", path, chroot("."))
-    try check("chdir", "/", chdir("/"))
+    try changeDirectory(to: new, shown: path.description)
+    try Kernel.changeRoot(to: ".")
   }
 
   /// Ids that the namespace does not map could make no file in it.
@@ -271,20 +337,15 @@ final class JailBuilder {
     }
   }
 
-  /// The old one goes first, if there is one and it can; in a user namespace it stays below.
-  private func placeProcesses() throws(JailError) {
+  private func placeProcesses(in newRoot: FilePath?) throws(JailError) {
     guard let newProcesses else { return }
-    try step("-r, -p: new /proc") { () throws(SystemError) in
-      let root = try Descriptor(followingLinks: "/", flags: LINUX_O_PATH | O_DIRECTORY)
-      let old = try Destination(
-        "/proc", in: root, rootPath: "/", making: .init(isDirectory: true, owner: 0, group: 0))
-      if try old.descriptor.status(shown: "/proc").isMountRoot,
-        !configuration.namespaces.contains(.user)
-      {
-        try unmount("/proc", lazily: true)
+    if let newRoot {
+      // Only what is mounted by -b or -k makes a new root that is missing.
+      let option = if case .pivotRoot = configuration.root { "-P" } else { "-C" }
+      try step("\(option) \(newRoot)") { () throws(SystemError) in
+        _ = try Descriptor(followingLinks: newRoot, flags: LINUX_O_PATH | O_DIRECTORY)
       }
-      let place = try Destination("/proc", in: root, rootPath: "/")
-      try moveMount(newProcesses.descriptor, on: place.descriptor, shown: "/proc")
     }
+    try replaceMount("/proc", by: newProcesses, newRoot: newRoot, what: "-r, -p: new /proc")
   }
 }

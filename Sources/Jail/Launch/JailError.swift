@@ -1,3 +1,4 @@
+import Glibc
 import Kernel
 
 /// Why a jail was not started, in one line, and the exit status that says so.
@@ -49,4 +50,15 @@ func step<Value: ~Copyable>(
   _ body: () throws(SystemError) -> Value
 ) throws(JailError) -> Value {
   do { return try body() } catch { throw JailError(what(), error, status: status) }
+}
+
+/// A program that execve(2) refused, in the words and with the status of the reference.
+struct ExecutionFailure {
+  let text: String
+  let status: CInt
+
+  init(_ configuration: JailConfiguration, _ code: CInt) {
+    text = "execve failed: \(configuration.program): \(String(cString: strerror(code)))"
+    status = code == ENOENT ? ExitStatus.notFound : ExitStatus.notExecutable
+  }
 }

@@ -12,16 +12,18 @@ struct JailProcess {
   /// What the caller had for SIGCHLD: the program inherits it.
   let childSignal: sighandler_t?
   /// Where the library is that finishes the jail inside the program; nil when none may be needed.
-  let library: String?
-  /// One byte each time that the launcher has done its part; the end of the file when it is gone.
-  let release: Held
-  /// To the launcher: a byte when it is to set the limits, and from process 1 the signal that ended
-  /// the program.
-  let report: Held
-  /// To the launcher, when it asks: `R` when the jail is complete, from the library if that has a
-  /// part in it; `X` when this process ends and its status says why; `L` and a number when a
-  /// listener will be open there.
-  let finish: Held?
+  let library: FilePath?
+  /// From the launcher: a packet each time that it has done its part. To the launcher:
+  /// ``StartingJail/Report``; `T` when the launcher is to complete the jail, with the rules for files;
+  /// `R` when the library has done it; `X` when this process ends and its status says why; `L` and a
+  /// number when a listener will be open there.
+  let launcher: Held
+  /// Where the launcher takes the program's own terminal from.
+  let terminalSocket: Held?
+  /// What the launcher sees when no descriptor is open any more.
+  let outcome: SharedOutcome
+  /// What the program inherits from the caller.
+  let inheritedNumbers: [CInt]
   let network: Held?
   let mountNamespace: Held?
 
@@ -31,16 +33,23 @@ struct JailProcess {
       let builder = JailBuilder(
         plan.configuration, log: log, library: library, network: network,
         mountNamespace: mountNamespace)
+      // Never freed: behind a filter, nothing could be closed.
+      _ = Unmanaged.passRetained(builder)
       var program: PreparedProgram?
       for (index, jailStep) in plan.steps.enumerated() {
         switch jailStep {
         case .setLimits:
-          writeAll([1], to: report.descriptor.number)
+          try tellLauncher(StartingJail.Report.wantsLimits)
           try awaitLauncher()
+        case .closeDescriptors:
+          try builder.carryOut(jailStep)
+          try closeDescriptors(during: "the set-up", but: neededLater(builder))
         case .forkInit: try forkInit(builder, rest: plan.steps[(index + 1)...])
+        case .takeTerminal:
+          if let terminalSocket { try builder.giveTerminal(through: terminalSocket) }
+        case .requestCompletion: try requestCompletion(builder)
         case .prepareProgram: program = try prepare(builder)
-        case .loadFilter, .tellCalls:
-          try limitCalls(jailStep, withLoader: builder.library != nil)
+        case .tellCalls: try tellCalls()
         case .execute: try execute(program)
         default: try builder.carryOut(jailStep)
         }
@@ -55,15 +64,63 @@ struct JailProcess {
 
   private func tell(_ text: String) {
     // Not write(2): where nobody waits any more, SIGPIPE would be the end.
-    if let finish {
-      _ = send(finish.descriptor.number, text, text.utf8.count, CInt(MSG_NOSIGNAL))
+    _ = send(launcher.descriptor.number, text, text.utf8.count, CInt(MSG_NOSIGNAL))
+  }
+
+  private func tellLauncher(_ byte: UInt8) throws(JailError) {
+    try step("tell the launcher") { () throws(SystemError) in
+      try launcher.descriptor.write([byte], shown: "socket")
+    }
+  }
+
+  // MARK: Descriptors
+
+  private func closeDescriptors(during what: String, but kept: [CInt]) throws(JailError) {
+    try step("close the descriptors of \(what)") { () throws(SystemError) in
+      try InheritedDescriptors.closeAll(but: kept)
+    }
+  }
+
+  /// What the last steps need: nothing of it leads to a file of the host, but the library's directory.
+  private func neededLater(_ builder: JailBuilder) -> [CInt] {
+    var numbers = inheritedByProgram + [0, 1, 2, launcher.descriptor.number]
+    numbers += builder.library?.descriptors ?? []
+    if let connection = log.connection { numbers.append(connection) }
+    if let terminalSocket { numbers.append(terminalSocket.descriptor.number) }
+    return numbers + builder.terminalDescriptors
+  }
+
+  private var inheritedByProgram: [CInt] {
+    inheritedNumbers + plan.configuration.preservedDescriptors.filter { fcntl($0, F_GETFD) >= 0 }
+  }
+
+  /// What is open when the program is looked up: what it inherits, and what the library needs.
+  private func openAtExecution(_ builder: JailBuilder) -> [CInt] {
+    var numbers = inheritedByProgram
+    if plan.configuration.ownTerminal { numbers += [0, 1, 2] }
+    if let library = builder.library {
+      numbers += library.descriptors + [launcher.descriptor.number]
+      if let file = builder.sealedFilter { numbers.append(file.descriptor.number) }
+      if let ruleset = builder.ruleset { numbers.append(ruleset.ruleset.descriptor.number) }
+    }
+    return numbers
+  }
+
+  /// Gives the launcher what it needs to complete the jail when the loader is done.
+  private func requestCompletion(_ builder: JailBuilder) throws(JailError) {
+    guard builder.isCompletedLater else { return }
+    let ruleset = builder.firstRuleset == nil ? nil : builder.ruleset
+    try step("let the launcher complete the jail") { () throws(SystemError) in
+      try ReportSockets.send(
+        builder.trustsLoader ? "T" : "Tu", with: ruleset?.ruleset.descriptor.number,
+        to: launcher.descriptor.number)
     }
   }
 
   private func awaitLauncher() throws(JailError) {
     var byte: UInt8 = 0
     let count = try step("wait for the launcher") { () throws(SystemError) in
-      try check("read", nil, read(release.descriptor.number, &byte, 1))
+      try check("read", nil, read(launcher.descriptor.number, &byte, 1))
     }
     // The launcher was killed, or has given up and said why: nobody wants the program.
     guard count == 1 else { _exit(ExitStatus.failure) }
@@ -76,20 +133,31 @@ struct JailProcess {
     var environment = EnvironmentEdit.apply(
       configuration.environment, to: currentEnvironment())
     var path = program
-    if let library = builder.library, let finish {
+    if let library = builder.library {
       path = RawArgument(bytes: try absolutePath(program.bytes))
       let orders = try step("preload the library") { () throws(SystemError) -> String in
         try self.orders(builder)
       }
       environment = try library.prepare(
-        environment, report: finish.descriptor, orders: orders, log: log)
+        environment, report: launcher.descriptor, orders: orders, log: log)
     }
     for number in configuration.preservedDescriptors { _ = fcntl(number, F_SETFD, 0) }
     signal(SIGCHLD, childSignal)
     try step("restore signals") { () throws(SystemError) in try mask.restore() }
-    if builder.library == nil, configuration.learnedPolicy == nil { tell("R") }
-    return PreparedProgram(
+    let result = PreparedProgram(
       path: path, words: [program] + configuration.arguments, environment: environment)
+    try tellLauncher(StartingJail.Report.isSetUp)
+    let open = openAtExecution(builder)
+    if configuration.learnedPolicy != nil {
+      // The number that the listener gets: the lowest that is free.
+      let number = (0..<CInt.max).first { !open.contains($0) } ?? 0
+      let reporting = builder.library == nil ? "" : "r\(launcher.descriptor.number)"
+      tell("L\(number)\(reporting)")
+    } else if builder.library == nil {
+      tell("R")
+    }
+    try closeDescriptors(during: "the launcher", but: open)
+    return result
   }
 
   /// What the library is to do, in the letters of minijailpreload.c.
@@ -106,42 +174,32 @@ struct JailProcess {
     return orders
   }
 
-  /// The last thing but `execve`: from here on, the filter decides what this process can still do.
-  private func limitCalls(_ jailStep: JailStep, withLoader: Bool) throws(JailError) {
-    if case .tellCalls = jailStep { return try tellCalls(withLoader: withLoader) }
-    guard let filter = plan.configuration.filter else { return }
-    let program = withLoader ? filter.startup : filter.program
-    guard let program else { throw JailError("\(filter.name): there is no filter for a loader") }
-    try step("load the filter of \(filter.name) (needs no_new_privs, -n)") {
-      () throws(SystemError) in
-      try SystemCallFilters.load(program.bytes, flags: filter.flags)
-    }
-  }
-
   /// Every call waits for the launcher from here on, `execve` first.
-  private func tellCalls(withLoader: Bool) throws(JailError) {
-    // The number that the listener gets: the lowest that is free. execve(2) closes it.
-    let next = dup(report.descriptor.number)
-    close(next)
-    let reporting = withLoader ? "r\(finish?.descriptor.number ?? -1)" : ""
-    tell("L\(next)\(reporting)")
+  private func tellCalls() throws(JailError) {
     try step("--learn (needs no_new_privs, -n)") { () throws(SystemError) in
+      let listener: CInt
       do throws(SystemError) {
-        try SystemCallFilters.load(Learning.filter, flags: [.listens, .waitsThroughSignals])
+        listener = try SystemCallFilters.load(
+          Learning.filter, flags: [.listens, .waitsThroughSignals])
       } catch {
         guard error.code == EINVAL else { throw error }
-        try SystemCallFilters.load(Learning.filter, flags: .listens)  // before Linux 5.19
+        listener = try SystemCallFilters.load(Learning.filter, flags: .listens)  // before 5.19
       }
+      close(listener)
     }
   }
 
   /// Replaces this process by the program, with the word that names it as it was typed.
-  private func execute(_ program: PreparedProgram?) throws(JailError) {
-    program?.execute()
+  private func execute(_ program: PreparedProgram?) throws(JailError) -> Never {
+    guard let program else { throw JailError("the program was not prepared") }
+    program.execute()
     let code = errno
-    throw JailError(
-      "execve failed: \(plan.configuration.program): \(String(cString: strerror(code)))",
-      status: code == ENOENT ? ExitStatus.notFound : ExitStatus.notExecutable)
+    outcome.executionError = code
+    if plan.configuration.background {
+      writeLine(
+        "minijail0: \(ExecutionFailure(plan.configuration, code).text)", to: STDERR_FILENO)
+    }
+    _exit(ExecutionFailure(plan.configuration, code).status)
   }
 
   // MARK: Process 1
@@ -153,20 +211,33 @@ struct JailProcess {
   ) throws(JailError) {
     // Before there is a program that could see another name; its own comes with execve.
     _ = "minijail-init".withCString { linux_prctl(PR_SET_NAME, UInt(bitPattern: $0), 0, 0) }
-    guard let program = try step("-p", { () throws(SystemError) in try fork() }) else { return }
-    closeInherited()
-    for jailStep in rest { try builder.carryOut(jailStep) }
+    // Neither is its memory the program's to look at, also where that has the same user.
+    let dumpable = try step("-p") { () throws(SystemError) in
+      let before = try processControl(PR_GET_DUMPABLE, named: "PR_GET_DUMPABLE")
+      try processControl(PR_SET_DUMPABLE, 0, named: "PR_SET_DUMPABLE")
+      return before
+    }
+    guard let program = try step("-p", { () throws(SystemError) in try fork() }) else {
+      guard dumpable == 1 else { return }
+      try step("-p") { () throws(SystemError) in
+        try processControl(PR_SET_DUMPABLE, 1, named: "PR_SET_DUMPABLE")
+      }
+      return
+    }
+    // Nobody looks through process 1's descriptors, and no reader waits for it to close them.
+    try closeDescriptors(during: "the set-up", but: [0, 1, 2])
+    for jailStep in rest {
+      switch jailStep {
+      // Those are its child's.
+      case .takeTerminal, .requestCompletion, .prepareProgram, .loadFilter, .tellCalls, .execute:
+        break
+      default: try builder.carryOut(jailStep)
+      }
+    }
     do throws(SystemError) { try reapAll(program) } catch {
       log.error("-p: \(error)")
       _exit(ExitStatus.failure)
     }
-  }
-
-  /// Nobody looks through process 1's descriptors, and no reader waits for it to close them.
-  private func closeInherited() {
-    let kept = UInt32(max(report.descriptor.number, 3))
-    if kept > 3 { _ = linux_close_range(3, kept - 1, 0) }
-    _ = linux_close_range(kept + 1, .max, 0)
   }
 
   private func reapAll(_ program: pid_t) throws(SystemError) -> Never {
@@ -174,7 +245,7 @@ struct JailProcess {
     while true {
       let signal = try SignalMask.next()
       // After the program, to all that it left behind.
-      if signal != SIGCHLD { kill(end == nil ? program : -1, signal) }
+      if signal != SIGCHLD { pass(signal, to: end == nil ? program : nil) }
       var reaped = try reapEnded()
       while case .ended(let process, let status) = reaped {
         if process == program { end = status }
@@ -184,11 +255,23 @@ struct JailProcess {
     }
   }
 
+  /// - Parameter program: nil when it has ended, and the signal is for all that it left behind.
+  private func pass(_ signal: CInt, to program: pid_t?) {
+    guard signal == SIGTSTP || signal == SIGCONT else {
+      kill(program ?? -1, signal)
+      return
+    }
+    // The launcher stops with its terminal: the program's group does, unless the launcher is in it,
+    // which has no number here.
+    let group = program.map { getpgid($0) } ?? 0
+    kill(group > 0 ? -group : program ?? -1, signal == SIGTSTP ? SIGSTOP : SIGCONT)
+  }
+
   private func exit(as end: ProcessEnd?) -> Never {
     switch end {
     case .exited(let status): _exit(status)
     case .killed(let signal):
-      writeAll([UInt8(truncatingIfNeeded: signal)], to: report.descriptor.number)
+      outcome.programSignal = signal
       _exit(ExitStatus.killedInside)
     case nil: _exit(ExitStatus.killedInside)
     }

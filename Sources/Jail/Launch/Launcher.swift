@@ -14,7 +14,8 @@ struct Launcher {
   ///
   /// - Returns: the exit status of the launcher.
   func run() throws(JailError) -> CInt {
-    if setpgid(0, 0) != 0, errno != EPERM {
+    // In the foreground group of a terminal its keys must reach this process.
+    if !isInForeground, setpgid(0, 0) != 0, errno != EPERM {
       throw JailError("setpgid", SystemError(operation: "setpgid", path: nil, code: errno))
     }
     let policy = try configuration.learnedPolicy.map { (file) throws(JailError) in
@@ -23,12 +24,15 @@ struct Launcher {
     // Signals wait from here on: none is lost between the fork and the moment that it can be
     // forwarded.
     let mask = try step("block signals") { () throws(SystemError) in try SignalMask.blockAll() }
-    let jail = try start(mask)
     let forwards = configuration.forwardsSignals && !configuration.background
+    let jail = try start(mask, taking: forwards ? .all : .ending)
     if !forwards {
       try step("restore signals") { () throws(SystemError) in try mask.restore() }
     }
     if configuration.background {
+      if let signal = jail.interruption {
+        return status(of: .killed(signal: signal), jail.process, insideSignal: nil)
+      }
       // What the program is must be true when its caller goes on.
       guard case .failed(let reason) = try jail.waitUntilComplete(forwarding: false) else {
         return 0
@@ -51,53 +55,109 @@ struct Launcher {
     return status(of: end, jail.process)
   }
 
+  private var isInForeground: Bool {
+    let terminal = open("/dev/tty", O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
+    guard terminal >= 0 else { return false }
+    defer { close(terminal) }
+    return tcgetpgrp(terminal) == getpgrp()
+  }
+
+  /// Which signals the launcher takes while the jail starts: others wait.
+  enum Taking {
+    case all
+    /// Those that end the set-up.
+    case ending
+    case none
+  }
+
+  /// Starts the jail, and waits until its set-up is over or, where the launcher has to complete it,
+  /// until it is complete.
+  ///
   /// - Parameter mask: the caller's, while everything is blocked.
-  /// - Returns: the jail, whose program may not have been executed yet.
-  func start(_ mask: SignalMask) throws(JailError) -> RunningJail {
+  func start(_ mask: SignalMask, taking: Taking) throws(JailError) -> RunningJail {
+    let inherited = try step("look at the open descriptors") { () throws(SystemError) in
+      try InheritedDescriptors.current()
+    }
     let network = try Held.namespace(configuration.networkNamespaceFile, option: "-e")
     let mounts = try Held.namespace(configuration.mountNamespaceFile, option: "-V ")
     try StoreMounts.verify(configuration.daemonStores)
-    let library = configuration.mayNeedLibrary ? try PreloadLibrary.locate(configuration) : nil
+    // With -K the jail's mounts can be the host's: what would be refused at its turn is refused now.
+    if configuration.propagation == .unchanged, configuration.mountNamespaceFile == nil {
+      _ = try ExpectedMounts(plan)
+    }
+    let library = configuration.usesLibrary ? try PreloadLibrary.locate(configuration) : nil
     // Ignored, it would take the child's status away.
     let child = signal(SIGCHLD, SIG_DFL)
-    let release = try step("make a pipe") { () throws(SystemError) in try Pipe() }
-    let report = try step("make a pipe") { () throws(SystemError) in try Pipe() }
-    let reports = configuration.mayNeedLibrary || configuration.learnedPolicy != nil
-    let (receiving, sending) = try reports ? Self.reportSockets() : (nil, nil)
+    let signals = try step("watch for signals") { () throws(SystemError) in
+      try Self.signals(taking)
+    }
+    var (near, far) = try Self.sockets()
+    var (terminal, terminalSocket) = try configuration.ownTerminal ? Self.sockets() : (nil, nil)
+    let outcome = try step("map memory") { () throws(SystemError) in try SharedOutcome() }
     let kinds = configuration.namespaces.intersection([.process, .user])
     let process = try step(Self.what(kinds)) { () throws(SystemError) in try fork(into: kinds) }
     guard let process else {
+      near = nil
+      terminal = nil
+      guard let far else { _exit(ExitStatus.failure) }
       let jailed = JailProcess(
-        plan: plan, log: log, mask: mask, childSignal: child, library: library,
-        release: Held(release.intoReading()), report: Held(report.intoWriting()),
-        finish: sending, network: network, mountNamespace: mounts)
+        plan: plan, log: log, mask: mask, childSignal: child, library: library, launcher: far,
+        terminalSocket: terminalSocket, outcome: outcome, inheritedNumbers: inherited,
+        network: network, mountNamespace: mounts)
       jailed.becomeJail()
     }
-    let releasing = release.intoWriting()
-    let limitRequests = report.intoReading()
+    far = nil
+    terminalSocket = nil
+    guard let near else { throw JailError("the jail has no socket") }
+    let starting = StartingJail(
+      configuration, first: process, messages: near, signals: signals, forwards: taking == .all,
+      terminal: terminal.map(TerminalRelay.init))
+    return try finish(starting, outcome, mask, ownsProcess: taking != .none)
+  }
+
+  /// The launcher's end and the jail's.
+  private static func sockets() throws(JailError) -> (Held?, Held?) {
+    try step("make a socket pair") { () throws(SystemError) in
+      let ends = try ReportSockets.pair()
+      return (Held(Descriptor(owning: ends.receiving)), Held(Descriptor(owning: ends.sending)))
+    }
+  }
+
+  private static func signals(_ taking: Taking) throws(SystemError) -> SignalDescriptor {
+    switch taking {
+    case .all: try SignalMask.descriptor()
+    case .ending: try SignalMask.descriptor(of: StartingJail.ending + [SIGCHLD])
+    case .none: try SignalMask.descriptor(of: [SIGCHLD])
+    }
+  }
+
+  /// - Parameter ownsProcess: whether this process is the launcher's, and not a service's.
+  private func finish(
+    _ starting: StartingJail, _ outcome: SharedOutcome, _ mask: SignalMask, ownsProcess: Bool
+  ) throws(JailError) -> RunningJail {
+    let process = starting.first
     do throws(JailError) {
       if let file = configuration.pidFile { try write(process, to: file) }
       if configuration.namespaces.contains(.user) {
         try IDMaps(configuration: configuration, mask: mask).write(for: process)
       }
-      writeAll([1], to: releasing.number)
-      if !configuration.limits.isEmpty { try setLimits(of: process, limitRequests, releasing) }
+      if ownsProcess {
+        // The caller's environment is in its memory, and the program may have the same user.
+        try step("protect the launcher") { () throws(SystemError) in
+          try processControl(PR_SET_DUMPABLE, 0, named: "PR_SET_DUMPABLE")
+        }
+      }
+      if starting.traces { try starting.beginTracing() }
+      try starting.releaseJail()
+      let result = try starting.run()
+      try starting.endTracing()
+      return try RunningJail(starting, result, outcome, log)
     } catch {
-      kill(process, SIGKILL)
-      _ = try? Kernel.wait(for: process)
-      throw error
-    }
-    return try RunningJail(
-      process: process, report: Held(limitRequests), finish: receiving,
-      configuration: configuration)
-  }
-
-  /// For what is reported from inside the program; the second end is the jail's, and closes here
-  /// with the last reference to it.
-  private static func reportSockets() throws(JailError) -> (Held?, Held?) {
-    try step("make a socket pair") { () throws(SystemError) in
-      let ends = try ReportSockets.pair()
-      return (Held(Descriptor(owning: ends.receiving)), Held(Descriptor(owning: ends.sending)))
+      starting.killAndReap()
+      starting.terminal?.finish()
+      try starting.endTracing()
+      guard error.status == ExitStatus.noJail else { throw error }
+      return try RunningJail(starting, .failed(error.description), outcome, log)
     }
   }
 
@@ -109,33 +169,15 @@ struct Launcher {
   }
 
   /// The process's number, for whoever supervises it: before the program can run.
-  private func write(_ process: pid_t, to file: String) throws(JailError) {
+  private func write(_ process: pid_t, to file: FilePath) throws(JailError) {
     try step("-f \(file)") { () throws(SystemError) in
       let descriptor = Descriptor(
         owning: try check(
-          "open", file, open(file, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC, 0o666)))
-      try descriptor.write(Array("\(process)\n".utf8), shown: file)
+          "open", "\(file)",
+          open(file.cString, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC, 0o666)))
+      try descriptor.write(Array("\(process)\n".utf8), shown: "\(file)")
       try descriptor.close()
     }
-  }
-
-  /// Sets them from outside, with the launcher's rights, at the moment that the jail asks for:
-  /// when its set-up needs no more memory or descriptors.
-  private func setLimits(
-    of process: pid_t, _ reports: borrowing Descriptor, _ releasing: borrowing Descriptor
-  ) throws(JailError) {
-    var byte: UInt8 = 0
-    let count = try step("wait for the jail") { () throws(SystemError) in
-      try check("read", nil, read(reports.number, &byte, 1))
-    }
-    guard count == 1 else { return }  // it has failed, and said why
-    for limit in configuration.limits {
-      try step("-R \(limit.name)") { () throws(SystemError) in
-        try setLimit(
-          limit.kind, soft: limit.soft, hard: limit.hard, of: process, named: limit.name)
-      }
-    }
-    writeAll([1], to: releasing.number)
   }
 
   private func status(of end: RunningJail.End, _ process: pid_t) -> CInt {

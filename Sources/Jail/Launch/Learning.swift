@@ -17,10 +17,11 @@ struct Learning {
   private var counts: [Seen: Int] = [:]
   private var kept: [UInt32: Int?] = [:]
 
-  /// A dynamic program has called its `main` when the library has reported and closed what it
-  /// reported on. Until then its loader is at work, which a policy need not allow.
+  /// A dynamic program has called its `main` when the tracer has seen its entry point, or the library
+  /// has reported and closed what it reported on. Until then its loader is at work, which a policy
+  /// need not allow.
   private enum Phase: Equatable {
-    case loading(report: UInt64)
+    case loading(report: UInt64?)
     case closing(report: UInt64)
     case running
   }
@@ -36,13 +37,15 @@ struct Learning {
     let argument: UInt64
   }
 
-  /// - Parameter report: the descriptor that the library reports on; nil for a program without it.
-  init(report: CInt?) throws(JailError) {
+  /// - Parameters:
+  ///   - report: the descriptor that the library reports on, if there is one.
+  ///   - isLoading: whether a loader is at work first, until ``programStarts()`` or the report.
+  init(report: CInt?, isLoading: Bool) throws(JailError) {
     guard let architecture = Architecture.current else {
       throw SystemCallFilter.unknownArchitecture
     }
     self.architecture = architecture
-    phase = report.map { .loading(report: UInt64(UInt32(bitPattern: $0))) } ?? .running
+    phase = isLoading ? .loading(report: report.map { UInt64(UInt32(bitPattern: $0)) }) : .running
     do {
       let kill = Instruction(code: OperationCode.returnOperand, operand: 0)
       loader = try FilterProgram([kill]).allowingLoader(on: architecture)
@@ -58,7 +61,7 @@ struct Learning {
     }
     switch phase {
     case .running: return false
-    case .loading(let report) where makes("write", on: report): phase = .closing(report: report)
+    case .loading(let report?) where makes("write", on: report): phase = .closing(report: report)
     case .closing(let report) where makes("close", on: report): phase = .running
     default:
       let data = CallData(
@@ -67,6 +70,9 @@ struct Learning {
     }
     return true
   }
+
+  /// The loader is done.
+  mutating func programStarts() { phase = .running }
 
   mutating func add(_ call: CallListener.Call) {
     if isOfStart(call) { return }

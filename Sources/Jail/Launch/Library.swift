@@ -14,7 +14,7 @@ extension JailPlan {
   public func start() throws(JailError) -> RunningJail {
     let mask = try step("block signals") { () throws(SystemError) in try SignalMask.blockAll() }
     defer { try? mask.restore() }
-    return try Launcher(plan: self, log: Log()).start(mask)
+    return try Launcher(plan: self, log: Log()).start(mask, taking: .none)
   }
 
   /// What `minijail0 --explain` prints: what the program would be, the steps, and the mounts that
@@ -24,16 +24,20 @@ extension JailPlan {
 
 extension JailConfiguration {
   /// Confines the calling process itself, for good: its ids, capabilities, namespaces, mounts, root,
-  /// limits and access to files, in the order of a ``JailPlan``.
+  /// limits, access to files and system calls, in the order of a ``JailPlan``.
   ///
-  /// What concerns a program that is executed does not count: the program, its environment and
-  /// descriptors, ``pidFile``, ``background`` and ``linkage``. A new pid or user namespace needs a
-  /// child: ``JailPlan/start()``.
+  /// What concerns a program that is executed is refused: ``program``, ``arguments``,
+  /// ``environment``, ``preservedDescriptors``, ``pidFile``, ``background``, ``forwardsSignals``,
+  /// ``ownTerminal``, ``linkage``, ``completion``, ``startTimeout``, ``preloadLibrary``,
+  /// ``learnedPolicy`` and ``logging``. A new pid or user namespace needs a child: ``JailPlan/start()``.
   ///
   /// - Throws: after an error the process may be confined in part. Its only way is to end.
   public func confine() throws(JailError) {
     guard processNamespace == .inherited, namespaces.isDisjoint(with: [.process, .user]) else {
       throw JailError("a process cannot enter a new pid or user namespace itself; start a child")
+    }
+    if let name = programOnly {
+      throw JailError("\(name) is about a program that is executed, and confine() executes none")
     }
     let threads = try step("count the threads") { () throws(SystemError) in
       try Directory(followingLinks: "/proc/self/task").names().count
@@ -48,18 +52,56 @@ extension JailConfiguration {
     let builder = JailBuilder(
       configuration, log: Log(), network: try Held.namespace(networkNamespaceFile, option: "-e"),
       mountNamespace: try Held.namespace(mountNamespaceFile, option: "-V "))
-    for jailStep in plan.steps {
-      switch jailStep {
-      case .setLimits(let limits):
-        for limit in limits {
-          try step("-R \(limit.name)") { () throws(SystemError) in
-            try setLimit(limit.kind, soft: limit.soft, hard: limit.hard, named: limit.name)
-          }
+    // Never freed: behind a filter, nothing could be closed.
+    _ = Unmanaged.passRetained(builder)
+    for jailStep in plan.steps { try builder.confine(jailStep) }
+  }
+
+  /// The first part that differs from its default though it says nothing to a process that confines
+  /// itself.
+  private var programOnly: String? {
+    let standard = JailConfiguration()
+    let differs: [(String, Bool)] = [
+      ("program", program != standard.program), ("arguments", arguments != standard.arguments),
+      ("environment", environment != standard.environment),
+      ("preservedDescriptors", preservedDescriptors != standard.preservedDescriptors),
+      ("pidFile", pidFile != standard.pidFile), ("background", background != standard.background),
+      ("forwardsSignals", forwardsSignals != standard.forwardsSignals),
+      ("ownTerminal", ownTerminal != standard.ownTerminal),
+      ("linkage", linkage != standard.linkage), ("completion", completion != standard.completion),
+      ("startTimeout", startTimeout != standard.startTimeout),
+      ("preloadLibrary", preloadLibrary != standard.preloadLibrary),
+      ("learnedPolicy", learnedPolicy != standard.learnedPolicy),
+      ("logging", logging != standard.logging),
+    ]
+    return differs.first { $0.1 }?.0
+  }
+}
+
+extension JailBuilder {
+  /// One step in a process that goes on afterwards.
+  fileprivate func confine(_ jailStep: JailStep) throws(JailError) {
+    switch jailStep {
+    case .setLimits(let limits):
+      for limit in limits {
+        try step("-R \(limit.name)") { () throws(SystemError) in
+          try setLimit(limit.kind, soft: limit.soft, hard: limit.hard, named: limit.name)
         }
-      // The capabilities are this process's already; ambient ones are for what it executes.
-      case .raiseAmbient where !raisesAmbient: break
-      default: try builder.carryOut(jailStep)
       }
+    case .raiseAmbient(let wanted):
+      // The capabilities are this process's already; ambient ones are for what it executes.
+      if configuration.raisesAmbient { try carryOut(.raiseAmbient(wanted)) }
+    case .prepareProgram, .execute: break  // of a program, and there is none
+    case .newSession, .denyTerminalInput, .becomeMapped, .enterMounts, .openLibrary, .unshare,
+      .setPropagation, .gatherStores, .setHostName, .enterNetwork, .raiseLoopback,
+      .joinSessionKeyring, .findUserData, .removeUserData, .buildDevices, .mount, .makeMountPoint,
+      .placeStores, .placeDevices, .openTerminal, .placeTerminal, .takeTerminal, .changeRoot,
+      .pivotRoot, .mountTemporaryDirectory, .buildProcesses, .placeProcesses, .closeDescriptors,
+      .inspectProgram, .prepareFileAccess, .setSecureBits,
+      .setGroups, .setGroup, .setUser, .limitCapabilities, .setNoNewPrivileges,
+      .restrictFileAccess, .setSystemCallTable, .requestCompletion, .loadFilter, .tellCalls,
+      .forkInit:
+      try carryOut(jailStep)
     }
   }
 }

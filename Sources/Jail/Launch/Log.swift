@@ -7,9 +7,14 @@ import Kernel
 struct Log {
   /// Whether the target is syslog and not standard error.
   let usesSyslog: Bool
+  /// The connection to syslog, if there is one.
+  let connection: CInt?
 
   /// Before the options are read nothing says where, so it is standard error alone.
-  init() { usesSyslog = false }
+  init() {
+    usesSyslog = false
+    connection = nil
+  }
 
   /// `auto` is standard error when standard *input* is a terminal, as in the reference.
   init(_ logging: JailConfiguration.Logging) {
@@ -19,12 +24,24 @@ struct Log {
       case .syslog: true
       case .stderr: false
       }
-    // Connected now: the jail may have no /dev/log.
-    if usesSyslog { openlog(nil, LOG_NDELAY, LOG_USER) }
+    guard usesSyslog else {
+      connection = nil
+      return
+    }
+    // Connected now: the jail may have no /dev/log. It gets the lowest number that is free.
+    let free = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)
+    close(free)
+    openlog(nil, LOG_NDELAY, LOG_USER)
+    connection = free >= 0 && fcntl(free, F_GETFD) >= 0 ? free : nil
   }
 
   func error(_ text: String) {
     writeLine("minijail0: \(text)", to: STDERR_FILENO)
+    if usesSyslog { linux_syslog(LOG_ERR, tagged(text)) }
+  }
+
+  /// What standard error has been told already, where the connection was closed.
+  func errorToSyslog(_ text: String) {
     if usesSyslog { linux_syslog(LOG_ERR, tagged(text)) }
   }
 

@@ -9,17 +9,17 @@ extension JailBuilder {
     let path = configuration.root.path ?? "/"
     let flags = LINUX_O_PATH | O_DIRECTORY
     if let root = try Held(opening: path, flags: flags) { return root }
-    guard path.hasPrefix("/") else {
-      throw SystemError(operation: "open", path: path, code: ENOENT)
+    guard path.isAbsolute else {
+      throw SystemError(operation: "open", path: path.description, code: ENOENT)
     }
-    let host = try Descriptor(followingLinks: "/", flags: flags)
-    let made = try Destination(
-      path, in: host, rootPath: "/", making: .init(isDirectory: true, owner: 0, group: 0))
-    return Held(made.intoDescriptor())
+    let host = Held(try Descriptor(followingLinks: "/" as FilePath, flags: flags))
+    return try Destination(
+      path, in: host, newRoot: nil, making: .init(isDirectory: true, owner: 0, group: 0)
+    ).place
   }
 
   /// A mount point is made for the program's user, as in the reference.
-  func missing(isDirectory: Bool) -> Destination.Missing {
+  func missing(isDirectory: Bool) -> PathWalk.Missing {
     .init(
       isDirectory: isDirectory, owner: configuration.user?.number ?? 0,
       group: configuration.group?.number ?? 0)
@@ -27,7 +27,7 @@ extension JailBuilder {
 
   /// One `-b` or `-k`.
   func perform(_ mount: JailMount) throws(JailError) {
-    if devices != nil, mount.target.hasPrefix("/dev/") {
+    if devices != nil, mount.target.isEqualOrBelow("/dev"), mount.target.components.count > 1 {
       // The new /dev is not there before all mounts are: what comes into it waits. What it shows
       // is opened now, in its turn.
       let clone = try mount.isBind ? cloned(mount) : nil
@@ -40,12 +40,12 @@ extension JailBuilder {
       guard let clone = try cloned(mount) else { return }
       try mounting(mount) { () throws(SystemError) in
         let root = try openRoot()
-        try attach(clone, mount.target, in: root.descriptor, configuration.root.path ?? "/")
+        try attach(clone, mount.target, in: root, configuration.root.path, for: mount)
       }
     } else {
       try mounting(mount) { () throws(SystemError) in
         let root = try openRoot()
-        try mountNew(mount, mount.target, in: root.descriptor, configuration.root.path ?? "/")
+        try mountNew(mount, mount.target, in: root, configuration.root.path)
       }
       try mounting(mount) { () throws(SystemError) in try returnToWorkingDirectory() }
     }
@@ -62,17 +62,20 @@ extension JailBuilder {
   /// A copy of the source with all its attributes, which no path shows yet; nil when the source is
   /// missing and may be.
   private func cloned(_ mount: JailMount) throws(JailError) -> Held? {
-    let found = try mounting(mount) { () throws(SystemError) in
-      if mount.isOptional { return try Held(opening: mount.source, flags: LINUX_O_PATH) }
-      return Held(try Descriptor(followingLinks: mount.source))
-    }
-    guard let source = found else {
+    let source: Held
+    do throws(SystemError) { source = try place(ofSource: mount) } catch {
+      guard error.code == ENOENT, mount.isOptional else {
+        throw JailError(
+          "mount \(mount.source) on \(mount.target): \(error)"
+            + (error.code == ENOENT ? hint(forMissing: mount) : ""),
+          status: ExitStatus.mountFailed)
+      }
       log.warning("\(mount.source) is missing: the jail has no \(mount.target)")
       return nil
     }
     do throws(SystemError) {
       let detached = try DetachedMount(
-        cloning: source.descriptor, recursive: mount.isRecursive, shown: mount.source)
+        cloning: source.descriptor, recursive: mount.isRecursive, shown: mount.source.description)
       try setAttributes(of: mount, on: detached)
       return Held(detached.intoDescriptor())
     } catch {
@@ -107,58 +110,61 @@ extension JailBuilder {
   }
 
   func attach(
-    _ clone: Held, _ target: String, in root: borrowing Descriptor, _ rootPath: String
+    _ clone: Held, _ target: FilePath, in root: Held, _ newRoot: FilePath?, for mount: JailMount
   ) throws(SystemError) {
-    let isDirectory = try clone.descriptor.status(shown: target).isDirectory
-    let place = try Destination(
-      target, in: root, rootPath: rootPath, making: missing(isDirectory: isDirectory))
-    try moveMount(clone.descriptor, on: place.descriptor, shown: place.shown)
+    let isDirectory = try clone.descriptor.status(shown: target.description).isDirectory
+    let place = try destination(
+      target, in: root, newRoot, making: missing(isDirectory: isDirectory), for: mount)
+    try moveMount(clone.descriptor, on: place.descriptor, shown: place.shown.description)
   }
 
   /// Everything of `-k` that is not a bind. The working directory is elsewhere afterwards.
   func mountNew(
-    _ mount: JailMount, _ target: String, in root: borrowing Descriptor, _ rootPath: String
+    _ mount: JailMount, _ target: FilePath, in root: Held, _ newRoot: FilePath?
   ) throws(SystemError) {
     guard case .filesystem(let type, let flags, let data) = mount.kind else { return }
     if mount.isChange {
-      let place = try Destination(target, in: root, rootPath: rootPath)
+      let place = try destination(target, in: root, newRoot, for: mount)
       if flags.contains(.remount), flags.contains(.bind) {
         return try changeAttributes(flags, of: place)
       }
       if !flags.contains(.remount), let propagation = flags.propagationChange {
         return try setMountAttributes(
           place.descriptor, [], propagation: propagation, recursive: flags.contains(.recursive),
-          shown: place.shown)
+          shown: place.shown.description)
       }
       return try mountHere(mount.source, place, type, flags, data)
     }
     if flags.contains(.move) {
-      let source = try Descriptor(followingLinks: mount.source)
-      let isDirectory = try source.status(shown: mount.source).isDirectory
-      let place = try Destination(
-        target, in: root, rootPath: rootPath, making: missing(isDirectory: isDirectory))
-      return try moveMount(source, on: place.descriptor, shown: place.shown)
+      let source = try self.place(ofSource: mount)
+      let isDirectory =
+        try source.descriptor.status(shown: mount.source.description).isDirectory
+      let place = try destination(
+        target, in: root, newRoot, making: missing(isDirectory: isDirectory), for: mount)
+      return try moveMount(
+        source.descriptor, on: place.descriptor, shown: place.shown.description)
     }
-    if mount.source.hasPrefix("/") { _ = try Descriptor(followingLinks: mount.source) }
-    let place = try Destination(
-      target, in: root, rootPath: rootPath, making: missing(isDirectory: true))
+    if mount.source.isAbsolute { _ = try self.place(ofSource: mount) }
+    let place = try destination(
+      target, in: root, newRoot, making: missing(isDirectory: true), for: mount)
     try mountHere(mount.source, place, type, flags, data)
   }
 
   /// mount(2) wants a path, and `.` is the one that names a descriptor.
   private func mountHere(
-    _ source: String, _ place: borrowing Destination, _ type: String, _ flags: MountFlags,
-    _ data: String
+    _ source: FilePath, _ place: Destination, _ type: RawArgument, _ flags: MountFlags,
+    _ data: RawArgument
   ) throws(SystemError) {
-    try changeDirectory(to: place.descriptor, shown: place.shown)
+    try changeDirectory(to: place.descriptor, shown: place.shown.description)
     try mountFilesystem(
-      source, on: ".", type: type, flags: UInt(flags.rawValue), data: data, shown: place.shown)
+      source.cString, on: ".", type: type.cString, flags: UInt(flags.rawValue), data: data.cString,
+      shown: place.shown.description)
   }
 
   /// What `MS_REMOUNT|MS_BIND` means: exactly these flags, and the access times as they were
   /// unless one is given.
   private func changeAttributes(
-    _ flags: MountFlags, of place: borrowing Destination
+    _ flags: MountFlags, of place: Destination
   ) throws(SystemError) {
     let all: MountAttributes = [
       .readOnly, .noSetID, .noDevices, .noExecution, .noSymlinkFollow, .noDirectoryAccessTime,
@@ -166,6 +172,6 @@ extension JailBuilder {
     var clear = all.subtracting(flags.attributes)
     if !flags.attributes.isDisjoint(with: .accessTime) { clear.formUnion(.accessTime) }
     try setMountAttributes(
-      place.descriptor, flags.attributes, clear: clear, shown: place.shown)
+      place.descriptor, flags.attributes, clear: clear, shown: place.shown.description)
   }
 }

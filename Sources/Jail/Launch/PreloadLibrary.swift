@@ -14,18 +14,18 @@ final class PreloadLibrary {
   private static let ordersVariable = "__MINIJAIL_FD"
 
   /// What is preloaded: from ``directory``, or an absolute path.
-  private let name: String
+  private let name: FilePath
   /// The root of the detached mount; nil for a caller who may not make one, and whose root stays.
   private let directory: Held?
   /// The program's own, while the directory of the library stands in for it.
   private var workingDirectory: Held?
 
   /// The path of the library: what `--preload-library` says, or beside the launcher.
-  static func locate(_ configuration: JailConfiguration) throws(JailError) -> String {
+  static func locate(_ configuration: JailConfiguration) throws(JailError) -> FilePath {
     if let path = configuration.preloadLibrary {
       let file = try step("--preload-library") { () throws(SystemError) in
         try Descriptor(followingLinks: path, flags: O_RDONLY | O_NONBLOCK)
-          .read(atMost: 1 << 20, shown: path) ?? []
+          .read(atMost: 1 << 20, shown: path.description) ?? []
       }
       // Another library would leave the jail incomplete, and nobody would know before the end.
       let isOurs = file.withUnsafeBytes { linux_contains($0.baseAddress, $0.count, ordersVariable) }
@@ -34,41 +34,36 @@ final class PreloadLibrary {
       }
       return path
     }
-    var places: [String] = []
-    if let program = try? linkTarget(of: "/proc/self/exe"),
-      let slash = program.utf8.lastIndex(of: UInt8(ascii: "/"))
-    {
-      let bin = program[..<slash]
-      let prefix = bin[..<(bin.utf8.lastIndex(of: UInt8(ascii: "/")) ?? bin.startIndex)]
-      places = ["\(prefix)/lib/daemon-store/\(fileName)", "\(bin)/\(fileName)"]
+    var places: [FilePath] = []
+    if let bin = programDirectory() {
+      places = ["\(bin.directory)lib/daemon-store/\(fileName)", "\(bin)/\(fileName)"]
     }
     places += ["/usr/lib", "/usr/local/lib"].map { "\($0)/daemon-store/\(fileName)" }
-    for path in places where access(path, R_OK) == 0 { return path }
+    for path in places where access(path.cString, R_OK) == 0 { return path }
     throw JailError(
-      "\(fileName) is missing (looked for \(places.joined(separator: ", "))): a dynamic program "
+      "\(fileName) is missing (looked for \(places.map(\.description).joined(separator: ", "))): a dynamic program "
         + "needs it here; reinstall, name it with --preload-library, or use --ambient with -c")
   }
 
   /// - Parameter mayStayInPlace: whether the library's path is the same for the program.
-  init(_ given: String, mayStayInPlace: Bool) throws(JailError) {
-    let path =
-      realpath(given, nil).map { real in
-        defer { free(real) }
-        return String(cString: real)
-      } ?? given
-    let slash = path.utf8.lastIndex(of: UInt8(ascii: "/"))
-    let parent = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
-    let file = slash.map { String(path[path.utf8.index(after: $0)...]) } ?? path
-    guard !file.utf8.contains(where: { " :\t\n".utf8.contains($0) }) else {
+  init(_ given: FilePath, mayStayInPlace: Bool) throws(JailError) {
+    var path = given
+    if let real = realpath(given.cString, nil) {
+      path = FilePath(cString: real)
+      free(real)
+    }
+    let parent = path.directory.isEmpty ? "." : path.directory
+    let file = path.components.last ?? ""
+    guard !file.bytes.contains(where: { " :\t\n".utf8.contains($0) }) else {
       throw JailError("\(path): LD_PRELOAD(8) cannot name it: there is a blank or a colon in it")
     }
     do throws(SystemError) {
       let place = try Descriptor(followingLinks: parent, flags: LINUX_O_PATH | O_DIRECTORY)
-      let copy = try DetachedMount(cloning: place, shown: parent)
+      let copy = try DetachedMount(cloning: place, shown: parent.description)
       directory = Held(copy.intoDescriptor())
       name = "./\(file)"
     } catch {
-      guard mayStayInPlace, error.code == EPERM, path.hasPrefix("/") else {
+      guard mayStayInPlace, error.code == EPERM, path.isAbsolute else {
         throw JailError("open \(path) for the program", error)
       }
       directory = nil
@@ -81,8 +76,8 @@ final class PreloadLibrary {
   private func check() throws(JailError) {
     let place = directory?.descriptor.number ?? AT_FDCWD
     var status = statvfs()
-    let found = directory == nil ? statvfs(name, &status) : fstatvfs(place, &status)
-    guard faccessat(place, name, R_OK, 0) == 0, found == 0 else {
+    let found = directory == nil ? statvfs(name.cString, &status) : fstatvfs(place, &status)
+    guard faccessat(place, name.cString, R_OK, 0) == 0, found == 0 else {
       throw JailError(
         "\(Self.fileName) cannot be read by the program's user: "
           + String(cString: strerror(errno)))
@@ -130,7 +125,7 @@ final class PreloadLibrary {
     var result = environment.filter {
       !$0.bytes.starts(with: key) && !$0.bytes.starts(with: own)
     }
-    result.append(RawArgument(bytes: (before ?? key) + Array(name.utf8)))
+    result.append(RawArgument(bytes: (before ?? key) + name.bytes))
     result.append(RawArgument("\(Self.ordersVariable)=\(orders)"))
     return result
   }
@@ -146,10 +141,15 @@ final class PreloadLibrary {
     return Array(words.joined(separator: [UInt8(ascii: " ")]))
   }
 
+  /// The descriptors that it needs at execve(2).
+  var descriptors: [CInt] {
+    [directory, workingDirectory].compactMap { $0?.descriptor.number }
+  }
+
   /// No path leads to the directory, so that no rule for a path can allow it.
   func allow(in ruleset: borrowing FileRuleset) throws(SystemError) {
     guard let directory else { return }
-    try ruleset.allow([.readFile, .execute], at: directory.descriptor, shown: name)
+    try ruleset.allow([.readFile, .execute], at: directory.descriptor, shown: name.description)
   }
 }
 

@@ -30,7 +30,7 @@ extension JailBuilder {
     case .limitCapabilities(let wanted): try limit(to: wanted)
     case .raiseAmbient(let wanted):
       try step("-c: raise the ambient capabilities") { () throws(SystemError) in
-        try wanted.raiseAmbient(last: CapabilitySet.lastKnown())
+        try wanted.raiseAmbient(last: try CapabilitySet.lastKnown())
       }
     case .setNoNewPrivileges:
       try step("-n") { () throws(SystemError) in
@@ -42,62 +42,49 @@ extension JailBuilder {
       }
     case .setSystemCallTable(let name):
       try step("-a \(name)") { () throws(SystemError) in
-        try check("prctl(PR_ALT_SYSCALL)", nil, linux_alternate_system_calls(name))
+        try check("prctl(PR_ALT_SYSCALL)", nil, linux_alternate_system_calls(name.cString))
       }
-    default: break
+    case .newSession, .denyTerminalInput, .becomeMapped, .enterMounts, .openLibrary, .unshare,
+      .setPropagation, .gatherStores, .setHostName, .enterNetwork, .raiseLoopback,
+      .joinSessionKeyring, .findUserData, .removeUserData, .buildDevices, .mount, .makeMountPoint,
+      .placeStores, .placeDevices, .openTerminal, .placeTerminal, .takeTerminal, .changeRoot,
+      .pivotRoot, .mountTemporaryDirectory, .buildProcesses, .placeProcesses, .closeDescriptors,
+      .inspectProgram, .prepareFileAccess, .setLimits, .requestCompletion, .prepareProgram,
+      .loadFilter, .tellCalls, .forkInit, .execute:
+      throw Self.misplaced(privilegeStep)
     }
   }
 
   // MARK: Files
 
-  /// Whether the program needs the library after all, and whether that can work: nothing has been
-  /// given up yet, so that its file can be read.
-  func inspectProgram() throws(JailError) {
-    let program = configuration.program
-    let kind = try step("look at \(program)") { () throws(SystemError) in
-      try ProgramInspection.kind(of: program)
-    }
-    if case .relativeInterpreter(let path) = kind {
-      // The program starts in another directory, where that may be anything.
-      throw JailError(
-        "\(program): its interpreter '\(RawArgument(bytes: path))' must be a full path here")
-    }
-    guard case .dynamic(let file) = kind else {
-      if kind == .alone, configuration.capabilities != nil, !configuration.raisesAmbient {
-        throw JailError(
-          "\(program) is statically linked, or its interpreter is: capabilities (-c) need --ambient"
-        )
-      }
-      library = nil
-      return
-    }
-    try ProgramInspection.check(file, program)
-    try step("preload the library") { () throws(SystemError) in
-      try library?.rememberWorkingDirectory()
-      if let filter = configuration.filter {
-        sealedFilter = Held(try Descriptor(sealing: filter.completion.bytes, name: "seccomp"))
-      }
-    }
-  }
-
   /// The rules as the kernel takes them. A path that is missing gets nothing, and everything that
   /// no rule names is denied.
   func prepare(_ access: FileAccess) throws(JailError) {
-    let known = FileRuleset.kernelABI()
-    guard known > 0, access.abi > 0 else {
-      log.warning(
-        access.abi > 0
-          ? "this kernel has no Landlock (CONFIG_SECURITY_LANDLOCK, lsm=landlock): the program's "
-            + "access to files is not restricted"
-          : "--landlock-abi 0: the program's access to files is not restricted")
+    guard access.abi > 0 else {
+      log.warning("--landlock-abi 0: the program's access to files is not restricted")
       return
+    }
+    let known: Int
+    do throws(SystemError) { known = try FileRuleset.kernelABI() } catch {
+      let hint =
+        error.code == EPERM
+        ? "; a filter of system calls that the launcher runs under (a container's) forbids Landlock"
+        : ""
+      throw JailError("rules for files: \(error)\(hint)")
+    }
+    guard known > 0 else {
+      let text =
+        "this kernel has no Landlock (CONFIG_SECURITY_LANDLOCK, lsm=landlock): the program's "
+        + "access to files is not restricted"
+      if configuration.isStrict { throw JailError("--strict: \(text)") }
+      return log.warning(text)
     }
     let abi = min(known, access.abi)
     ruleset = try newRuleset(access, abi: abi, isFinal: true)
-    guard let library else { return }
-    // The rest of the restriction is the library's, which must be loaded first.
+    // The rest of the restriction comes when the loader is done.
+    guard isCompletedLater, library != nil || !access.allowsExecution else { return }
     let first = try newRuleset(access.whileLoading, abi: abi, isFinal: false)
-    try step("rules for files") { () throws(SystemError) in try library.allow(in: first.ruleset) }
+    try step("rules for files") { () throws(SystemError) in try library?.allow(in: first.ruleset) }
     firstRuleset = first
   }
 
@@ -117,8 +104,10 @@ extension JailBuilder {
           }
           continue
         }
-        if try !place.status(shown: rule.path).isDirectory { rights.formIntersection(.ofFiles) }
-        if !rights.isEmpty { try ruleset.allow(rights, at: place, shown: rule.path) }
+        if try !place.status(shown: rule.path.description).isDirectory {
+          rights.formIntersection(.ofFiles)
+        }
+        if !rights.isEmpty { try ruleset.allow(rights, at: place, shown: rule.path.description) }
       }
       return HeldRuleset(ruleset)
     }
@@ -130,7 +119,7 @@ extension JailBuilder {
     guard missing.isEmpty else {
       throw JailError("-c: the caller lacks \(missing.names.joined(separator: ", "))")
     }
-    let last = CapabilitySet.lastKnown()
+    let last = try step("-c") { () throws(SystemError) in try CapabilitySet.lastKnown() }
     // The right to drop from the bounding set goes last.
     try step("-c: limit the capabilities") { () throws(SystemError) in
       try wanted.union(.setCapabilities).apply()

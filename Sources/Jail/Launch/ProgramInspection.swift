@@ -15,8 +15,14 @@ enum ProgramInspection {
 
   /// Follows scripts to their interpreters: execve(2), "Interpreter scripts". What cannot be
   /// opened is left to execve(2), which will say so.
-  static func kind(of program: RawArgument) throws(SystemError) -> Kind? {
-    var path = program.bytes
+  ///
+  /// - Parameters:
+  ///   - staysHere: whether the program starts in this working directory.
+  ///   - path: becomes the path of the last file that was looked at.
+  static func kind(
+    of program: RawArgument, staysHere: Bool, path: inout [UInt8]
+  ) throws(SystemError) -> Kind? {
+    path = program.bytes
     for _ in 0..<6 {
       let number = open(path.map { CChar(bitPattern: $0) } + [0], O_RDONLY | O_CLOEXEC | O_NONBLOCK)
       guard number >= 0 else { return nil }
@@ -30,14 +36,23 @@ enum ProgramInspection {
       let line = start.dropFirst(2).prefix { $0 != UInt8(ascii: "\n") }
       let blanks: [UInt8] = [UInt8(ascii: " "), UInt8(ascii: "\t")]
       path = Array(line.drop { blanks.contains($0) }.prefix { !blanks.contains($0) && $0 != 0 })
-      if path.first != UInt8(ascii: "/") { return .relativeInterpreter(path) }
+      if path.first != UInt8(ascii: "/"), !staysHere { return .relativeInterpreter(path) }
     }
     return nil
   }
 
+  /// That the program is for this machine, as the launcher is.
+  static func checkMachine(_ elf: ElfFile, _ program: RawArgument) throws(JailError) {
+    guard elf.wordSize == ours.wordSize, elf.machine == ours.machine else {
+      throw JailError(
+        "\(program) is for another machine or word size than minijail0, which could not complete its "
+          + "jail; -c needs --ambient, and filters or rules for files need -T static")
+    }
+  }
+
   /// That the library can be loaded into the program: it is for the machine and the C library that
   /// it was built for.
-  static func check(_ elf: ElfFile, _ program: RawArgument) throws(JailError) {
+  static func checkLoader(_ elf: ElfFile, _ program: RawArgument) throws(JailError) {
     let loader = String(decoding: elf.loader ?? [], as: UTF8.self)
     let name = loader.split(separator: "/").last.map(String.init)
     guard elf.wordSize == ours.wordSize, elf.machine == ours.machine, name == ours.loader else {
@@ -68,4 +83,86 @@ enum ProgramInspection {
   #elseif arch(i386)
     private static let ours = (wordSize: UInt8(1), machine: UInt16(3), loader: "ld-linux.so.2")
   #endif
+}
+
+extension JailBuilder {
+  /// Whether a part of the jail waits for a loader after all, and whether that can work.
+  func inspectProgram() throws(JailError) {
+    let program = configuration.program
+    var path: [UInt8] = []
+    let kind = try step("look at \(program)") { () throws(SystemError) in
+      try ProgramInspection.kind(
+        of: program, staysHere: !configuration.usesLibrary, path: &path)
+    }
+    let file = RawArgument(bytes: path)
+    switch kind {
+    case .relativeInterpreter(let path):
+      // The program starts in another directory, where that may be anything.
+      throw JailError(
+        "\(program): its interpreter '\(RawArgument(bytes: path))' must be a full path here")
+    case .alone:
+      if configuration.clearsAmbientLater {
+        throw JailError(
+          "\(program) is statically linked, or its interpreter is: capabilities (-c) need --ambient"
+        )
+      }
+      library = nil
+    case .dynamic(let elf):
+      try ProgramInspection.checkMachine(elf, program)
+      try checkCapabilities(of: file)
+      isCompletedLater = true
+      if configuration.usesLibrary {
+        try ProgramInspection.checkLoader(elf, program)
+        try prepareLibrary()
+      } else {
+        trustsLoader = isOfRoot(elf.loader ?? [])
+      }
+    case nil:
+      // What it is shows when it is executed, to the tracer alone.
+      isCompletedLater = configuration.isCompletedByTracer
+      if configuration.usesLibrary, access(file.cString, F_OK) == 0 {
+        throw JailError(
+          "\(program): \(file) cannot be read: how it is linked does not show, which "
+            + "--jail-by=preload has to know")
+      }
+      library = nil
+    }
+  }
+
+  private func prepareLibrary() throws(JailError) {
+    try step("preload the library") { () throws(SystemError) in
+      try library?.rememberWorkingDirectory()
+      if let filter = configuration.filter {
+        sealedFilter = Held(try Descriptor(sealing: filter.completion.bytes, name: "seccomp"))
+      }
+    }
+  }
+
+  /// In a user namespace, which may not map it, root may have no number.
+  private func isOfRoot(_ loader: [UInt8]) -> Bool {
+    var status = stat()
+    guard stat(RawArgument(bytes: loader).cString, &status) == 0 else { return false }
+    return status.st_uid == 0
+      || configuration.namespaces.contains(.user) && status.st_uid == 65534  // overflowuid
+  }
+
+  /// The kernel refuses a file whose effective capabilities are not in the bounding set.
+  private func checkCapabilities(of file: RawArgument) throws(JailError) {
+    guard let wanted = configuration.capabilities,
+      configuration.skippedSecureBits.isDisjoint(with: [.noRoot, .noRootLocked])
+    else { return }
+    var permitted: UInt64 = 0
+    var isEffective: CInt = 0
+    let path = file.cString
+    try step("look at the capabilities of \(file)") { () throws(SystemError) in
+      try check(
+        "getxattr", "security.capability", linux_file_capabilities(path, &permitted, &isEffective))
+    }
+    let missing = CapabilitySet(rawValue: permitted).subtracting(wanted)
+    guard isEffective != 0, !missing.isEmpty else { return }
+    let names = missing.names.joined(separator: ",")
+    throw JailError(
+      "\(file) has file capabilities that -c does not include, so that the kernel would not execute "
+        + "it: add \(names) to -c, or take them from the file (setcap -r)")
+  }
 }

@@ -25,24 +25,44 @@ public final class RunningJail {
   /// The program, or the init of its pid namespace.
   public let process: pid_t
 
-  private let report: Held
-  /// nil where the jail is complete before the program is executed.
-  private let finish: Held?
-  private let hasInit: Bool
-  private let tellsCalls: Bool
-  private let ended: Held
+  private let configuration: JailConfiguration
+  private let log: Log
+  private let starting: StartingJail
+  private let start: StartingJail.Result
+  private let outcome: SharedOutcome
+  private let ended: Held?
 
   init(
-    process: pid_t, report: Held, finish: Held?, configuration: JailConfiguration
+    _ starting: StartingJail, _ start: StartingJail.Result, _ outcome: SharedOutcome, _ log: Log
   ) throws(JailError) {
-    self.process = process
-    self.report = report
-    self.finish = finish
-    hasInit = configuration.processNamespace == .withInit
-    tellsCalls = configuration.learnedPolicy != nil
-    ended = try step("watch the jail") { () throws(SystemError) in
-      Held(try Descriptor(process: process))
+    configuration = starting.configuration
+    process = starting.first
+    self.starting = starting
+    self.start = start
+    self.outcome = outcome
+    self.log = log
+    guard case .complete = start else {
+      ended = nil
+      return
     }
+    ended = try step("watch the jail") { () throws(SystemError) in
+      Held(try Descriptor(process: starting.first))
+    }
+  }
+
+  /// Whether the library, or what listens to the calls of a program without it, has a part in it.
+  private var waitsForLibrary: Bool {
+    !starting.traces && (configuration.mayNeedCompletion || configuration.learnedPolicy != nil)
+  }
+
+  private var hasInit: Bool { configuration.processNamespace == .withInit }
+
+  /// Shows the program's own terminal.
+  private var terminal: TerminalRelay? { starting.terminal }
+
+  /// The signal that ended the set-up, if one did.
+  var interruption: CInt? {
+    if case .interrupted(let signal) = start { signal } else { nil }
   }
 
   /// Waits for the end.
@@ -54,17 +74,76 @@ public final class RunningJail {
 
   /// The same, with what the calls of the program teach, if it tells them and has run.
   func learn(forwarding: Bool) throws(JailError) -> (end: End, learnt: Learning?) {
+    defer { terminal?.restore() }
+    if case .complete = start {} else { terminal?.finish() }
+    switch start {
+    case .complete: break
+    case .ended(let end): return (executionFailed(end) ?? .ended(end, programSignal: nil), nil)
+    case .interrupted(let signal): return (.ended(.killed(signal: signal), programSignal: nil), nil)
+    case .failed(let reason): return (.unfinished(reason), nil)
+    case .programEnded(let end): return (try endedEarly(end), nil)
+    }
+    if starting.traces {
+      var learnt: Learning?
+      if starting.learning != nil {
+        try listen(to: starting.listener.take(), forwarding: forwarding) {
+          self.starting.learning?.add($0)
+        }
+        learnt = starting.learning
+      } else {
+        try wait(for: ended, forwarding: forwarding)
+      }
+      return (try takeEnd(), learnt)
+    }
+    return try learnWithLibrary(forwarding: forwarding)
+  }
+
+  private func takeEnd() throws(JailError) -> End {
+    terminal?.finish()
+    let end = try step("wait for the jail") { () throws(SystemError) in
+      try Kernel.wait(for: process).end
+    }
+    return executionFailed(end) ?? .ended(end, programSignal: hasInit ? programSignal() : nil)
+  }
+
+  /// Says why the program was not executed, if it was not: by then the jail has nothing to say it
+  /// with.
+  private func executionFailed(_ end: ProcessEnd) -> End? {
+    guard outcome.executionError != 0 else { return nil }
+    let failed = ExecutionFailure(configuration, outcome.executionError)
+    if !configuration.background { log.error(failed.text) }
+    // What a filter does to the call that ends the process is no violation of the program's.
+    return .ended(.exited(failed.status), programSignal: nil)
+  }
+
+  /// A program that ended before the jail was complete has not run as it should.
+  private func endedEarly(_ end: ProcessEnd) throws(JailError) -> End {
+    var last = end
+    if hasInit {
+      last = try step("wait for the jail") { () throws(SystemError) in
+        try Kernel.wait(for: process).end
+      }
+    }
+    guard starting.images > 0, case .exited(let status) = end else {
+      return executionFailed(last) ?? .ended(last, programSignal: hasInit ? programSignal() : nil)
+    }
+    return .unfinished("the program ended with status \(status) before its entry point")
+  }
+
+  // MARK: The library
+
+  private func learnWithLibrary(
+    forwarding: Bool
+  ) throws(JailError) -> (end: End, learnt: Learning?) {
     var learnt: Learning?
     switch try waitUntilComplete(forwarding: forwarding) {
     case .complete: try wait(for: ended, forwarding: forwarding)
     case .listening(let listener, let report):
-      var learning = try Learning(report: report)
+      var learning = try Learning(report: report, isLoading: report != nil)
       try listen(to: listener, forwarding: forwarding) { learning.add($0) }
       // Everybody is gone who could have reported.
       let answer = try step("wait for the jail") { () throws(SystemError) in
-        try finish.map { (finish) throws(SystemError) in
-          try ReportSockets.receive(finish.descriptor).bytes
-        } ?? []
+        try ReportSockets.receive(starting.messages.descriptor).bytes
       }
       let isComplete = answer.first == (report == nil ? nil : UInt8(ascii: "R"))
       if isComplete { learnt = learning }
@@ -73,15 +152,13 @@ public final class RunningJail {
       }
     case .failed(let reason): return (incomplete(reason), nil)
     }
-    let end = try step("wait for the jail") { () throws(SystemError) in
-      try Kernel.wait(for: process).end
-    }
-    return (.ended(end, programSignal: hasInit ? programSignal() : nil), learnt)
+    return (try takeEnd(), outcome.executionError == 0 ? learnt : nil)
   }
 
   private func incomplete(_ reason: String) -> End {
     // A signal that ended it on the way is the better reason, unless it was ours.
     let (end, wasOurs) = kill()
+    terminal?.finish()
     if let end, !wasOurs {
       let inside = hasInit ? programSignal() : nil
       if case .killed = end { return .ended(end, programSignal: nil) }
@@ -96,19 +173,27 @@ public final class RunningJail {
 
   /// Waits until the jail is complete: at once, unless a part of it is done inside the program.
   func waitUntilComplete(forwarding: Bool) throws(JailError) -> Answer {
-    guard let finish else { return .complete }
-    try wait(for: finish, forwarding: forwarding)
+    if case .failed(let reason) = start { return .failed(reason) }
+    guard case .complete = start, starting.isSetUp, waitsForLibrary else {
+      return try completeOrEndedEarly()
+    }
+    let messages = starting.messages
+    guard try waitForLibrary(messages, forwarding: forwarding) else {
+      return .failed(
+        "\(PreloadLibrary.fileName) has not reported within \(configuration.startTimeout ?? 0) s "
+          + "(--start-timeout)")
+    }
     let (answer, sender) = try step("wait for the jail") { () throws(SystemError) in
-      try ReportSockets.receive(finish.descriptor)
+      try ReportSockets.receive(messages.descriptor)
     }
     let text = String(decoding: answer.dropFirst(), as: UTF8.self)
     switch answer.first {
     case UInt8(ascii: "R"), UInt8(ascii: "X"): return .complete
     case UInt8(ascii: "E"): return .failed(text)
-    case UInt8(ascii: "L") where tellsCalls:
-      let numbers = text.split(separator: "r").map { CInt($0) }
+    case UInt8(ascii: "L") where configuration.learnedPolicy != nil:
+      let numbers = text.utf8.split(separator: UInt8(ascii: "r")).map { CInt(String($0) ?? "") }
       guard let first = numbers.first, let number = first,
-        let listener = try listener(of: sender, at: number)
+        let listener = try Self.listener(of: sender, at: number)
       else { return .failed("its calls could not be listened to") }
       return .listening(listener, report: numbers.count > 1 ? numbers[1] : nil)
     default: return .failed(Self.noReport)
@@ -118,6 +203,7 @@ public final class RunningJail {
   /// Ends it, unless it ends by itself, and takes its status.
   @discardableResult
   func kill() -> (end: ProcessEnd?, wasOurs: Bool) {
+    guard let ended else { return (nil, false) }
     // Who lost the other end of the report is about to end, as a rule.
     var entry = pollfd(fd: ended.descriptor.number, events: Int16(POLLIN), revents: 0)
     let wasOurs = poll(&entry, 1, 200) == 0
@@ -125,31 +211,64 @@ public final class RunningJail {
     return (try? Kernel.wait(for: process).end, wasOurs)
   }
 
-  private func wait(for event: Held, forwarding: Bool) throws(JailError) {
-    try step("wait for the jail") { () throws(SystemError) in
-      guard forwarding else {
-        _ = try waitUntilReadable([event.descriptor.number])
-        return
-      }
+  /// What a launcher that goes on at once has to know.
+  private func completeOrEndedEarly() throws(JailError) -> Answer {
+    guard case .programEnded(let end) = start, case .unfinished(let text) = try endedEarly(end)
+    else { return .complete }
+    return .failed(text)
+  }
+
+  /// - Returns: false when the library takes longer than it may.
+  private func waitForLibrary(_ messages: Held, forwarding: Bool) throws(JailError) -> Bool {
+    let deadline = configuration.startTimeout.map { ContinuousClock.now + .seconds($0) }
+    return try step("wait for the jail") { () throws(SystemError) in
       let signals = try SignalMask.descriptor()
       while true {
-        let ready = try waitUntilReadable([event.descriptor.number, signals.descriptor.number])
-        try forward(signals)
-        if ready[0] { return }
+        let left = deadline.map { ContinuousClock.now.duration(to: $0) / .milliseconds(1) } ?? -1
+        if deadline != nil, left <= 0 { return false }
+        let ready = try next(
+          messages, forwarding ? signals.descriptor.number : -1,
+          milliseconds: CInt(clamping: Int64(left.rounded(.up))))
+        if forwarding { try forward(signals) }
+        if ready { return true }
       }
     }
   }
 
+  private func wait(for event: Held?, forwarding: Bool) throws(JailError) {
+    guard let event else { return }
+    try step("wait for the jail") { () throws(SystemError) in
+      let signals = try SignalMask.descriptor()
+      while true {
+        let ready = try next(event, forwarding ? signals.descriptor.number : -1)
+        if forwarding { try forward(signals) }
+        if ready { return }
+      }
+    }
+  }
+
+  /// Waits for the event or a signal, and shows the program's terminal.
+  ///
+  /// - Returns: whether the event is there.
+  private func next(
+    _ event: Held, _ signals: CInt, milliseconds: CInt = -1
+  ) throws(SystemError) -> Bool {
+    let own = [(event.descriptor.number, CInt(POLLIN)), (signals, CInt(POLLIN))]
+    let ready = try Kernel.wait(for: own + (terminal?.events ?? []), milliseconds: milliseconds)
+    try terminal?.handle(ready.dropFirst(own.count))
+    return ready[0]
+  }
+
   private func forward(_ signals: borrowing SignalDescriptor) throws(SystemError) {
     while let signal = try signals.next() {
-      if signal != SIGCHLD { Glibc.kill(process, signal) }
+      if signal != SIGCHLD { try starting.forwarding.pass(signal) }
     }
   }
 
   // MARK: Listening
 
   /// The listener opens a moment after it was announced.
-  private func listener(of sender: pid_t, at number: CInt) throws(JailError) -> CallListener? {
+  static func listener(of sender: pid_t, at number: CInt) throws(JailError) -> CallListener? {
     try step("--learn: take the listener of process \(sender)") { () throws(SystemError) in
       let process = try Descriptor(process: sender)
       for _ in 0..<2_000 {
@@ -162,8 +281,9 @@ public final class RunningJail {
 
   /// Until nobody is left whose calls come here.
   private func listen(
-    to listener: borrowing CallListener, forwarding: Bool, _ record: (CallListener.Call) -> Void
+    to listener: consuming CallListener?, forwarding: Bool, _ record: (CallListener.Call) -> Void
   ) throws(JailError) {
+    guard let listener else { return }
     try step("--learn") { () throws(SystemError) in
       let signals = try SignalMask.descriptor()
       while true {
@@ -184,10 +304,8 @@ public final class RunningJail {
     }
   }
 
-  /// What the init has reported.
+  /// What the init has said.
   private func programSignal() -> CInt? {
-    var signal: UInt8 = 0
-    _ = fcntl(report.descriptor.number, F_SETFL, O_NONBLOCK)  // somebody may hold the other end
-    return read(report.descriptor.number, &signal, 1) == 1 ? CInt(signal) : nil
+    outcome.programSignal == 0 ? nil : outcome.programSignal
   }
 }

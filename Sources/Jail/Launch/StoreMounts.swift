@@ -24,16 +24,18 @@ final class StoreMounts {
   /// That every store and its twin are there to be shown, before anything is started.
   static func verify(_ names: [String]) throws(JailError) {
     guard !names.isEmpty else { return }
-    let table = try step("read the mount table") { () throws(SystemError) in
+    let text = try step("read the mount table") { () throws(SystemError) in
       try kernelFile("/proc/thread-self/mountinfo")
     }
+    var table: [UInt64: MountInfo] = [:]
+    for mount in try MountInfo.known(text) { table[mount.id] = mount }
     for name in names {
       for directory in [directory, cacheDirectory] {
         let store = try open(name, in: directory)
         let id = try step("--daemon-store \(name)") { () throws(SystemError) in
           try store.descriptor.status(shown: "\(directory)/\(name)").mountID
         }
-        if let problem = problem(with: id, at: "\(directory)/\(name)", in: table) {
+        if let problem = problem(with: table[id], at: "\(directory)/\(name)") {
           throw JailError("--daemon-store \(name): \(directory)/\(name): \(problem); \(hint)")
         }
       }
@@ -46,20 +48,17 @@ final class StoreMounts {
   /// What keeps a mount from being a store: another file system, one that can be written to, or one
   /// that no login would reach a jail from. nil where the table does not show it, as in a namespace
   /// without this `/proc`.
-  private static func problem(with id: UInt64, at path: String, in table: [UInt8]) -> String? {
-    let prefix = Array("\(id) ".utf8)
-    let line = table.split(separator: UInt8(ascii: "\n")).first { $0.starts(with: prefix) }
-    guard let line, let mount = MountInfo(line: line) else { return nil }
+  private static func problem(with mount: MountInfo?, at path: String) -> String? {
+    guard let mount else { return nil }
     // The directory of the store, as its file system sees it: /run may be a part of another.
     let place = Array(path.utf8.dropFirst("/run".utf8.count))
     guard mount.root.suffix(place.count).elementsEqual(place) else {
       return "something else is mounted there"
     }
-    guard mount.options.split(separator: ",").first == "ro" else { return "it can be written to" }
-    let follows = mount.propagation.contains {
-      $0.hasPrefix("shared:") || $0.hasPrefix("master:")
-    }
-    return follows ? nil : "it is private, so that no login would arrive"
+    let first = mount.options.prefix { $0 != UInt8(ascii: ",") }
+    guard first.elementsEqual("ro".utf8) else { return "it can be written to" }
+    return mount.isShared || mount.isSlave
+      ? nil : "it is private, so that no login would arrive"
   }
 
   private static func open(_ name: String, in directory: String) throws(JailError) -> Held {
@@ -160,7 +159,7 @@ final class StoreMounts {
   }
 
   /// Makes the tree the root again, and moves the stores to where the program looks for them.
-  func place(in newRoot: String?, builder: JailBuilder) throws(JailError) {
+  func place(in newRoot: FilePath?, builder: JailBuilder) throws(JailError) {
     try step("--daemon-store") { () throws(SystemError) in
       try changeDirectory(to: tree.descriptor, shown: "/")
       try check("chroot", "/", chroot("."))
@@ -171,7 +170,7 @@ final class StoreMounts {
       for (mount, directory) in [(cacheTree, Self.cacheDirectory), (tree, Self.directory)] {
         let root = try builder.openRoot()
         let place = try Destination(
-          directory, in: root.descriptor, rootPath: newRoot ?? "/",
+          FilePath(truncating: directory.utf8), in: root, newRoot: newRoot,
           making: .init(isDirectory: true, owner: 0, group: 0))
         try moveMount(mount.descriptor, on: place.descriptor, shown: directory)
       }

@@ -16,9 +16,7 @@ struct ExpectedMounts {
     let table = try step("read the mount table") { () throws(SystemError) in
       try kernelFile("/proc/thread-self/mountinfo")
     }
-    guard var mounts = MountInfo.table(table) else {
-      throw JailError("/proc/self/mountinfo: a line of it has an unknown form")
-    }
+    var mounts = try MountInfo.known(table)
     for index in mounts.indices {
       // Which peer group is of no interest, and differs from run to run.
       mounts[index].propagation = Self.kinds(mounts[index].propagation)
@@ -27,30 +25,30 @@ struct ExpectedMounts {
     for jailStep in plan.steps { try follow(jailStep) }
   }
 
-  private static func enter(_ file: String) throws(JailError) {
+  private static func enter(_ file: FilePath) throws(JailError) {
     try step("-V \(file)") { () throws(SystemError) in
       let namespace = try Descriptor(followingLinks: file, flags: O_RDONLY)
-      try NamespaceKinds.mount.enter(namespace, shown: file)
+      try NamespaceKinds.mount.enter(namespace, shown: file.description)
     }
   }
 
-  private static func kinds(_ tags: [String]) -> [String] {
-    var kinds: [String] = []
+  private static func kinds(_ tags: [[UInt8]]) -> [[UInt8]] {
+    var kinds: [[UInt8]] = []
     for tag in tags {
-      let name = tag.prefix { $0 != ":" }
-      let kind = name == "master" ? "slave" : String(name)
-      if kind != "propagate_from" { kinds.append(kind) }
+      let name = tag.prefix { $0 != UInt8(ascii: ":") }
+      if name.elementsEqual("propagate_from".utf8) { continue }
+      kinds.append(name.elementsEqual("master".utf8) ? Array("slave".utf8) : Array(name))
     }
     return kinds
   }
 
-  private var root: [UInt8] { configuration.root.path.map { Array(resolved($0).utf8) } ?? [] }
+  private var root: [UInt8] { configuration.root.path.map { resolved($0) } ?? [] }
 
   /// Where a path leads to on the host now; itself where it leads nowhere.
-  private func resolved(_ path: String) -> String {
-    guard let real = realpath(path, nil) else { return path }
+  private func resolved(_ path: FilePath) -> [UInt8] {
+    guard let real = realpath(path.cString, nil) else { return Array(path.bytes) }
     defer { free(real) }
-    return String(cString: real)
+    return Array(FilePath(cString: real).bytes)
   }
 
   private mutating func follow(_ jailStep: JailStep) throws(JailError) {
@@ -74,8 +72,16 @@ struct ExpectedMounts {
       view.bindOnItself(root)
     case .placeStores: view.placeStores(root: root)
     case .placeDevices:
+      try refuseIfShared(root + Array("/dev".utf8), isRemoved: root.isEmpty)
       view.placeDevices(
         root: root, inUserNamespace: configuration.namespaces.contains(.user))
+    case .placeTerminal:
+      let hasPlace = root.isEmpty ? access("/dev/pts", F_OK) == 0 : false
+      if hasPlace || configuration.minimalDevices {
+        view.add(
+          root + Array("/dev/pts".utf8), type: "devpts", source: "devpts",
+          options: "rw,nosuid,noexec,relatime")
+      }
     case .changeRoot(let path):
       try step("-C \(path)") { () throws(SystemError) in
         _ = try Descriptor(followingLinks: path, flags: LINUX_O_PATH | O_DIRECTORY)
@@ -87,17 +93,19 @@ struct ExpectedMounts {
         Array("/tmp".utf8), type: "tmpfs", source: "none",
         options: "rw,nosuid,nodev,noexec,relatime")
     case .placeProcesses:
-      if !configuration.namespaces.contains(.user) { view.unmount(Array("/proc".utf8)) }
+      let place = root + Array("/proc".utf8)
+      let isInUserNamespace = configuration.namespaces.contains(.user)
+      try refuseIfShared(place, isRemoved: !isInUserNamespace)
+      if !isInUserNamespace { view.unmount(place) }
       view.add(
-        Array("/proc".utf8), type: "proc", source: "proc",
-        options: "ro,nosuid,nodev,noexec,relatime")
+        place, type: "proc", source: "proc", options: "ro,nosuid,nodev,noexec,relatime")
     default: break
     }
   }
 
   private mutating func follow(_ mount: JailMount) throws(JailError) {
-    let target = root + Array((mount.target == "/" && !root.isEmpty ? "" : mount.target).utf8)
-    let source = Array(resolved(mount.source).utf8)
+    let target = root + (mount.target == "/" && !root.isEmpty ? [] : Array(mount.target.bytes))
+    let source = resolved(mount.source)
     switch mount.kind {
     case .bind(let writable):
       guard try exists(mount, source) else { return }
@@ -123,9 +131,22 @@ struct ExpectedMounts {
         view.move(source, to: target)
       } else {
         view.add(
-          target, type: type, source: mount.source,
-          options: MountView.options("rw,relatime", set: flags.attributes, clear: time))
+          target, type: type.bytes, source: Array(mount.source.bytes),
+          options: MountView.options(Array("rw,relatime".utf8), set: flags.attributes, clear: time))
       }
+    }
+  }
+
+  /// As the mount itself does: `-K`, and a mount of the caller's namespace would be covered.
+  private func refuseIfShared(_ place: [UInt8], isRemoved: Bool) throws(JailError) {
+    guard configuration.propagation == .unchanged, configuration.namespaces.contains(.mount),
+      !configuration.namespaces.contains(.user)
+    else { return }
+    let parent = Array(FilePath(truncating: place.dropLast()).directory.bytes)
+    let top = view.covering(place)
+    let covered = isRemoved && top?.target == place ? view.covering(parent) : top
+    if let covered, covered.isShared {
+      throw JailError(JailConfiguration.sharedMountText(shownBytes(covered.target)))
     }
   }
 
@@ -138,11 +159,11 @@ struct ExpectedMounts {
     let isHidden =
       view.covering(source).map { $0.device.starts(with: "new:".utf8) && $0.target != source }
       ?? false
-    if access(mount.source, F_OK) == 0, !isHidden { return true }
+    if access(mount.source.cString, F_OK) == 0, !isHidden { return true }
     if mount.isOptional { return false }
     throw JailError(
       "mount \(mount.source) on \(mount.target)",
-      SystemError(operation: "open", path: mount.source, code: ENOENT),
+      SystemError(operation: "open", path: mount.source.description, code: ENOENT),
       status: ExitStatus.mountFailed)
   }
 }

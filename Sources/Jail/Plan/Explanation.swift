@@ -21,10 +21,13 @@ struct Explanation {
       try Caller.current()
     }
     state = ProgramState(configuration, caller: caller)
-    landlockABI =
-      configuration.fileAccess == nil
-      ? 0 : min(FileRuleset.kernelABI(), configuration.fileAccess?.abi ?? 0)
-    if configuration.mayNeedLibrary { _ = try PreloadLibrary.locate(configuration) }
+    let rules = plan.configuration.fileAccess
+    landlockABI = try step("ask for the version of Landlock") { () throws(SystemError) in
+      try rules.map { (access) throws(SystemError) in
+        min(try FileRuleset.kernelABI(), access.abi)
+      } ?? 0
+    }
+    if configuration.usesLibrary { _ = try PreloadLibrary.locate(configuration) }
     guard state.missing.isEmpty else {
       throw JailError(
         "-c: at its place in the plan, the jail lacks \(state.missing.names.joined(separator: ", "))"
@@ -35,16 +38,15 @@ struct Explanation {
   }
 
   /// That a file can be written there, as far as it can be told without writing one.
-  private static func checkPlace(of file: String) throws(JailError) {
-    let slash = file.utf8.lastIndex(of: UInt8(ascii: "/"))
-    let parent = slash.map { $0 == file.startIndex ? "/" : String(file[..<$0]) } ?? "."
+  private static func checkPlace(of file: FilePath) throws(JailError) {
+    let parent = file.directory.isEmpty ? "." : file.directory
     try step("-f \(file)") { () throws(SystemError) in
-      try check("open", parent, access(parent, W_OK | X_OK))
-      let exists = access(file, F_OK) == 0
+      try check("open", parent.description, access(parent.cString, W_OK | X_OK))
+      let exists = access(file.cString, F_OK) == 0
       if exists {
         let place = try Descriptor(followingLinks: file)
-        if try place.status(shown: file).isDirectory {
-          throw SystemError(operation: "open", path: file, code: EISDIR)
+        if try place.status(shown: file.description).isDirectory {
+          throw SystemError(operation: "open", path: file.description, code: EISDIR)
         }
       }
     }
@@ -52,9 +54,7 @@ struct Explanation {
 
   // MARK: Facts
 
-  private var words: [String] {
-    ([configuration.program] + configuration.arguments).map(\.description)
-  }
+  private var words: [RawArgument] { [configuration.program] + configuration.arguments }
 
   /// The kinds of namespaces that are not the caller's, and how.
   private var namespaces: [(kind: String, how: String)] {
@@ -87,10 +87,13 @@ struct Explanation {
   }
 
   private static func kinds(_ mount: MountInfo) -> String {
-    mount.propagation.isEmpty ? "private" : mount.propagation.joined(separator: ",")
+    mount.propagation.isEmpty ? "private" : mount.propagation.map(text).joined(separator: ",")
   }
 
-  private static func path(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }
+  /// As it is, for JSON; what is not UTF-8 shows as `\xNN`.
+  private static func text(_ bytes: some Sequence<UInt8>) -> String {
+    String(validating: Array(bytes), as: UTF8.self) ?? shownBytes(bytes)
+  }
 
   private static func text(_ limit: UInt64) -> String {
     limit == .max ? "unlimited" : "\(limit)"
@@ -101,7 +104,9 @@ struct Explanation {
   // MARK: Forms
 
   var text: String {
-    var lines = ["program: \(words.joined(separator: " "))", "", "the program will be:"]
+    var lines = [
+      "program: \(words.map(\.description).joined(separator: " "))", "", "the program will be:",
+    ]
     let groups = state.groups.map { "\($0)" }.joined(separator: ",")
     lines.append(
       "  ids            user \(state.user), group \(state.group), "
@@ -134,10 +139,10 @@ struct Explanation {
     }
     lines += ["", "mounts:"]
     for mount in mounts {
-      let root = mount.root == [UInt8(ascii: "/")] ? "" : "[\(Self.path(mount.root))]"
+      let root = mount.root == [UInt8(ascii: "/")] ? "" : "[\(shownBytes(mount.root))]"
       lines.append(
-        "  \(Self.path(mount.target)) \(mount.type) \(mount.options) \(Self.kinds(mount)) "
-          + "\(Self.path(mount.source))\(root)")
+        "  \(shownBytes(mount.target)) \(shownBytes(mount.type)) \(shownBytes(mount.options)) "
+          + "\(Self.kinds(mount)) \(shownBytes(mount.source))\(root)")
     }
     return lines.map { oneLine($0) + "\n" }.joined()
   }
@@ -158,21 +163,26 @@ struct Explanation {
           "rules",
           .array(
             access.rules.map {
-              .object([("path", .string($0.path)), ("access", .string($0.kind.rawValue))])
+              .object([
+                ("path", .string(Self.text($0.path.bytes))), ("access", .string($0.kind.rawValue)),
+              ])
             })
         ),
       ])
     }
     let table = mounts.map { mount in
       JSONText.object([
-        ("target", .string(Self.path(mount.target))), ("type", .string(mount.type)),
-        ("options", .strings(mount.options.split(separator: ",").map(String.init))),
+        ("target", .string(Self.text(mount.target))), ("type", .string(Self.text(mount.type))),
+        (
+          "options",
+          .strings(mount.options.split(separator: UInt8(ascii: ",")).map { Self.text($0) })
+        ),
         ("propagation", .string(Self.kinds(mount))),
-        ("source", .string(Self.path(mount.source))), ("root", .string(Self.path(mount.root))),
+        ("source", .string(Self.text(mount.source))), ("root", .string(Self.text(mount.root))),
       ])
     }
     return JSONText.object([
-      ("program", .strings(words)),
+      ("program", .strings(words.map { Self.text($0.bytes) })),
       ("user", .number(UInt64(state.user))), ("group", .number(UInt64(state.group))),
       ("groups", .array(state.groups.map { .number(UInt64($0)) })),
       ("capabilities", .object(capabilities)),

@@ -29,12 +29,16 @@ struct MountView {
     }
   }
 
-  private static func propagation(_ old: [String], changedTo mode: Propagation) -> [String] {
+  private static let shared = Array("shared".utf8)
+  private static let slave = Array("slave".utf8)
+  private static let unbindable = Array("unbindable".utf8)
+
+  private static func propagation(_ old: [[UInt8]], changedTo mode: Propagation) -> [[UInt8]] {
     switch mode {
     case .private: []
-    case .unbindable: ["unbindable"]
-    case .shared: old.filter { $0 != "unbindable" && $0 != "shared" } + ["shared"]
-    case .slave: old.contains { $0 == "shared" || $0 == "slave" } ? ["slave"] : []
+    case .unbindable: [unbindable]
+    case .shared: old.filter { $0 != unbindable && $0 != shared } + [shared]
+    case .slave: old.contains { $0 == shared || $0 == slave } ? [slave] : []
     }
   }
 
@@ -119,15 +123,24 @@ struct MountView {
   /// A new file system.
   @discardableResult
   mutating func add(
-    _ target: [UInt8], type: String, source: String, options: String
+    _ target: [UInt8], type: [UInt8], source: [UInt8], options: [UInt8]
   ) -> UInt64 {
     let id = identifier()
-    let text = "\(id) \(covering(target)?.id ?? 0) new:\(id) / / \(options) - \(type) x rw"
-    guard var mount = MountInfo(line: Array(text.utf8)[...]) else { return id }
-    mount.source = Array(source.utf8)
-    mount.target = target
-    mounts.append(mount)
+    mounts.append(
+      MountInfo(
+        id: id, parent: covering(target)?.id ?? 0, device: Array("new:\(id)".utf8),
+        root: [UInt8(ascii: "/")], target: target, options: options, propagation: [], type: type,
+        source: source))
     return id
+  }
+
+  /// The same, in the words of this program.
+  @discardableResult
+  mutating func add(
+    _ target: [UInt8], type: String, source: String, options: String
+  ) -> UInt64 {
+    add(
+      target, type: Array(type.utf8), source: Array(source.utf8), options: Array(options.utf8))
   }
 
   /// Changes the mount that is on top at `target`.
@@ -211,24 +224,28 @@ struct MountView {
   }
 
   /// The options of a mount, in the kernel's order.
-  static func options(_ old: String, set: MountAttributes, clear: MountAttributes) -> String {
+  static func options(
+    _ old: [UInt8], set: MountAttributes, clear: MountAttributes
+  ) -> [UInt8] {
     let order: [(String, MountAttributes)] = [
       ("nosuid", .noSetID), ("nodev", .noDevices), ("noexec", .noExecution),
       ("noatime", .noAccessTime), ("nodiratime", .noDirectoryAccessTime), ("relatime", []),
       ("nosymfollow", .noSymlinkFollow),
     ]
-    let words = old.split(separator: ",").map(String.init)
+    let words = old.split(separator: UInt8(ascii: ","))
+    let wasReadOnly = words.first?.elementsEqual("ro".utf8) == true
     let isReadOnly =
-      set.contains(.readOnly) || (words.first == "ro" && !clear.contains(.readOnly))
+      set.contains(.readOnly) || (wasReadOnly && !clear.contains(.readOnly))
     let changesTime = !set.isDisjoint(with: .accessTime)
     var result = [isReadOnly ? "ro" : "rw"]
     for (name, attribute) in order {
       let isTime = name == "noatime" || name == "relatime"
       let stays =
-        words.contains(name) && (attribute.isEmpty || clear.isDisjoint(with: attribute))
+        words.contains { $0.elementsEqual(name.utf8) }
+        && (attribute.isEmpty || clear.isDisjoint(with: attribute))
         && !(isTime && changesTime)
       if stays || (!attribute.isEmpty && set.contains(attribute)) { result.append(name) }
     }
-    return result.joined(separator: ",")
+    return Array(result.joined(separator: ",").utf8)
   }
 }

@@ -3,19 +3,21 @@ import Kernel
 
 /// One thing that is done to become the jail. The order of a plan is the order of doing.
 public enum JailStep: Equatable, Sendable {
-  /// setsid(2), if a standard descriptor is a terminal: nobody pushes input into the caller's.
+  /// setsid(2), if there is a terminal: the program must have nothing to do with the caller's.
   case newSession
+  /// What is done instead where the session stays: the program cannot type into the terminal.
+  case denyTerminalInput
   /// Become what the maps of the new user namespace say, so that files can be made in it.
   case becomeMapped(user: UInt32?, group: UInt32?)
-  case enterMounts(String)
+  case enterMounts(FilePath)
   /// Opens the library that is preloaded into the program, while its path still leads there.
   case openLibrary
   case unshare(NamespaceKinds)
   case setPropagation(Propagation)
   /// Takes the stores out of the tree, so that they stay slaves whatever becomes of the rest.
   case gatherStores([String], rest: Propagation)
-  case setHostName(String)
-  case enterNetwork(String)
+  case setHostName(RawArgument)
+  case enterNetwork(FilePath)
   case raiseLoopback
   case joinSessionKeyring
   /// Notes which file systems are users' data, while the whole table is in sight.
@@ -24,17 +26,23 @@ public enum JailStep: Equatable, Sendable {
   case buildDevices
   case mount(JailMount)
   /// Binds the new root on itself, if it is not the root of a mount already.
-  case makeMountPoint(String)
-  case placeStores(root: String?)
-  case placeDevices(root: String?)
-  case changeRoot(String)
-  case pivotRoot(String)
+  case makeMountPoint(FilePath)
+  case placeStores(root: FilePath?)
+  case placeDevices(root: FilePath?)
+  /// Makes the program's own terminal: a new devpts where there is a mount namespace.
+  case openTerminal
+  case placeTerminal(root: FilePath?)
+  case takeTerminal
+  case changeRoot(FilePath)
+  case pivotRoot(FilePath)
   case mountTemporaryDirectory(bytes: UInt64)
   /// Makes the new `/proc` while an old one is still in sight: in a user namespace, only who sees
   /// one may make another.
   case buildProcesses
-  case placeProcesses
-  /// Looks at the program's file inside the jail: whether the library can finish it.
+  case placeProcesses(root: FilePath?)
+  /// Closes every descriptor that the program is not to have and that no later step needs.
+  case closeDescriptors
+  /// Looks at the program's file inside the jail: whether it has a loader, and can be completed.
   case inspectProgram
   /// Opens what the rules allow, while everything can be opened.
   case prepareFileAccess(FileAccess)
@@ -47,9 +55,11 @@ public enum JailStep: Equatable, Sendable {
   case raiseAmbient(CapabilitySet)
   case setNoNewPrivileges
   case restrictFileAccess
-  case setSystemCallTable(String)
-  /// Ends what was blocked and inherited of the launcher, and allocates what `execute` needs: a
-  /// filter may deny all of it.
+  case setSystemCallTable(RawArgument)
+  /// Tells the launcher what is left to it when the loader is done.
+  case requestCompletion
+  /// Ends what was blocked and inherited of the launcher, closes the last descriptors, and allocates
+  /// what `execute` needs: a filter may deny all of it.
   case prepareProgram
   case loadFilter(String)
   /// The calls of the program wait for the launcher, which records them and lets them go.
@@ -84,13 +94,20 @@ extension JailConfiguration {
   var firstGroup: UInt32? { groupMap.map { $0.mapsZero ? 0 : group?.number ?? 0 } }
 
   /// Whether a part of the jail waits for the dynamic loader, if the program has one.
-  var mayNeedLibrary: Bool {
+  var mayNeedCompletion: Bool {
     guard linkage != .static else { return false }
-    return (capabilities != nil && !raisesAmbient) || hasFileRulesForLater || limitsCalls
+    return clearsAmbientLater || hasFileRulesForLater || limitsCalls
   }
 
+  /// Who does it.
+  var usesLibrary: Bool { mayNeedCompletion && completion == .preload }
+  var isCompletedByTracer: Bool { mayNeedCompletion && completion == .trace }
+
+  /// Whether execve(2) is to leave ambient capabilities that the program is not to have.
+  var clearsAmbientLater: Bool { capabilities != nil && !raisesAmbient }
+
   /// Whether the rules for files would not let a loader work.
-  private var hasFileRulesForLater: Bool { fileAccess.map { !$0.allowsExecution } ?? false }
+  var hasFileRulesForLater: Bool { fileAccess.map { !$0.allowsExecution } ?? false }
 
   /// Whether there is something about system calls.
   var limitsCalls: Bool { filter != nil || learnedPolicy != nil }
@@ -105,6 +122,15 @@ extension JailConfiguration {
   func check() throws(JailError) {
     if processNamespace != .inherited, !newSessions {
       throw JailError("--no-new-sessions: cannot skip setsid() with a PID namespace (-p, -I, -U)")
+    }
+    if ownTerminal {
+      let other =
+        !newSessions
+        ? "--no-new-sessions"
+        : background ? "-i" : !forwardsSignals ? "-z" : learnedPolicy != nil ? "--learn" : nil
+      if let other {
+        throw JailError("--pty and \(other): the launcher must be there to show the terminal")
+      }
     }
     if !mounts.isEmpty, !namespaces.contains(.mount), mountNamespaceFile == nil, root == .none {
       throw JailError("mounts without a mount namespace (-v) would be the host's")
@@ -126,10 +152,15 @@ extension JailConfiguration {
       throw JailError(
         "\(spelling) and --daemon-store: the jail's own mounts would reach the host")
     }
-    if freshProcesses || minimalDevices {
-      throw JailError(
-        "\(spelling) with -r, -p or -d: the new /proc or /dev would replace the host's")
+    // Without a value it depends on what is shared at that time.
+    if propagation == .set(.shared), freshProcesses || minimalDevices {
+      throw JailError("-Kshared with -r, -p or -d: the new /proc or /dev would replace the host's")
     }
+  }
+
+  static func sharedMountText(_ target: String) -> String {
+    "-K without a value, with -r, -p or -d: \(target) is shared with the caller's namespace, where "
+      + "the new /proc or /dev would replace the old one; use -Kslave"
   }
 }
 
@@ -153,7 +184,7 @@ private struct Planner {
     let mounts = configuration.mounts
     return hasStores && configuration.root != .none
       && mounts.contains { $0.target == "/" && $0.isBind && !$0.isRecursive }
-      && !mounts.contains { isPath(Array($0.target.utf8), atOrBelow: Array("/run".utf8)) }
+      && !mounts.contains { $0.target.isEqualOrBelow("/run") }
   }
 
   mutating func enter() {
@@ -162,9 +193,13 @@ private struct Planner {
       steps.append(
         .becomeMapped(user: configuration.firstUser, group: configuration.firstGroup))
     }
-    if configuration.newSessions { steps.append(.newSession) }
+    if configuration.newSessions {
+      steps.append(.newSession)
+    } else if !configuration.endsWithNoNewPrivileges {
+      steps.append(.denyTerminalInput)
+    }
     // A copy of the library's mount can be made only in the namespace that the mount is in.
-    let opensLibrary = configuration.mayNeedLibrary
+    let opensLibrary = configuration.usesLibrary
     let entersMounts = configuration.mountNamespaceFile != nil
     if opensLibrary, entersMounts || !namespaces.contains(.mount) { steps.append(.openLibrary) }
     if let file = configuration.mountNamespaceFile { steps.append(.enterMounts(file)) }
@@ -190,6 +225,7 @@ private struct Planner {
     }
     if namespaces.contains(.cgroup) { steps.append(.unshare(.cgroup)) }
     if configuration.newSessionKeyring { steps.append(.joinSessionKeyring) }
+    if configuration.ownTerminal { steps.append(.openTerminal) }
   }
 
   mutating func mount() {
@@ -203,12 +239,19 @@ private struct Planner {
       if !pivots || copies { steps.append(.removeUserData) }
     }
     if configuration.minimalDevices { steps.append(.buildDevices) }
-    steps += configuration.mounts.map(JailStep.mount)
+    // The new /proc comes below what the caller mounts on or in /proc, but not below another root.
+    let (early, late) = mountsAroundProcesses
+    steps += early.map(JailStep.mount)
+    if configuration.freshProcesses { steps.append(.placeProcesses(root: configuration.root.path)) }
+    steps += late.map(JailStep.mount)
     if needsRun { steps.append(.mount(Self.run)) }
     if case .pivotRoot(let path) = configuration.root { steps.append(.makeMountPoint(path)) }
     if hasStores { steps.append(.placeStores(root: configuration.root.path)) }
     if configuration.minimalDevices {
       steps.append(.placeDevices(root: configuration.root.path))
+    }
+    if configuration.ownTerminal, configuration.namespaces.contains(.mount) {
+      steps.append(.placeTerminal(root: configuration.root.path))
     }
     // What a -b or -k brought in again. Nothing else could: the tree is private by now.
     if configuration.removesUserData, !pivots, !configuration.mounts.isEmpty {
@@ -223,12 +266,21 @@ private struct Planner {
     if let bytes = configuration.temporaryBytes {
       steps.append(.mountTemporaryDirectory(bytes: bytes))
     }
-    if configuration.freshProcesses { steps.append(.placeProcesses) }
+  }
+
+  private var mountsAroundProcesses: (ArraySlice<JailMount>, ArraySlice<JailMount>) {
+    let mounts = configuration.mounts
+    let below =
+      mounts.lastIndex { $0.target.components.isEmpty && !$0.isChange }.map { $0 + 1 } ?? 0
+    let first =
+      mounts[below...].firstIndex { $0.target.isEqualOrBelow("/proc") } ?? mounts.endIndex
+    return (mounts[..<first], mounts[first...])
   }
 
   /// Everything is there: what is left is to give up.
   mutating func finish() {
-    if configuration.mayNeedLibrary { steps.append(.inspectProgram) }
+    steps.append(.closeDescriptors)
+    if configuration.mayNeedCompletion { steps.append(.inspectProgram) }
     if let access = configuration.fileAccess { steps.append(.prepareFileAccess(access)) }
     if !configuration.limits.isEmpty { steps.append(.setLimits(configuration.limits)) }
     // Without no_new_privs only CAP_SYS_ADMIN may load a filter. In a static program it comes before
@@ -264,6 +316,7 @@ private struct Planner {
     }
     if configuration.endsWithNoNewPrivileges {
       steps.append(.setNoNewPrivileges)
+      if !configuration.newSessions { steps.append(.denyTerminalInput) }
     }
   }
 
@@ -274,9 +327,11 @@ private struct Planner {
 
   private mutating func forkInit() {
     if configuration.processNamespace == .withInit { steps.append(.forkInit) }
+    if configuration.ownTerminal { steps.append(.takeTerminal) }
   }
 
   private mutating func loadFilter() {
+    if configuration.isCompletedByTracer { steps.append(.requestCompletion) }
     steps.append(.prepareProgram)
     if let filter = configuration.filter { steps.append(.loadFilter(filter.name)) }
     if configuration.learnedPolicy != nil { steps.append(.tellCalls) }

@@ -20,13 +20,13 @@ struct ProgramFile {
   init(_ configuration: JailConfiguration) {
     let word = configuration.program.bytes
     let slash = UInt8(ascii: "/")
-    let root = configuration.root.path.map { Array($0.utf8) }
+    let root = configuration.root.path.map { Array($0.bytes) }
     // A relative word is looked up from the working directory, which is / after a change of root.
     let absolute = word.first == slash || root == nil ? word : [slash] + word
     for mount in configuration.mounts.reversed() where !mount.isChange {
-      guard let rest = Self.rest(of: absolute, below: Array(mount.target.utf8)) else { continue }
+      guard let rest = Self.rest(of: absolute, below: Array(mount.target.bytes)) else { continue }
       if mount.isBind {
-        place = .path(Array(mount.source.utf8) + (rest.isEmpty ? [] : [slash] + rest))
+        place = .path(Array(mount.source.bytes) + (rest.isEmpty ? [] : [slash] + rest))
       } else if case .filesystem("tmpfs", _, _) = mount.kind {
         place = .hidden
       } else {

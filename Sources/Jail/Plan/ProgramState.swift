@@ -13,7 +13,7 @@ struct Caller: Equatable {
   var lastCapability: UInt8
 
   static func current() throws(SystemError) -> Caller {
-    let last = CapabilitySet.lastKnown()
+    let last = try CapabilitySet.lastKnown()
     var groups = [gid_t](repeating: 0, count: 1 << 16)  // NGROUPS_MAX
     let count = try check("getgroups", nil, getgroups(CInt(groups.count), &groups))
     return Caller(
@@ -64,9 +64,7 @@ struct ProgramState: Equatable {
           ? capabilities.bounding : capabilities.bounding.intersection(wanted), ambient: wanted)
     }
     execute()
-    if configuration.capabilities != nil, configuration.mayNeedLibrary,
-      !configuration.raisesAmbient
-    {
+    if configuration.clearsAmbientLater, configuration.mayNeedCompletion {
       capabilities.ambient = []
     }
   }

@@ -4,7 +4,8 @@ extension JailStep: CustomStringConvertible {
   /// What is done, as `--explain` prints it.
   public var description: String {
     switch self {
-    case .newSession: "if a standard descriptor is a terminal, start a new session"
+    case .newSession: "if there is a terminal, start a new session"
+    case .denyTerminalInput: "deny typing into the caller's terminal"
     case .becomeMapped(let user, let group):
       "become "
         + [group.map { "group \($0)" }, user.map { "user \($0)" }].compactMap { $0 }
@@ -26,14 +27,18 @@ extension JailStep: CustomStringConvertible {
     case .mount(let mount): mount.description
     case .makeMountPoint(let path): "bind \(path) on itself unless it is the root of a mount"
     case .placeStores(let root):
-      "show the daemon stores below \(root ?? "")\(StoreMounts.directory) "
-        + "and \(root ?? "")\(StoreMounts.cacheDirectory)"
-    case .placeDevices(let root): "show the minimal /dev on \(root ?? "")/dev"
+      "show the daemon stores below \(Self.text(root))\(StoreMounts.directory) "
+        + "and \(Self.text(root))\(StoreMounts.cacheDirectory)"
+    case .placeDevices(let root): "show the minimal /dev on \(Self.text(root))/dev"
+    case .openTerminal: "make a terminal for the program"
+    case .placeTerminal(let root): "show it in \(Self.text(root))/dev/pts, if there is one"
+    case .takeTerminal: "make it the program's terminal, in a session of its own"
     case .changeRoot(let path): "change the root directory to \(path)"
     case .pivotRoot(let path): "make \(path) the root, and detach the old one"
     case .mountTemporaryDirectory(let bytes): "mount a tmpfs of \(bytes) bytes on /tmp"
     case .buildProcesses: "make a new /proc, read-only"
-    case .placeProcesses: "replace /proc by the new one"
+    case .placeProcesses(let root): "replace \(Self.text(root))/proc by the new one"
+    case .closeDescriptors: "close every descriptor that the program is not to have"
     case .inspectProgram: "look at how the program is linked"
     case .prepareFileAccess(let access):
       "prepare the rules for files: "
@@ -54,6 +59,7 @@ extension JailStep: CustomStringConvertible {
     case .setNoNewPrivileges: "set no_new_privs"
     case .restrictFileAccess: "allow only what the rules for files allow"
     case .setSystemCallTable(let name): "take the system call table \(name)"
+    case .requestCompletion: "let the launcher complete the jail at the program's entry point"
     case .prepareProgram: "prepare what the program starts with"
     case .loadFilter(let name): "load the filter of system calls of \(name)"
     case .tellCalls: "let the launcher record each system call"
@@ -61,6 +67,8 @@ extension JailStep: CustomStringConvertible {
     case .execute: "execute the program"
     }
   }
+
+  private static func text(_ root: FilePath?) -> String { root?.description ?? "" }
 
   private static func text(_ identity: JailConfiguration.Identity) -> String {
     identity.name.map { "\(identity.number) (\($0))" } ?? "\(identity.number)"

@@ -89,16 +89,16 @@ struct BusMachine {
 
   /// Runs a command where process 1 is, as this user and the groups of that, or as root.
   func run(_ arguments: [String], as user: String? = nil) throws -> Outcome {
-    let groups = ["alice": "1000,\(Self.group)", "bob": "1001"]
-    let identity =
-      user.flatMap { user in Host.accounts[user].map { (user, $0) } }.map { user, id in
-        [
-          "setpriv", "--reuid", "\(id)", "--regid", "\(id)", "--groups", groups[user] ?? "\(id)",
-          "--",
-        ]
-      } ?? []
-    return try TestSupport.run("nsenter", Self.words(first, identity + arguments))
+    try TestSupport.run("nsenter", Self.words(first, Self.identity(user) + arguments))
       .named(arguments.joined(separator: " "))
+  }
+
+  private static func identity(_ user: String?) -> [String] {
+    let groups = ["alice": "1000,\(group)", "bob": "1001"]
+    guard let user else { return [] }
+    // The owner of the stores has no name here.
+    let id = Host.accounts[user].map { "\($0)" } ?? user
+    return ["setpriv", "--reuid", id, "--regid", id, "--groups", groups[user] ?? id, "--"]
   }
 
   @discardableResult
@@ -170,8 +170,9 @@ struct BusMachine {
   }
 
   /// Starts `client.py`.
-  func client(_ arguments: String...) throws -> Dialogue {
-    try Dialogue("nsenter", Self.words(first, ["python3", "/etc/client.py"] + arguments))
+  func client(_ arguments: String..., as user: String? = nil) throws -> Dialogue {
+    try Dialogue(
+      "nsenter", Self.words(first, Self.identity(user) + ["python3", "/etc/client.py"] + arguments))
   }
 
   /// What of a user's the system has mounted.

@@ -1,6 +1,6 @@
 """A client of the bus in a few lines of its own: for what the clients in the tests cannot do, which
 is to keep a descriptor that they were sent, and to be a thousand."""
-import os, resource, socket, struct, subprocess, sys, threading
+import os, resource, socket, struct, subprocess, sys, threading, time
 
 MANAGER = ("org.daemonstore.Manager1", "/org/daemonstore/Manager1", "org.daemonstore.Manager1")
 BUS = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
@@ -186,5 +186,119 @@ def session(user):
     sys.stdin.readline()
 
 
+def flood(seconds, connections):
+    """Sends calls of several kinds, with as many descriptors as the bus takes, as fast as it can."""
+    ready = []
+    for _ in range(4):
+        reading, writing = os.pipe()
+        if os.fork() == 0:
+            flooder(float(seconds), int(connections) // 4, writing)
+            os._exit(0)
+        os.close(writing)
+        ready.append(reading)
+    for reading in ready:
+        os.read(reading, 1)
+    print("flooding", flush=True)
+    sent = 0
+    for reading in ready:
+        sent += int(os.read(reading, 64) or b"0")
+    print("sent", sent, flush=True)
+    sys.stdin.readline()
+
+
+def flooder(seconds, connections, ready):
+    null = os.open("/dev/null", os.O_RDONLY)
+    clients = [Client() for _ in range(connections)]
+    key = pad(string("bob"), 4) + struct.pack("<II", 0, 0)
+    calls = [
+        ("Mount", "sha{sv}", pad(key, 8), [null] * 16),
+        ("GetStore", "ss", strings("alpha", "x" * 100000), []),
+        ("Delay", "ss", strings("alpha", "why"), [null] * 16),
+        ("Unmount", "sa{sv}", pad(pad(string("bob"), 4) + struct.pack("<I", 0), 8), []),
+    ]
+    for client in clients:
+        client.socket.setblocking(False)
+    os.write(ready, b"x")
+    sent, end = 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        for number, client in enumerate(clients):
+            member, signature, body, descriptors = calls[(sent + number) % 4 if sent % 9 else 0]
+            try:
+                client.send(MANAGER, member, signature, body, descriptors)
+                sent += 1
+            except BlockingIOError:
+                pass
+            except OSError:
+                try:
+                    clients[number] = Client()
+                    clients[number].socket.setblocking(False)
+                except (OSError, AssertionError):
+                    pass
+            try:
+                client.socket.recv(1 << 16)
+            except OSError:
+                pass
+    os.write(ready, str(sent).encode())
+
+
+def delays(store, connections):
+    """As many delays as are given to one user, on so many connections."""
+    clients = [Client() for _ in range(int(connections))]
+    for client in clients:
+        for _ in range(16):
+            client.send(MANAGER, "Delay", "ss", strings(store, "one of many"))
+    given = 0
+    for client in clients:
+        answers = 0
+        while answers < 16:  # in any order, with signals between them
+            kind = client.receive()[0]
+            answers += kind in (2, 3)
+            given += kind == 2
+    print("given", given, flush=True)
+    sys.stdin.readline()
+
+
+def silent(user):
+    """Two mounts at once with a pipe that no password comes from, and a third afterwards."""
+    reading, writing = os.pipe()
+    body = pad(pad(string(user), 4) + struct.pack("<II", 0, 0), 8)
+    clients = [Client(), Client()]
+    calls = [(client, client.send(MANAGER, "Mount", "sha{sv}", body, [reading]))
+             for client in clients]
+    for client, call in calls:
+        show(*client.answer(call))
+    os.write(writing, b"not the password\n")
+    show(*clients[0].answer(clients[0].send(MANAGER, "Mount", "sha{sv}", body, [reading])))
+
+
+def within(user, uid, group):
+    """A session whose leader is this process, and in it a call of Mount by the user."""
+    handle = os.pidfd_open(os.getpid())
+    cryptohome = "/mnt/programs/cryptohome"
+    subprocess.run([cryptohome, "pam", "open", "--leader-fd", str(handle), user],
+                   pass_fds=[handle], stdin=subprocess.DEVNULL, check=True)
+    subprocess.run([cryptohome, "unmount", user], check=True, stdout=subprocess.DEVNULL)
+    if os.fork() == 0:
+        os.setgroups([int(group)])
+        os.setresgid(int(uid), int(uid), int(uid))
+        os.setresuid(int(uid), int(uid), int(uid))
+        mount(user, "none")
+        os._exit(0)
+    os.wait()
+    sys.stdin.readline()
+
+
+def hear(interface):
+    """Names each signal of an interface, whichever process sends it."""
+    client = Client()
+    client.answer(client.send(BUS, "AddMatch", "s", strings("type='signal',interface='%s'" % interface)))
+    print("listening", flush=True)
+    while True:
+        kind, _, name, _ = client.receive()
+        if kind == 4:
+            print("heard", name, flush=True)
+
+
 {"delay": delay, "mount": mount, "crowd": crowd, "long": long, "hold": hold, "run": run,
- "session": session}[sys.argv[1]](*sys.argv[2:])
+ "session": session, "flood": flood, "delays": delays, "silent": silent, "within": within,
+ "hear": hear}[sys.argv[1]](*sys.argv[2:])

@@ -30,8 +30,9 @@ import Testing
   @Test func podman() async {
     await #expect(processExitsWith: .success) {
       Self.eachUserIsOneMount { _, name in
-        let volume = try AuthorsPage.command(below: "Podman and Docker").split(separator: " ")
-          .drop { $0 != "--volume" }.prefix(2).joined(separator: " ")
+        let words = try AuthorsPage.command(below: "Podman and Docker").split(separator: " ")
+        let volume = words.indices.filter { words[$0] == "--volume" }
+          .map { "--volume \(words[$0 + 1])" }.joined(separator: " ")
         // An image made of this machine's programs. It has the daemon's user, as an image would.
         for place in ["usr", "etc", "proc", "sys", "dev", "run", "tmp"] {
           try makeDirectory("/mnt/image/\(place)")
@@ -62,7 +63,9 @@ import Testing
     await #expect(processExitsWith: .success) {
       Self.eachUserIsOneMount(times: 2) { _, name in
         try Self.systemd(name) {
-          $0.replacing("TemporaryFileSystem=/run/daemon-store:ro", with: "PrivateMounts=yes")
+          $0.replacing(
+            "TemporaryFileSystem=/run/daemon-store:ro /run/daemon-store-cache:ro",
+            with: "PrivateMounts=yes")
         }
       }
     }
@@ -137,6 +140,11 @@ import Testing
         }
         let own = try mountTable(of: daemon).at(store)
         #expect(own.count == times && own.allSatisfy { $0.options.contains("ro") }, "\(own)")
+        // From inside, nothing of another daemon's: neither a store nor a cache store.
+        for tree in ["daemon-store", "daemon-store-cache"] where times == 1 {
+          let stores = try names(in: "/proc/\(daemon)/root/run/\(tree)")
+          #expect(stores == ["notes"], "\(tree): \(stores)")
+        }
         #expect(try readFile("/proc/\(daemon)/status").contains("Uid:\t901\t901\t901\t901"))
         for user in ["bob", "alice"] { try host.logout(user) }
         let left = try mountTable(of: daemon)

@@ -11,7 +11,9 @@ import Testing
     "description", "start", "stop", "task", "respawn", "normal", "exec", "expect", "env",
   ]
 
-  @Test(arguments: ["daemon-store-startup", "example-store-daemon", "permission_broker", "mtpd"])
+  @Test(arguments: [
+    "daemon-store-startup", "cryptohomed", "example-store-daemon", "permission_broker", "mtpd",
+  ])
   func everyLineIsAStanza(job: String) throws {
     let lines = try UpstartJob.lines(job)
     for line in lines {

@@ -60,6 +60,7 @@ import Testing
     }
     for file in [
       "/etc/init.d/daemon-store-startup", "/etc/init/daemon-store-startup.conf",
+      "/etc/init.d/cryptohomed", "/etc/init/cryptohomed.conf",
       "\(prefix)/lib/systemd/system/daemon-store.target",
       "\(prefix)/lib/systemd/system/daemon-store-user@.target",
       "\(prefix)/lib/sysusers.d/daemon-store.conf", "\(prefix)/lib/tmpfiles.d/daemon-store.conf",

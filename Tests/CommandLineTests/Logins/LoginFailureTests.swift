@@ -179,8 +179,10 @@ import Testing
         try host.succeed("cryptohome", "mount", "guest")
         #expect(attributes(user) == "12:34 700", "kept at the next login")
         try host.logout("guest")
-        try host.succeed("cryptohome", "mount", Host.guest, "--owner", "12:35")
-        #expect(attributes(user) == "12:35 700")
+        try host.refuse(
+          ["12:34", "in its vault"], "cryptohome", "mount", Host.guest, "--owner", "12:35")
+        try host.succeed("cryptohome", "mount", Host.guest, "--owner", "12:34")
+        #expect(attributes(user) == "12:34 700")
         try host.succeed(
           "cryptohome", "mount", "alice", "--vault", "plain", "--owner", "1000:1000")
       }

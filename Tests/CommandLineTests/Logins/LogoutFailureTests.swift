@@ -24,10 +24,9 @@ import Testing
         let outcome = try host.refuse(
           status: 3, ["/home/user: ", "0777"], "cryptohome", "unmount", "alice", "--json")
         let output = try decode([Output].self, outcome.output)
-        #expect(output.map(\.user) == [Host.alice] && output[0].unmounted.count == 3, "\(outcome)")
+        #expect(output.map(\.user) == [Host.alice] && output[0].unmounted.count == 4, "\(outcome)")
         #expect(!outcome.complains(of: "no process shows"), "\(outcome)")
-        let left = try host.table().naming(Host.alice).map(\.target)
-        #expect(left == ["/home/user/\(Host.alice)"], "\(left)")
+        try host.expectGone(Host.alice, from: ["alpha"])
         try setMode("/home/user", 0o711)
         try host.logout("alice")
 
@@ -65,7 +64,7 @@ import Testing
         #expect(left.map(\.target) == ["/home/user/\(first)"], "\(left)")
         try host.helpers.stop(holder)
         let full = try host.script("cryptohome unmount --all >/dev/full")
-        #expect(full.status == 3 && full.complains(of: "standard output"), "\(full)")
+        #expect(full.status == 0 && full.complains(of: "standard output"), "\(full)")
         try host.expectGone(first, from: ["alpha"])
       }
     }
@@ -104,7 +103,7 @@ import Testing
         }
         let start = ContinuousClock.now
         try host.refuse(
-          [lock, "somebody else"], "cryptohome", "unmount", "alice", "--wait", "300ms")
+          [lock, "is held by"], "cryptohome", "unmount", "alice", "--wait", "300ms")
         let time = ContinuousClock.now - start
         #expect(time >= .milliseconds(300) && time < .seconds(20), "\(time)")
         try host.helpers.stop(holder)
@@ -147,10 +146,15 @@ import Testing
           + "c='-dac_override,-dac_read_search'\n"
           + "os.execvp('setpriv', ['setpriv', '--bounding-set', c, '--inh-caps', '-all']"
           + " + sys.argv[1:])"
-        for words in [["cryptohome", "unmount", "alice"], ["daemon-store", "shutdown"]] {
+        for words in [
+          ["cryptohome", "unmount", "alice"], ["daemon-store", "shutdown", "--force"],
+        ] {
           let outcome = try run(
             "python3", ["-c", script, "/mnt/programs/\(words[0])"] + words.dropFirst())
-          #expect(outcome.status == 0 && outcome.complaints.isEmpty, "\(outcome)")
+          // Processes of other users on this machine cannot be inspected without the capability.
+          let others = outcome.complaints.filter { $0.contains("cannot inspect") }
+          #expect(outcome.status == (others.isEmpty ? 0 : 3), "\(outcome)")
+          #expect(outcome.complaints.count == others.count, "\(outcome)")
         }
         try host.expectGone(Host.alice, from: ["alpha"])
         #expect(try host.table().below("/run").count == 1)

@@ -126,10 +126,14 @@ import Testing
     CommandLine("-c 1 --ambient /mnt/bin/static", 7, "static"),
     CommandLine("-c 1 --ambient /mnt/bin/static-script", 7, "static"),
     CommandLine(
-      "-c 1 /mnt/bin/foreign", 1, says: "loader /mnt/bin/ld-musl.so, of another C library"),
+      "--jail-by=preload -c 1 /mnt/bin/foreign", 1,
+      says: "loader /mnt/bin/ld-musl.so, of another C library"),
+    CommandLine("-c 1 /mnt/bin/foreign", 127, says: "execve failed: /mnt/bin/foreign"),
     CommandLine(
-      "-c 1 /mnt/bin/relative", 1, says: "its interpreter './static' must be a full path"),
-    CommandLine("-c 1 /mnt/bin/foreign32", 1, says: "of another C library or word size"),
+      "--jail-by=preload -c 1 /mnt/bin/relative", 1,
+      says: "its interpreter './static' must be a full path"),
+    CommandLine("-c 1 /mnt/bin/relative", 127, says: "execve failed: /mnt/bin/relative"),
+    CommandLine("-c 1 /mnt/bin/foreign32", 1, says: "for another machine or word size"),
     // In any root, without /proc, and without anything bound for the library.
     CommandLine(
       "-P /mnt/root -b /usr -b /bin -b /lib -b /lib64 -c 1 -u 5 -g 6 -- /usr/bin/id -u", 0, "5\n"),
@@ -146,11 +150,15 @@ import Testing
     CommandLine("-v -P /mnt/a -b / -c 1 -- /bin/pwd", 0, "/\n"),
     CommandLine("-c 1 --ambient /mnt/bin/foreign", 127, says: "execve failed"),
     CommandLine("-c 1 /mnt/bin/script", 0, "script"),
-    CommandLine("-c 1 --preload-library /none /bin/true", 1, says: "--preload-library: open /none"),
+    CommandLine(
+      "-c 1 --jail-by=preload --preload-library /none /bin/true", 1,
+      says: "--preload-library: open /none"),
+    CommandLine("-c 1 --preload-library /none /bin/true"),
     CommandLine("-u 5 -g 5 --preload-library /none /bin/true"),
     CommandLine("--preload-library /none -c 1 --ambient /mnt/bin/static", 7, "static"),
     CommandLine(
-      "-c 1 --preload-library /etc/passwd /bin/true", 1, says: "/etc/passwd: it is not a libmini"),
+      "-c 1 --jail-by=preload --preload-library /etc/passwd /bin/true", 1,
+      says: "/etc/passwd: it is not a libmini"),
   ])
   func capabilitiesAndPrograms(_ line: CommandLine) throws { try line.expect() }
 
@@ -160,7 +168,8 @@ import Testing
   func aJailThatIsNeverCompleteIsNoSuccess(_ options: String) throws {
     let outcome = try CommandLine.run(
       "cp /bin/sleep /mnt/src/set-id; chmod 4755 /mnt/src/set-id; minijail0 "
-        + "--no-default-runtime-environment -u 5 -g 6 \(options) -c 1 -- /mnt/src/set-id 0.1")
+        + "--jail-by=preload --no-default-runtime-environment -u 5 -g 6 \(options) -c 1 -- "
+        + "/mnt/src/set-id 0.1")
     #expect(outcome.status == 252, "\(outcome)")
     #expect(
       outcome.errors.hasPrefix("minijail0: the jail of /mnt/src/set-id was never complete: ")
@@ -199,23 +208,26 @@ import Testing
   /// What a caller left in the environment orders nothing, and his own libraries stay his.
   @Test func theEnvironmentCannotForgeAReport() throws {
     let forged = try CommandLine.run(
-      "__MINIJAIL_FD=r8 minijail0 -c 1 --env-add __MINIJAIL_FD=r9 -- "
+      "__MINIJAIL_FD=r8 minijail0 --jail-by=preload -c 1 --env-add __MINIJAIL_FD=r9 -- "
         + "/bin/grep CapAmb /proc/self/status")
     #expect(forged.output == "CapAmb:\t0000000000000000\n", "\(forged)")
     let own = try CommandLine.run(
       "cp /lib/*/libm.so.6 own.so; "
-        + "LD_PRELOAD=./own.so minijail0 -c 1 -- /bin/grep -c /mnt/own.so /proc/self/maps")
+        + "LD_PRELOAD=./own.so minijail0 --jail-by=preload -c 1 -- /bin/grep -c /mnt/own.so /proc/self/maps"
+    )
     #expect(own.status == 0 && own.output != "0\n", "\(own)")
   }
 
   /// Nothing starts with a library that its user could not load, or from a directory it cannot enter.
   @Test(arguments: [
     CommandLine(
-      "-u 5 -g 5 -c 1 --preload-library /mnt/src/l.so /bin/true", 1,
+      "--jail-by=preload -u 5 -g 5 -c 1 --preload-library /mnt/src/l.so /bin/true", 1,
       says: "cannot be read by the program's user"),
     CommandLine(
-      "-c 1 --preload-library '/mnt/src/l x.so' /bin/true", 1, says: "a blank or a colon"),
-    CommandLine("-c 1 --preload-library /mnt/a/l.so /bin/true", 1, says: "mounted noexec"),
+      "--jail-by=preload -c 1 --preload-library '/mnt/src/l x.so' /bin/true", 1,
+      says: "a blank or a colon"),
+    CommandLine(
+      "--jail-by=preload -c 1 --preload-library /mnt/a/l.so /bin/true", 1, says: "mounted noexec"),
   ])
   func aLibraryThatCannotBeLoaded(_ line: CommandLine) throws {
     let prepare =
@@ -227,7 +239,7 @@ import Testing
 
   @Test func aWorkingDirectoryThatMayNotBeEntered() throws {
     let outcome = try CommandLine.run(
-      "mkdir -m 700 own; cd own; minijail0 -u 5 -g 5 -c 1 -- /bin/pwd")
+      "mkdir -m 700 own; cd own; minijail0 --jail-by=preload -u 5 -g 5 -c 1 -- /bin/pwd")
     #expect(outcome.status == 0 && outcome.output == "/\n", "\(outcome)")
     #expect(outcome.errors.contains("may not enter the working directory"), "\(outcome)")
   }

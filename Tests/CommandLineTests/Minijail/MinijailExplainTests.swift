@@ -130,7 +130,8 @@ import Testing
     CommandLine("--explain -P /none /bin/true", 1, says: "not accessible"),
     CommandLine("--explain -f /none/pid /bin/true", 1, says: "-f /none/pid: open /none"),
     CommandLine("--explain --uts=\(String(repeating: "x", count: 65)) /bin/true", 1, says: "64"),
-    CommandLine("--explain -c 1 --preload-library /none /bin/true", 1, says: "/none"),
+    CommandLine(
+      "--explain -c 1 --jail-by=preload --preload-library /none /bin/true", 1, says: "/none"),
     CommandLine("--explain -e/none /bin/true", 1, says: "-e/none"),
     CommandLine("--explain --daemon-store absent /bin/true", 1, says: "daemon-store startup"),
     CommandLine("--explain -v -b /etc,/mnt/new -- /bin/true; test ! -e /mnt/new", 0, "steps:"),

@@ -127,7 +127,6 @@ import Testing
       "-p -- /bin/grep -c ' /proc ro,nosuid,nodev,noexec' /proc/self/mountinfo", 0, "1\n"),
     CommandLine("-I -- /bin/grep -c ' /proc ro' /proc/self/mountinfo", 1, "0\n"),
     CommandLine("-I -r -- /bin/grep -c ' /proc ro' /proc/self/mountinfo", 0, "1\n"),
-    CommandLine("-v -K -r /bin/true", 1, says: "-K without a value with -r, -p or -d"),
     CommandLine("-v -Kshared -p /bin/true", 1, says: "-Kshared with -r, -p or -d"),
     CommandLine("-v -Kshared -d /bin/true", 1, says: "would replace the host's"),
     // A new root without /proc gets one.

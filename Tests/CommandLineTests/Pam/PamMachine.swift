@@ -77,9 +77,11 @@ struct PamMachine {
   }
 
   /// A login that has opened its session, and waits: it closes it when it is told to end.
+  ///
+  /// - Parameter isAlone: the process that waits for the end of the session is killed.
   func login(
     _ user: String, password: String = PamMachine.password, service: String = "login",
-    isForeign: Bool = false
+    isForeign: Bool = false, isAlone: Bool = false
   ) throws -> Login {
     let login = try Login(
       "nsenter",
@@ -90,7 +92,15 @@ struct PamMachine {
     try login.dialogue.wait(for: "Password: ")
     try login.dialogue.tell(password)
     try login.dialogue.wait(for: "Password: ")
+    if isAlone {
+      for process in try processes(with: ["pam", "stay"]) { Glibc.kill(process, SIGKILL) }
+    }
     return login
+  }
+
+  /// The processes of the machine that have these words in their command line, as this test sees them.
+  func processes(with words: [String]) throws -> [pid_t] {
+    try commandLines(of: first).filter { $0.words.isSuperset(of: words) }.map(\.process)
   }
 
   struct Login {
@@ -128,7 +138,12 @@ struct PamMachine {
 
   /// The names of what is recorded of a user's sessions.
   func records(of hash: String) -> [String] {
-    (try? names(in: "/run/cryptohome/sessions/\(hash)")) ?? []
+    recordFiles(of: hash).map { $0.split(separator: ".").prefix(2).joined(separator: ".") }
+  }
+
+  /// The same with the ids of the sessions.
+  func recordFiles(of hash: String) -> [String] {
+    ((try? names(in: "/run/cryptohome/sessions/\(hash)")) ?? []).sorted()
   }
 
   /// What of a user's the system has mounted.
@@ -168,4 +183,15 @@ extension PamMachine {
     let startup = try run("/mnt/programs/daemon-store", "startup")
     #expect(startup.status == 0, "\(startup)")
   }
+}
+
+/// The processes in the pid namespace of `first`, and the words of their command lines.
+func commandLines(of first: pid_t) throws -> [(process: pid_t, words: Set<String>)] {
+  let namespace = try linkTarget(of: "/proc/\(first)/ns/pid")
+  return try names(in: "/proc").compactMap { pid_t($0) }
+    .filter { (try? linkTarget(of: "/proc/\($0)/ns/pid")) == namespace }
+    .map { process in
+      let line = (try? readFile("/proc/\(process)/cmdline")) ?? ""
+      return (process, Set(line.split(separator: "\0").map(String.init)))
+    }
 }

@@ -80,26 +80,41 @@ import Testing
           machine.words(
             [
               "env", "SECRET=\(PamMachine.password)", "sh", "-c",
-              "exec 7</etc/passwd; trap '' HUP TERM; exec pamtester \"$@\"", "sh",
+              "exec 7</etc/passwd; trap '' HUP TERM; ulimit -t 60 -n 64; exec nice -n 9 pamtester \"$@\"",
+              "sh",
               "login", "alice", "authenticate", "open_session",
             ]))
         try login.tell(PamMachine.password)
         let isWaiting = try eventually {
           guard let child = try children(of: login.process).first else { return false }
-          return try readFile("/proc/\(child)/wchan").contains("lock")
+          let files = (try? names(in: "/proc/\(child)/fd")) ?? []
+          return files.contains {
+            (try? linkTarget(of: "/proc/\(child)/fd/\($0)"))?.description.hasSuffix(
+              "/\(Host.alice).lock")
+              == true
+          }
         }
         #expect(isWaiting)
         let child = try #require(try children(of: login.process).first)
         let place = "/proc/\(child)"
         let commandLine = try readFile("\(place)/cmdline").split(separator: "\0")
         #expect(
-          commandLine == ["cryptohome", "pam", "open", "--leader-fd", "3", "--", "alice"])
+          commandLine.prefix(6) == ["cryptohome", "pam", "open", "--leader-fd", "3", "--session"]
+            && commandLine.dropFirst(7) == ["--stay", "--", "alice"], "\(commandLine)")
+        // In a session of its own, with the limits and the scheduling of a system service.
+        let session = try readFile("\(place)/stat").split(separator: ")").last?
+          .split(separator: " ")[3]
+        #expect(session.map(String.init) == "\(child)", "\(session ?? "")")
+        #expect(getpriority(CInt(PRIO_PROCESS.rawValue), id_t(child)) == 0)
+        #expect(try readFile("\(place)/oom_score_adj") == "0\n")
         #expect(try readFile("\(place)/environ").isEmpty)
         let files = try names(in: "\(place)/fd").map { try linkTarget(of: "\(place)/fd/\($0)") }
         #expect(!files.contains("/etc/passwd"), "\(files)")
         let limits = try readFile("\(place)/limits").split(separator: "\n")
         let core = limits.first { $0.hasPrefix("Max core file size") }?.split(separator: " ")
         #expect(core?[4...5] == ["0", "0"], "\(limits)")
+        let time = limits.first { $0.hasPrefix("Max cpu time") }?.split(separator: " ")
+        #expect(time?[3...4] == ["unlimited", "unlimited"], "\(limits)")
         let status = try readFile("\(place)/status").split(separator: "\n")
         // Nothing but SIGPIPE, as the program wants it, and libc's own, which nobody can set.
         let ignored = status.first { $0.hasPrefix("SigIgn:\t") }?.dropFirst(8)

@@ -59,7 +59,7 @@ import Testing
     await #expect(processExitsWith: .success) {
       inPamMachine { machine in
         for verb in [["mount", "bob", "--vault", "plain"], ["unmount", "bob"]] {
-          try machine.login("alice").kill()
+          try machine.login("alice", isAlone: true).kill()
           #expect(try machine.mounts(of: Host.alice).count == 4)
           let outcome = try machine.host.script(
             (["nsenter"] + machine.words(["/mnt/programs/cryptohome"] + verb))
@@ -67,10 +67,14 @@ import Testing
           #expect(outcome.status == 0, "\(outcome)")
           #expect(try machine.mounts(of: Host.alice).isEmpty, "\(verb)")
         }
-        try machine.login("alice").kill()
+        // A login acts for its own user only.
+        try machine.login("alice", isAlone: true).kill()
         let bob = try machine.login("bob")
-        #expect(try machine.mounts(of: Host.alice).isEmpty)
+        #expect(try machine.mounts(of: Host.alice).count == 4)
         try bob.logout()
+        #expect(try machine.mounts(of: Host.alice).count == 4)
+        try machine.succeed("pam", "settle")
+        #expect(try machine.mounts(of: Host.alice).isEmpty)
       }
     }
   }

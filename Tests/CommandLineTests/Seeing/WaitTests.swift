@@ -9,7 +9,7 @@ extension Launched {
   var isWaiting: Bool {
     guard let files = try? Directory(opening: "/proc/\(process)/fd").names(),
       files.contains(where: {
-        (try? linkTarget(of: "/proc/\(process)/fd/\($0)"))?.hasSuffix("/mountinfo") == true
+        (try? linkTarget(of: "/proc/\(process)/fd/\($0)"))?.dropping(suffix: "/mountinfo") != nil
       })
     else { return false }
     let fields = (try? readFile("/proc/\(process)/stat"))?.split(separator: ")").last

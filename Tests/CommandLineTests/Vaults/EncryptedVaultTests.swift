@@ -186,11 +186,12 @@ import Testing
         let file = try readFile("\(vault)/vault.json")
         let before = try host.table()
         for (text, words) in [
-          ("", ["damaged"]), ("{", ["damaged"]), ("{\"version\": 2}", ["version 2"]),
+          ("", ["damaged"]), ("{", ["damaged"]), ("{\"version\": 3}", ["version 3"]),
+          (file.replacing("\"fscrypt\"", with: "\"luks\""), ["kind luks"]),
           (file.replacing("AES-256-CTS", with: "AES-128-CTS"), ["policy"]),
-          (file.replacing("\"n\" : ", with: "\"n\" : 1"), ["damaged"]),
-          (file.replacing("\"p\" : ", with: "\"p\" : -"), ["damaged"]),
-          (file.replacing("\"password\"", with: "\"../x\""), ["damaged"]),
+          (file.replacing("\"n\": ", with: "\"n\": 1"), ["damaged"]),
+          (file.replacing("\"p\": ", with: "\"p\": -"), ["damaged"]),
+          (file.replacing("\"label\": \"password\"", with: "\"label\": \"../x\""), ["damaged"]),
           (String(repeating: " ", count: 1 << 20) + file, ["larger than 1 MiB"]),
         ] {
           try writeFile("\(vault)/vault.json", text, mode: 0o600)
@@ -295,6 +296,7 @@ import Testing
         try writeFile("/home/alice/below", "in clear")
         let made = try host.run(lines: "secret", arguments: "create", "alice", "--home")
         #expect(made.status == 0, "\(made)")
+        #expect(attributes("/home/alice") == "0:1000 550")
         try host.unlock("alice")
         let mount = try host.mount(at: "/home/alice")
         #expect(mount.options.isSuperset(of: ["nosuid", "nodev"]) && !exists("/home/alice/below"))
@@ -303,11 +305,11 @@ import Testing
         #expect(try readFile("/home/user/\(Host.alice)/file") == "contents")
         try host.succeed("cryptohome", "mount", "alice")
         try host.logout("alice")
-        #expect(try readFile("/home/alice/below") == "in clear" && !exists("/home/alice/file"))
+        let before = "/home/.shadow/\(Host.alice)/before"
+        #expect(try readFile("\(before)/below") == "in clear" && !exists("/home/alice/file"))
         #expect(try host.keyState(of: Host.alice) == "absent")
 
         // Without the directory the rest is mounted all the same, and it is said.
-        try remove("/home/alice/below")
         try remove("/home/alice")
         let partial = try host.unlock("alice", status: 3)
         #expect(partial.complains(of: "/home/alice", "missing"), "\(partial)")
@@ -368,8 +370,8 @@ import Testing
         try host.create("alice", "pässword")
         let outcome = try host.script(
           """
-          /usr/bin/python3 - /home/.shadow/\(Host.alice)/vault.json \(Host.alice) <<'end'
-          import base64, hashlib, json, sys
+          /usr/bin/python3 - /home/.shadow/\(Host.alice)/vault.json <<'end'
+          import base64, hashlib, hmac, json, sys
           from cryptography.hazmat.primitives import hashes
           from cryptography.hazmat.primitives.ciphers.aead import AESGCM
           from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -378,13 +380,19 @@ import Testing
           cost, wrapped = slot["scrypt"], base64.b64decode(slot["wrapped"])
           wrapper = hashlib.scrypt("pässword".encode(), salt=base64.b64decode(slot["salt"]),
                                    n=cost["n"], r=cost["r"], p=cost["p"], dklen=32, maxmem=1 << 30)
-          bound = "\\0".join(["daemon-store vault 1", sys.argv[2], name, slot["label"]])
+          bound = "\\0".join(["daemon-store vault 2", vault["id"], slot["id"], slot["type"],
+                              slot["label"]])
           key = AESGCM(wrapper).decrypt(wrapped[:12], wrapped[12:], bound.encode())
           own = HKDF(hashes.SHA512(), 16, None, b"fscrypt\\0\\1").derive(key).hex()
-          print(len(key), own == name)
+          sealing = HKDF(hashes.SHA256(), 32, bytes.fromhex(vault["id"]),
+                         b"daemon-store vault 2 account").derive(key)
+          account = "\\0".join(["daemon-store vault 2", vault["id"], vault["kind"],
+                                str(vault["account"]["uid"]), vault["account"]["name"], ""])
+          seal = hmac.digest(sealing, account.encode(), "sha256")
+          print(len(key), own == name, seal == base64.b64decode(vault["seal"]))
           end
           """)
-        #expect(outcome.lines == ["64 True"], "\(outcome)")
+        #expect(outcome.lines == ["64 True True"], "\(outcome)")
       }
     }
   }

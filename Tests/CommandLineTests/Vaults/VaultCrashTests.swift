@@ -85,19 +85,62 @@ import Testing
     await #expect(processExitsWith: .success) {
       inEncryptedHost { host in
         try host.boot("alpha")
-        try host.create("alice")
+        _ = try host.createWithKeyFile("alice")
+        var interrupted = 0
         let killed = try Self.killEverywhere(host, "remove alice --yes", lines: []) { wasKilled in
           let list = try host.script("ls -A /home/.shadow").lines
-          // Whole, or not a vault any more.
-          if list.contains(Host.alice) {
-            try host.unlock("alice")
+          guard wasKilled else { return #expect(list.isEmpty, "\(list)") }
+          let status = try host.succeed("cryptohome", "status", "alice")
+          if status.output.contains("removing") {
+            interrupted += 1
+            let doctor = try host.run("daemon-store", "doctor", "--json")
+            #expect(doctor.output.contains("removal-unfinished"), "\(doctor)")
+            try host.unlockWithKeyFile("alice", status: 1)
+            // The same command finishes it.
+            try host.succeed("cryptohome", "remove", "alice", "--yes")
+            #expect(try host.script("ls -A /home/.shadow").lines.isEmpty)
+          } else if !list.isEmpty {
+            // Nothing was destroyed.
+            try host.unlockWithKeyFile("alice")
             try host.logout("alice")
           }
-          guard wasKilled else { return }
-          if !list.contains(Host.alice) { try host.create("alice") }
+          if try names(in: "/home/.shadow").isEmpty { _ = try host.createWithKeyFile("alice") }
         }
-        #expect(killed > 6, "\(killed)")
-        #expect(try host.script("ls -A /home/.shadow").lines.isEmpty)
+        #expect(killed > 6 && interrupted > 3, "\(killed), \(interrupted)")
+      }
+    }
+  }
+
+  /// Of a plain vault, and of files that a making anew must not leave beside it.
+  @Test func removePlain() async {
+    await #expect(processExitsWith: .success) {
+      inEncryptedHost { host in
+        try host.boot("alpha")
+        func make() throws {
+          try host.login("alice")
+          for name in ["a", "b"] { try writeFile("/home/user/\(Host.alice)/\(name)", "text") }
+          try host.logout("alice")
+        }
+        try make()
+        var interrupted = 0
+        let killed = try Self.killEverywhere(host, "remove alice --yes", lines: []) { wasKilled in
+          guard wasKilled else { return }
+          let status = try host.succeed("cryptohome", "status", "alice").output
+          if status.contains("removing") {
+            interrupted += 1
+            // Alternately: the same command, or a new vault.
+            if interrupted.isMultiple(of: 2) {
+              try host.succeed("cryptohome", "remove", "alice", "--yes")
+              #expect(try names(in: "/home/.shadow").isEmpty)
+            } else {
+              try host.refuse(["cryptohome remove"], "cryptohome", "mount", "alice")
+            }
+          }
+          try make()
+          #expect(try names(in: "/home/.shadow") == [Host.alice])
+        }
+        #expect(killed > 6 && interrupted > 3, "\(killed), \(interrupted)")
+        #expect(try names(in: "/home/.shadow").isEmpty)
       }
     }
   }

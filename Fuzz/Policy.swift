@@ -1,12 +1,10 @@
-// A fuzz target of libFuzzer, compiled into the module Seccomp: `make fuzz`.
-//
+@testable import Seccomp
+
 // The first byte chooses the architecture and the dialect, the rest is a policy. Whatever is
 // accepted must print back to the same meaning, and its program must do what the policy says.
 
-@_cdecl("LLVMFuzzerTestOneInput")
-public func fuzzPolicy(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-  guard let start, count > 1 else { return 0 }
-  let bytes = UnsafeBufferPointer(start: start, count: count)
+func fuzzPolicy(_ bytes: [UInt8]) {
+  guard bytes.count > 1 else { return }
   let architecture = Architecture.allCases[Int(bytes[0]) % Architecture.allCases.count]
   let dialect: Dialect = bytes[0] & 0x80 == 0 ? .minijail : .compileTool
   let text = Array(bytes.dropFirst())
@@ -14,13 +12,13 @@ public func fuzzPolicy(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     architecture: architecture, dialect: dialect, toleratesUnknownCalls: bytes[0] & 0x40 != 0
   ) { (path) throws(ReadFailure) in
     // A policy that includes itself, through whatever path.
-    if path.hasSuffix("a") { return text }
+    if path.utf8.last == UInt8(ascii: "a") { return text }
     throw ReadFailure(isMissing: true, reason: "no file")
   }
   let policy: Policy
   do { policy = try parser.parse(text, name: "a") } catch {
     precondition(!error.lines.isEmpty, "an error without words")
-    return 0
+    return
   }
   let printed = policy.text(dialect)
   guard let again = try? parser.parse(Array(printed.utf8), name: "printed") else {
@@ -42,7 +40,6 @@ public func fuzzPolicy(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
       precondition(result.action == .allow && result.steps <= StartupFilter.stepLimit)
     }
   }
-  return 0
 }
 
 /// A few calls that the policy names, with arguments out of its own text.

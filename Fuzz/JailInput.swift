@@ -1,0 +1,67 @@
+import Glibc
+
+@testable import Accounts
+@testable import Jail
+@testable import Kernel
+
+/// `--config`: the options that are read are those of the text that is written of them.
+func fuzzConfiguration(_ bytes: [UInt8]) {
+  let text = Array((ConfigurationFile.header + "\n").utf8) + bytes
+  guard let options = try? ConfigurationFile.options(text, file: "c") else { return }
+  guard let written = try? ConfigurationFile.text(options) else { return }
+  guard let again = try? ConfigurationFile.options(Array(written.utf8), file: "c") else {
+    fatalError("what was written is refused:\n\(written)")
+  }
+  precondition(
+    again.map(\.name) == options.map(\.name) && again.map(\.value) == options.map(\.value),
+    "what was written means something else:\n\(written)")
+}
+
+/// The value of one option; the first byte says which.
+func fuzzOptionValues(_ bytes: [UInt8]) {
+  guard let kind = bytes.first,
+    let text = String(validating: bytes.dropFirst(), as: UTF8.self)
+  else { return }
+  switch kind % 10 {
+  case 0:
+    guard let mount = try? OptionValues.bind(text) else { return }
+    precondition(mount.target.utf8.first == UInt8(ascii: "/"))
+  case 1:
+    guard let mount = try? OptionValues.mount(text) else { return }
+    precondition(mount.target.utf8.first == UInt8(ascii: "/"))
+  case 2: _ = MountFlags(expression: text)
+  case 3: if let size = try? OptionValues.size(text) { precondition(size > 0) }
+  case 4: _ = try? OptionValues.limit(text)
+  case 5: _ = try? OptionValues.secureBits(text)
+  case 6: _ = try? CapabilitySet(optionText: text, last: 40)
+  case 7: _ = try? OptionValues.variable(text)
+  case 8:
+    guard let name = try? OptionValues.store(text) else { return }
+    precondition(("\(name)" as FilePath).isName && name.utf8.count <= 255)
+  default:
+    _ = try? OptionValues.descriptor(text)
+    _ = try? OptionValues.landlockABI(text)
+  }
+}
+
+/// A command line, with a zero byte behind each word. Nothing of the system is asked.
+func fuzzCommandLine(_ bytes: [UInt8]) {
+  let words = bytes.split(separator: 0, omittingEmptySubsequences: false)
+    .map { RawArgument(bytes: Array($0)) }
+  let world = OutsideWorld(
+    user: { (name) throws(SystemError) in
+      name == "nobody" ? Account(name: name, user: 65534, group: 65534, home: "/") : nil
+    },
+    group: { (name) throws(SystemError) in name == "nogroup" ? 65534 : nil },
+    groups: { (_, group) throws(SystemError) in [group] }, lastCapability: { 40 },
+    callerUser: { 0 }, callerGroup: { 0 }, maySetGroups: { true },
+    linkage: { (_) throws(JailError) in .dynamic }, probe: { (_) throws(SystemError) in },
+    contents: { (path, _) throws(SystemError) in
+      guard path == "p" else { throw SystemError(operation: "open", path: path, code: ENOENT) }
+      return Array("read: 1\n".utf8)
+    }, canLog: { true }, isOpen: { $0 < 3 })
+  var parser = CommandLineParser(world: world)
+  guard let command = try? parser.parse(words, program: "minijail0") else { return }
+  guard let plan = try? JailPlan(command.configuration) else { return }
+  precondition(!plan.steps.isEmpty)
+}

@@ -1,0 +1,42 @@
+@testable import DaemonStore
+@testable import Jail
+@testable import Kernel
+@testable import MountTable
+@testable import ServiceAudit
+
+/// The mount table of another namespace: whatever is accepted here, minijail0 reads alike.
+func fuzzMountInfo(_ bytes: [UInt8]) {
+  guard let table = try? MountTable(parsing: bytes, from: "mountinfo") else { return }
+  guard let other = Jail.MountInfo.table(bytes) else { fatalError("minijail0 refuses it") }
+  precondition(table.mounts.count == other.count)
+  for (mount, same) in zip(table.mounts, other) {
+    precondition(Array(mount.target.bytes) == same.target && Array(mount.root.bytes) == same.root)
+    precondition(UInt64(mount.id) == same.id && mount.target.isAbsolute)
+    precondition(isPath(mount.target, atOrBelow: "/"))
+    precondition(mount.layers.isEmpty || mount.fileSystem == "overlay")
+  }
+  let groups = PeerGroups([table])
+  for mount in table.mounts.prefix(8) { _ = groups.sources(of: mount) }
+}
+
+/// Files of `/proc/PID`.
+func fuzzProcessFiles(_ bytes: [UInt8]) {
+  _ = ProcessStat(parsing: bytes)
+  _ = ProcessStatus(bytes)
+  _ = ProcessKind(bytes)
+  if let unit = ProcessName.unit(in: bytes) {
+    precondition(!unit.unicodeScalars.contains { $0.value < 0x20 || $0 == "/" })
+  }
+  if case .service(let unit) = ServiceUnit(bytes) {
+    precondition(!unit.unicodeScalars.contains { $0.value < 0x20 || $0 == "/" })
+  }
+  if let link = FilePath(bytes) { _ = NamespaceLink.id(in: link) }
+}
+
+/// The baseline of sandboxed-services: what is written means the same.
+func fuzzBaseline(_ bytes: [UInt8]) {
+  guard let text = String(validating: bytes, as: UTF8.self),
+    let baseline = try? Baseline(parsing: text, named: "b")
+  else { return }
+  precondition((try? Baseline(parsing: baseline.text, named: "w")) == baseline)
+}

@@ -1,0 +1,50 @@
+@testable import Accounts
+@testable import Cryptohome
+@testable import DaemonStore
+@testable import Kernel
+@testable import UserDataAuth
+
+/// A name of a template or a user: what is accepted is safe as a component of a path, and the same
+/// from bytes as from text.
+func fuzzNames(_ bytes: [UInt8]) {
+  let store = StoreName(bytes)
+  let hash = ObfuscatedUsername(bytes)
+  if let store {
+    precondition(("\(store.description)" as FilePath).isName && store.description.utf8.count <= 255)
+    precondition(Array(store.description.utf8) == bytes && bytes.first != UInt8(ascii: "."))
+  }
+  if let hash { precondition(Array(hash.description.utf8) == bytes && bytes.count == 40) }
+  guard let text = String(validating: bytes, as: UTF8.self) else {
+    precondition(store == nil && hash == nil)
+    return
+  }
+  precondition(StoreName(text) == store && ObfuscatedUsername(text) == hash)
+  if let user = try? Username(text), case .hash(let other) = user { precondition(other == hash) }
+  if SystemUsers.isName(text) { precondition(("\(text)" as FilePath).isName) }
+  precondition(!shownBytes(bytes).unicodeScalars.contains { $0.value < 0x20 })
+}
+
+/// vault.json.
+func fuzzVault(_ bytes: [UInt8]) {
+  guard let file = try? VaultFile(bytes, path: "vault.json") else { return }
+  precondition((1...VaultFile.slotLimit).contains(file.slots.count))
+}
+
+/// The name of a file of a session: one text for each leader.
+func fuzzSession(_ bytes: [UInt8]) {
+  guard let text = String(validating: bytes, as: UTF8.self),
+    let leader = SessionLeader(text)
+  else { return }
+  precondition(Array(leader.description.utf8) == bytes && leader.process > 0)
+}
+
+/// The messages inside calls of `org.chromium.UserDataAuth`.
+func fuzzRequest(_ bytes: [UInt8]) {
+  guard let kind = bytes.first else { return }
+  let message = Array(bytes.dropFirst())
+  switch kind % 3 {
+  case 0: _ = try? UserDataAuth_IsMountedRequest(serializedBytes: message)
+  case 1: _ = try? UserDataAuth_GetSanitizedUsernameRequest(serializedBytes: message)
+  default: _ = try? UserDataAuth_UnmountRequest(serializedBytes: message)
+  }
+}

@@ -1,0 +1,39 @@
+#!/bin/sh
+# Runs the fuzz targets that Fuzz/build.sh has built, one after the other, and says of each how many
+# inputs were tried and what was found. A finding is kept in .build/fuzz/found.
+#
+# usage: Fuzz/run.sh SECONDS [RUNS [TARGET...]], each target at most that long and as many inputs.
+set -u
+cd "$(dirname "$0")/.." || exit
+seconds=$1
+runs=${2:--1}
+[ $# -gt 2 ] && shift 2 || set -- baseline command config mountinfo name option policy preload \
+  process program request session trace vault
+out=$PWD/.build/fuzz
+seed=${FUZZ_SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
+mkdir -p "$out/found" "$out/targets"
+echo "fuzz: seed $seed (FUZZ_SEED)"
+status=0
+for target; do
+  [ "$target" = preload ] && program=preload || program=fuzz
+  ln -sf "../$program" "$out/targets/$target"
+  mkdir -p "$out/corpus/$target"
+  dictionary=
+  [ -e "Fuzz/dictionaries/$target" ] && dictionary="-dict=Fuzz/dictionaries/$target"
+  more=
+  [ "$target" = policy ] && more=Benchmarks/policies
+  # shellcheck disable=SC2086  # each is one word or none
+  "$out/targets/$target" -seed="$seed" -runs="$runs" -max_total_time="$seconds" -timeout=10 \
+    -rss_limit_mb=2048 -max_len=4096 -artifact_prefix="$out/found/$target-" $dictionary \
+    "$out/corpus/$target" "Fuzz/corpus/$target" $more >"$out/$target.log" 2>&1
+  end=$?
+  count=$(sed -n 's/^Done \([0-9]*\) runs.*/\1/p' "$out/$target.log")
+  if [ $end -eq 0 ]; then
+    echo "fuzz: $target: ${count:-0} inputs, nothing found"
+  else
+    echo "fuzz: $target: found a failure (status $end); see .build/fuzz/$target.log" >&2
+    tail -n 20 "$out/$target.log" >&2
+    status=1
+  fi
+done
+exit $status

@@ -1,0 +1,195 @@
+import DaemonStore
+import Glibc
+import Kernel
+
+/// The first part of a logout: all mounts go, and what strangers keep of directories is made empty,
+/// while the key is still there.
+struct LogoutDeparture {
+  private let user: ObfuscatedUsername
+  private let vault: (any Vault)?
+  private let layout: Layout
+  private let lazily: Bool
+  private let configuration: Configuration
+
+  init(
+    _ user: ObfuscatedUsername, _ vault: (any Vault)?, _ layout: Layout, lazily: Bool
+  ) {
+    self.user = user
+    self.vault = vault
+    self.layout = layout
+    self.lazily = lazily
+    configuration = Configuration(of: layout)
+  }
+
+  func run(_ report: inout LogoutReport) {
+    var home: String?
+    report.attempt { _ in home = try vault?.coveredHome() }
+    let subtree: UserSubtree
+    let departure: Departure
+    do {
+      subtree = try UserSubtree(
+        of: user, in: layout, recordedOwner: VaultFile.recordedOwner(of: user, layout))
+      departure = try Departure(of: subtree, lazily: lazily)
+    } catch {
+      report.problems.append("\(error)")
+      // Nobody knows whose a mount is. Those at places that are the user's alone go nevertheless.
+      report.removals = remove(home: nil, lazily: lazily) { _ in true }
+      return
+    }
+    report.wasMounted = departure.wasMounted
+    report.attempt { _ in try finishRenewal() }
+    report.removals = remove(home: home, lazily: lazily, isOurs: departure.mayGo)
+    do {
+      try release(subtree, departure, home, &report)
+    } catch {
+      report.problems.append("\(error)")
+    }
+  }
+
+  /// Unmounts everything that can be; what is free goes, whatever is busy.
+  private func remove(
+    home: String?, lazily: Bool, isOurs: (FileStatus) -> Bool
+  ) -> [Removal] {
+    var removals = UserFolders.remove(user, from: layout, lazily: lazily, isOurs: isOurs)
+    if let home, let removal = PasswdHome.remove(home, layout, lazily: lazily, isOurs: isOurs) {
+      removals.append(removal)
+    }
+    for place in HomePlace.allCases.reversed() {
+      removals += place.remove(user, layout, lazily: lazily, isOurs: isOurs)
+    }
+    return removals
+  }
+
+  private func present(_ report: LogoutReport) -> Set<String> {
+    // What somebody else has mounted as the vault was there before us, and stays.
+    Set(report.removals.filter(\.isHeld).map(\.path))
+      .union([vault?.mountPoint, vault?.directory].compactMap { $0 })
+  }
+
+  private func release(
+    _ subtree: UserSubtree, _ departure: Departure, _ home: String?, _ report: inout LogoutReport
+  ) throws {
+    var rest = try departure.rest(besides: present(report))
+    if let home, rest.isShown(at: home), !present(report).contains(home) {
+      // Its mount point stays, so the copies on it go with another one.
+      report.attempt { _ in try PasswdHome.replace(home, layout) }
+      rest = try departure.rest(besides: present(report))
+    }
+    var uses = try subtree.uses(rest)
+    if uses.isHeld, HolderEnding.isAsked(by: configuration) {
+      report.ended = try HolderEnding(subtree, configuration).run()
+      if !report.ended.isEmpty {
+        let busy = report.removals.contains(where: \.isHeld)
+        if busy {
+          report.removals.removeAll(where: \.isHeld)
+          report.removals += remove(home: home, lazily: lazily, isOurs: departure.mayGo)
+        }
+        rest = try departure.rest(besides: present(report))
+        uses = try subtree.uses(rest)
+      }
+    }
+    if !lazily, report.removals.contains(where: \.isInUse), !uses.isHeld,
+      !uses.pins.isEmpty || departure.isCoveredByStrangers
+    {
+      // Only strangers keep it busy.
+      let busy = report.removals.filter(\.isHeld).map(\.path)
+      report.removals.removeAll(where: \.isHeld)
+      report.removals += remove(home: home, lazily: true, isOurs: departure.mayGo).map {
+        busy.contains($0.path) && $0.outcome == .detached
+          ? Removal(path: $0.path, outcome: .removed) : $0
+      }
+      rest = try departure.rest(besides: present(report))
+      uses = try subtree.uses(rest)
+    }
+    report.pins = uses.pins
+    try forget(&report)
+    if !report.removals.contains(where: \.isHeld), !uses.isHeld {
+      try renew(&uses, &rest, subtree, departure, &report)
+    }
+    report.mounts = uses.mounts
+    report.files = uses.files
+    try close(departure, &rest, &report)
+    report.detachedCopies = rest.detachedCopies
+    report.takenAlong = rest.takenAlong
+    if report.holders.isEmpty, rest.takenAlong.isEmpty,
+      report.removals.contains(where: \.isInUse)
+    {
+      report.files.append(Holder(keeper: nil, hold: .unseen))
+    }
+  }
+
+  /// Empties what strangers keep, until nothing more is found: while one directory is emptied,
+  /// another one in it can be opened.
+  private func renew(
+    _ uses: inout Uses, _ rest: inout Departure.Rest, _ subtree: UserSubtree,
+    _ departure: Departure, _ report: inout LogoutReport
+  ) throws {
+    for round in 1... {
+      guard !uses.pinned.isEmpty else { return }
+      guard round <= 8, let vault else {
+        report.problems += uses.pinned.map {
+          "\(vault?.directory ?? "")/\($0): other users keep it, and it is not empty"
+        }
+        return
+      }
+      let directory = try Directory(opening: vault.directory)
+      let home = try Directory(opening: "\(layout.shadow)/\(user)")
+      report.problems += PinRelease.renew(uses.pinned, in: directory, home).map(\.description)
+      subtree.forgetMountRoots()
+      guard report.problems.isEmpty else { return }
+      rest = try departure.rest(besides: present(report))
+      uses = try subtree.uses(rest)
+      for pin in uses.pins where !report.pins.contains(pin) { report.pins.append(pin) }
+    }
+  }
+
+  /// Completes a renewal that an earlier logout has not. Of a locked vault nothing is seen here: the
+  /// next login does it.
+  private func finishRenewal() throws(SystemError) {
+    guard let vault, vault.mountPoint == nil else { return }
+    let directory = try Directory(opening: vault.directory)
+    let home = try Directory(opening: "\(layout.shadow)/\(user)")
+    _ = try PinRelease.finish(in: directory, home)
+  }
+
+  private func forget(_ report: inout LogoutReport) throws {
+    guard !report.removals.contains(where: \.isHeld), let vault else { return }
+    do {
+      for error in try vault.forget() {
+        report.removals.append(Removal(path: error.path ?? vault.directory, heldBy: error))
+      }
+    } catch {
+      report.removals.append(Removal(path: vault.directory, heldBy: error))
+    }
+  }
+
+  /// A vault that somebody uses stays mounted: so the next logout finds it, and them.
+  private func close(
+    _ departure: Departure, _ rest: inout Departure.Rest, _ report: inout LogoutReport
+  ) throws {
+    guard !report.removals.contains(where: \.isHeld), report.holders.isEmpty else { return }
+    if vault == nil { return try removeEmpty() }
+    guard let removal = try vault?.close() else { return }
+    report.removals.append(removal)
+    let left = try departure.rest(besides: removal.isHeld ? [removal.path] : [])
+    rest = left
+    report.mounts = rest.holders
+    // The copies of the vault's own mount went with its mount point.
+    report.pins.removeAll { pin in
+      guard case .mountNamespace(let path) = pin.hold else { return false }
+      return !left.isShown(at: path)
+    }
+  }
+
+  /// An ephemeral vault that a crash left half made; any other is not empty.
+  private func removeEmpty() throws(SystemError) {
+    guard let shadow = try UserDirectory.shadow(layout),
+      try shadow.status(of: user.description)?.isDirectory == true
+    else { return }
+    do {
+      try shadow.removeDirectory(user.description)
+    } catch {
+      guard [ENOTEMPTY, EEXIST, EBUSY].contains(error.code) else { throw error }
+    }
+  }
+}

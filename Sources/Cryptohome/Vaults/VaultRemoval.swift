@@ -1,0 +1,206 @@
+import Accounts
+import DaemonStore
+import Glibc
+import Kernel
+
+/// What a removal did.
+public struct RemovalReport: Sendable {
+  /// What is left of the vault and why, each in one line. The same command tries it again.
+  public var problems: [String] = []
+  /// What became of the files that were in the passwd home before the vault.
+  public var notes: [String] = []
+}
+
+/// The end of a vault, in this order: the key slots, the name, the files. From the first step on the
+/// vault cannot be opened, and the same command finishes what an interruption has left.
+enum VaultRemoval {
+  /// A directory beside vault.json, from before that is destroyed.
+  private static let mark = "removing"
+
+  /// The name of a vault whose files are being removed.
+  static func doomedName(_ user: ObfuscatedUsername) -> String { ".\(user).gone" }
+
+  /// The users of whom such a vault is left.
+  static func pending(_ layout: Layout) throws -> [ObfuscatedUsername] {
+    guard let shadow = try UserDirectory.shadow(layout) else { return [] }
+    return try shadow.names().compactMap { name in
+      let bytes = Array(name.utf8)
+      guard bytes.count == 46, bytes.first == UInt8(ascii: "."),
+        bytes.suffix(5).elementsEqual(".gone".utf8)
+      else { return nil }
+      return ObfuscatedUsername(String(decoding: bytes[1..<41], as: UTF8.self))
+    }
+  }
+
+  /// Whether files of a removed vault of the user are left.
+  static func isPending(
+    _ user: ObfuscatedUsername, in shadow: borrowing Directory
+  ) throws(SystemError) -> Bool {
+    try shadow.status(of: doomedName(user)) != nil
+  }
+
+  /// Whether a removal was interrupted, before or after the vault lost its name.
+  static func isUnfinished(_ user: ObfuscatedUsername, _ layout: Layout) throws -> Bool {
+    guard let shadow = try UserDirectory.shadow(layout) else { return false }
+    if try isPending(user, in: shadow) { return true }
+    guard try shadow.status(of: user.description)?.isDirectory == true else { return false }
+    return hasBegun(in: try shadow.directory(user.description))
+  }
+
+  /// Whether the key slots in a user's directory are gone because of a removal.
+  static func hasBegun(in home: borrowing Directory) -> Bool {
+    guard let status = try? home.status(of: mark), status.isDirectory else { return false }
+    // With a sound file nothing was destroyed yet.
+    return ((try? VaultFile.read(in: home)) ?? nil) == nil
+  }
+
+  /// Removes what an earlier removal has left.
+  ///
+  /// - Returns: what could not be removed.
+  static func finish(
+    _ user: ObfuscatedUsername, in shadow: borrowing Directory
+  ) throws -> [SystemError] {
+    guard try isPending(user, in: shadow) else { return [] }
+    return try shadow.removeVault(doomedName(user))
+  }
+
+  /// The same, before something new is made.
+  ///
+  /// - Throws: ``Refusal`` when not all could be removed.
+  static func requireFinished(
+    _ user: ObfuscatedUsername, in shadow: borrowing Directory
+  ) throws {
+    if let error = try finish(user, in: shadow).first {
+      throw Refusal(
+        path: shadow.path(of: doomedName(user)),
+        reason: "is left of an earlier vault and could not be removed (\(error)); run: cryptohome "
+          + "remove \(user)")
+    }
+  }
+
+  /// A full disk must not keep a vault from being removed: without the mark, an interruption before the
+  /// vault has lost its name shows as a missing vault.json.
+  private static func makeMark(in home: borrowing Directory) throws(SystemError) {
+    do {
+      try home.makeDirectory(mark)
+      try home.sync()
+    } catch {
+      guard [ENOSPC, EDQUOT].contains(error.code) else { throw error }
+    }
+  }
+
+  /// Destroys the vault at the user's name.
+  ///
+  /// - Throws: when nothing was destroyed. What fails later is in the report.
+  static func destroy(
+    _ user: ObfuscatedUsername, _ kind: VaultKind, in shadow: borrowing Directory,
+    _ report: inout RemovalReport
+  ) throws {
+    let home = try shadow.directory(user.description)
+    if kind == .fscrypt { try makeMark(in: home) }
+    do {
+      for name in [VaultFile.name, ".\(VaultFile.name).new"] { try home.destroyFile(name) }
+      try home.sync()
+      try shadow.rename(user.description, to: doomedName(user))
+      try shadow.sync()
+      report.problems += try shadow.removeVault(doomedName(user)).map(\.description)
+    } catch {
+      report.problems.append("\(error)")
+    }
+  }
+}
+
+extension Vaults {
+  /// Destroys a vault, and all that is in it; or finishes that.
+  ///
+  /// - Throws: ``Refusal`` for a user who is logged in or has no vault. Nothing was destroyed then.
+  public static func remove(
+    _ username: Username, _ layout: Layout
+  ) throws -> RemovalReport {
+    let user = try doomedUser(username, layout)
+    return try locked(user, layout) {
+      guard let shadow = try UserDirectory.shadow(layout) else { throw noVault(user) }
+      let kind = try VaultKind.mounted(of: user, layout)
+      let isPending = try VaultRemoval.isPending(user, in: shadow)
+      guard kind != nil || isPending else { throw noVault(user) }
+      try kind.map { try requireLoggedOut(user, $0, layout) }
+      var report = RemovalReport()
+      do {
+        report.problems = try VaultRemoval.finish(user, in: shadow).map(\.description)
+      } catch {
+        // The keys of that one are gone.
+        report.problems = ["\(error)"]
+      }
+      // What is left would be in the way of the name.
+      guard let kind, report.problems.isEmpty else { return report }
+      do {
+        report.notes = try HomeBelow.restore(user, in: shadow, layout)
+        try VaultRemoval.destroy(user, kind, in: shadow, &report)
+      } catch {
+        guard isPending || !report.notes.isEmpty else { throw error }
+        report.problems.append("\(error)")
+      }
+      return report
+    }
+  }
+
+  /// A vault of another account is removed by its hash only. One whose file cannot be read is removed by
+  /// the name, too: that is what is left to do with it.
+  private static func doomedUser(
+    _ username: Username, _ layout: Layout
+  ) throws -> ObfuscatedUsername {
+    guard case .name(let name) = username else {
+      if case .hash(let user) = username { return user }
+      throw Refusal(path: "USER", reason: "is empty; name a user")
+    }
+    let user = try ObfuscatedUsername(of: name, salt: .read(layout))
+    if let record = try? VaultFile.existing(of: user, layout),
+      let account = try Account.loggingIn(as: name)
+    {
+      try record.require(account, of: user)
+    }
+    return user
+  }
+
+  private static func noVault(_ user: ObfuscatedUsername) -> Refusal {
+    Refusal(path: user.description, reason: "has no vault")
+  }
+
+  static func requireLoggedOut(
+    _ user: ObfuscatedUsername, _ kind: VaultKind, _ layout: Layout
+  ) throws {
+    let lock = try kind.vault(of: user, layout, size: nil).state()
+    let isMounted = try UserStatus.of(user, layout).isMounted
+    guard kind != .ephemeral, !isMounted, lock == nil || lock == .locked else {
+      throw Refusal(
+        path: user.description, reason: "is logged in; run cryptohome unmount first")
+    }
+  }
+}
+
+extension Directory {
+  /// Removes a user's directory, if there is one of that name: first what the key is in.
+  ///
+  /// - Returns: what could not be removed.
+  @discardableResult
+  func removeVault(_ name: String) throws -> [SystemError] {
+    guard let home = try existing(name) else { return [] }
+    for file in [VaultFile.name, ".\(VaultFile.name).new"] { try home.destroyFile(file) }
+    // The files from before the vault are not part of it.
+    for before in try home.names() where HomeBelow.isBefore(before) {
+      let holdsFiles = try home.directory(before, crossingMounts: false).names().isEmpty == false
+      if holdsFiles {
+        return [SystemError(operation: "rmdir", path: home.path(of: before), code: ENOTEMPTY)]
+      }
+    }
+    if try home.status(of: "mount")?.isEncrypted == true {
+      try home.directory("mount", crossingMounts: false).removeLockedContents()
+    }
+    let errors = try home.removeContents()
+    if errors.isEmpty {
+      try removeDirectory(name)
+      try sync()
+    }
+    return errors
+  }
+}

@@ -1,0 +1,123 @@
+import Glibc
+import Kernel
+
+/// The users whose processes may work on a user's data: the owner of the home, those of the stores,
+/// and root. Anybody else is a stranger to the vault.
+struct Residents {
+  private let users: Set<uid_t>
+  private let groups: Set<gid_t>
+
+  /// - Parameters:
+  ///   - owner: of the home.
+  ///   - stores: the owners and groups of the folders in the vault.
+  init(owner: uid_t, stores: [(user: uid_t, group: gid_t)]) {
+    users = Set(stores.map(\.user) + [owner, 0])
+    groups = Set(stores.map(\.group)).subtracting([0])
+  }
+
+  func contains(_ user: uid_t) -> Bool { users.contains(user) }
+
+  /// The user whom a process belongs to, if that is a stranger: by the real id, which a set-user-id
+  /// program keeps. nil, too, where the process does not say.
+  func stranger(behind process: pid_t) -> uid_t? {
+    let text: [UInt8]
+    do throws(SystemError) {
+      text = try kernelFile("/proc/\(process)/status")
+    } catch {
+      return nil  // so it counts as one that may be the owner's
+    }
+    guard let user = Self.realID("Uid:", in: text), let group = Self.realID("Gid:", in: text),
+      !users.contains(user), !groups.contains(group)
+    else { return nil }
+    return user
+  }
+
+  /// The first number of a line of `/proc/PID/status`.
+  private static func realID(_ label: String, in text: [UInt8]) -> UInt32? {
+    let line = text.split(separator: UInt8(ascii: "\n")).first { $0.starts(with: label.utf8) }
+    let first = line?.split(separator: UInt8(ascii: "\t")).dropFirst().first
+    return first.flatMap { UInt32(String(decoding: $0, as: UTF8.self)) }
+  }
+}
+
+/// A directory of a user's data that another user keeps: it cannot be locked as long as something is
+/// in it, and is no obstacle when it is empty.
+public struct DirectoryPin: Hashable, Sendable, CustomStringConvertible {
+  public let keeper: MountNamespace.Keeper
+  public let user: uid_t
+  public let hold: Holder.Hold
+
+  public var description: String {
+    let what =
+      switch hold {
+      case .workingDirectory: "as its working directory"
+      case .root: "as its root directory"
+      case .watch: "by a watch"
+      case .mountNamespace(let path): "by a mount at \(path) in its mount namespace"
+      case .mount(let path, let kind): "by \(kind) at \(path) in its mount namespace"
+      case .sentFile: "by a descriptor that was sent to it"
+      default: "by a descriptor"
+      }
+    return "\(keeper) of user \(user) keeps an empty directory \(what)"
+  }
+}
+
+/// The directories that strangers keep, as a search finds them.
+final class DirectoryPins {
+  /// Where a directory is.
+  enum Place: Hashable {
+    /// Below the vault: `user/public`.
+    case below(FilePath)
+    /// It was removed: nothing is in it, but it keeps the directory that it was in.
+    case removed(from: FilePath?)
+  }
+
+  private let residents: Residents
+  private let locate: (_ file: FileStatus, _ name: String, _ links: borrowing Directory) -> Place?
+  private let rootOfMount: (_ file: FileStatus) -> FilePath?
+  private(set) var pins: [DirectoryPin] = []
+  private(set) var places: Set<Place> = []
+  private var strangers: [pid_t: uid_t?] = [:]
+  private var isKnown: Set<DirectoryPin> = []
+
+  init(
+    _ residents: Residents,
+    locate:
+      @escaping (
+        _ file: FileStatus, _ name: String, _ links: borrowing Directory
+      ) -> Place?,
+    rootOfMount: @escaping (_ file: FileStatus) -> FilePath?
+  ) {
+    self.residents = residents
+    self.locate = locate
+    self.rootOfMount = rootOfMount
+  }
+
+  /// Takes a file of the user's that a process has, if it is a directory and the process a
+  /// stranger's; false when it is a holder as any other.
+  func take(
+    _ file: FileStatus, _ name: String, _ links: borrowing Directory, of process: pid_t,
+    _ hold: Holder.Hold
+  ) -> Bool {
+    guard file.isDirectory, let user = stranger(process), let place = locate(file, name, links)
+    else { return false }
+    add(.process(ProcessName(process)), user, hold, at: place)
+    if let root = rootOfMount(file) { places.insert(.below(root)) }
+    return true
+  }
+
+  func add(
+    _ keeper: MountNamespace.Keeper, _ user: uid_t, _ hold: Holder.Hold, at place: Place
+  ) {
+    places.insert(place)
+    let pin = DirectoryPin(keeper: keeper, user: user, hold: hold)
+    if isKnown.insert(pin).inserted { pins.append(pin) }
+  }
+
+  private func stranger(_ process: pid_t) -> uid_t? {
+    if let known = strangers[process] { return known }
+    let user = residents.stranger(behind: process)
+    strangers[process] = .some(user)
+    return user
+  }
+}

@@ -1,0 +1,156 @@
+import CLinux
+import Glibc
+import Kernel
+
+/// Ends the processes that hold files of a user who logs out, where the configuration says so.
+public final class HolderEnding {
+  /// How long a process has to end after SIGTERM.
+  private static let patience = Duration.seconds(10)
+  /// How long the kernel has to end a process that gets SIGKILL.
+  private static let lastPatience = Duration.seconds(3)
+
+  private let subtree: UserSubtree
+  private let configuration: Configuration
+  /// This process and those above it: the login that is just ending.
+  private let spared: Set<pid_t>
+  private var numbers: [pid_t: Int] = [:]
+  private var names: [ProcessName] = []
+  private var policies: [HolderPolicy] = []
+  private var pidfds: [CInt] = []
+
+  public init(_ subtree: UserSubtree, _ configuration: Configuration) {
+    self.subtree = subtree
+    self.configuration = configuration
+    spared = Self.ancestors()
+  }
+
+  deinit { for pidfd in pidfds { close(pidfd) } }
+
+  /// Whether any holder can be ended at all.
+  public static func isAsked(by configuration: Configuration) -> Bool {
+    configuration.sections.contains { configuration.holderPolicy(in: $0) != .report }
+  }
+
+  /// Finds them, ends them and waits for that.
+  ///
+  /// - Returns: those that got a signal.
+  public func run() throws(SystemError) -> [ProcessName] {
+    var search = HolderSearch { [self] file, link, process in
+      take(file, link, process)
+      return false
+    }
+    _ = try search.processes()
+    guard !pidfds.isEmpty else { return [] }
+    for (index, pidfd) in pidfds.enumerated() {
+      signal(pidfd, policies[index] == .kill ? SIGKILL : SIGTERM)
+    }
+    let isSlow = policies.contains(.terminate)
+    wait(isSlow ? Self.patience : Self.lastPatience)
+    let left = pidfds.filter { !hasEnded($0) }
+    for pidfd in left { signal(pidfd, SIGKILL) }
+    if !left.isEmpty { wait(Self.lastPatience) }
+    return names
+  }
+
+  /// Notes a process that has a file, if it may be ended for that.
+  private func take(_ file: FileStatus, _ link: String, _ links: borrowing Directory) {
+    guard !file.isDirectory, let process = Self.process(in: links.path), process > 1,
+      !spared.contains(process), subtree.contains(file, link, in: links)
+    else { return }
+    let section = subtree.section(of: file, link, in: links)
+    let policy = configuration.holderPolicy(in: section)
+    guard policy != .report else { return }
+    if let index = numbers[process] {
+      policies[index] = max(policies[index], policy)
+      return
+    }
+    if !configuration.mayEndServices(in: section), Self.isService(process) { return }
+    let pidfd = linux_pidfd_open(process)
+    guard pidfd >= 0 else { return }
+    // Its directory still answers, so the number was not given to another process meanwhile.
+    guard (try? links.status(behind: link)) ?? nil != nil else {
+      close(pidfd)
+      return
+    }
+    numbers[process] = pidfds.count
+    names.append(ProcessName(process))
+    policies.append(policy)
+    pidfds.append(pidfd)
+  }
+
+  /// The number in `/proc/12/task/13/fd`; nil for our own descriptors of what another process was sent.
+  private static func process(in path: String) -> pid_t? {
+    let parts = path.utf8.split(separator: UInt8(ascii: "/"))
+    guard parts.count >= 2, parts[0].elementsEqual("proc".utf8) else { return nil }
+    return pid_t(String(decoding: parts[1], as: UTF8.self)).flatMap { $0 == getpid() ? nil : $0 }
+  }
+
+  /// Whether a process is part of a unit of the system, and not of a user's session: by its control
+  /// group. Where that cannot be told it counts as one.
+  private static func isService(_ process: pid_t) -> Bool {
+    guard let text = try? kernelFile("/proc/\(process)/cgroup") else { return true }
+    let lines = text.split(separator: UInt8(ascii: "\n"))
+    // Without systemd there are no units.
+    let paths = lines.compactMap { line -> [UInt8]? in
+      let fields = line.split(
+        separator: UInt8(ascii: ":"), maxSplits: 2, omittingEmptySubsequences: false)
+      guard fields.count == 3, fields[1].isEmpty || fields[1].elementsEqual("name=systemd".utf8)
+      else { return nil }
+      return Array(fields[2])
+    }
+    return paths.contains {
+      $0.starts(with: "/system.slice/".utf8) || $0.starts(with: "/init.scope".utf8)
+        || $0.starts(with: "/machine.slice/".utf8)
+    }
+  }
+
+  private static func ancestors() -> Set<pid_t> {
+    var found: Set<pid_t> = [getpid()]
+    var next = getppid()
+    while next > 0, found.insert(next).inserted {
+      guard let text = try? kernelFile("/proc/\(next)/stat"),
+        let end = text.lastIndex(of: UInt8(ascii: ")")),
+        case let fields = text[(end + 1)...].split(separator: UInt8(ascii: " ")), fields.count > 1,
+        let parent = pid_t(String(decoding: fields[1], as: UTF8.self))
+      else { break }
+      next = parent
+    }
+    return found
+  }
+
+  private func signal(_ pidfd: CInt, _ number: CInt) { _ = linux_signal(pidfd, number) }
+
+  private func hasEnded(_ pidfd: CInt) -> Bool {
+    var poller = pollfd(fd: pidfd, events: Int16(POLLIN), revents: 0)
+    return poll(&poller, 1, 0) == 1
+  }
+
+  private func wait(_ patience: Duration) {
+    let deadline = ContinuousClock.now + patience
+    while true {
+      var pollers = pidfds.filter { !hasEnded($0) }.map {
+        pollfd(fd: $0, events: Int16(POLLIN), revents: 0)
+      }
+      let left = ContinuousClock.now.duration(to: deadline)
+      guard !pollers.isEmpty, left > .zero else { return }
+      let milliseconds = left.components.seconds * 1000 + 1
+      _ = poll(&pollers, nfds_t(pollers.count), CInt(clamping: milliseconds))
+    }
+  }
+}
+
+extension UserSubtree {
+  /// The section of the configuration that is about a file of the user's.
+  fileprivate func section(
+    of file: FileStatus, _ link: String, in process: borrowing Directory
+  ) -> Configuration.Section {
+    guard let path = relativePath(of: file, link, in: process) else { return .home }
+    var names = path.components[...]
+    guard names.popFirst() == "root" else { return .home }
+    if names.first == ".cache" { names.removeFirst() }
+    guard let name = names.first.flatMap({ String(validating: $0.bytes, as: UTF8.self) }),
+      let store = StoreName(name)
+    else { return .home }
+    return .store(store)
+  }
+}

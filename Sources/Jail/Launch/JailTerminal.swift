@@ -1,0 +1,73 @@
+import CLinux
+import Glibc
+import Kernel
+
+/// The terminal of `--pty`, in the process that becomes the jail: its own devpts where the jail has
+/// its own mounts, else one of the host's.
+final class JailTerminal {
+  private var devices: Held?
+  private let controller: Held
+  private let terminal: Held
+
+  init(_ configuration: JailConfiguration) throws(JailError) {
+    (devices, controller, terminal) = try step("--pty") { () throws(SystemError) in
+      var devices: Held?
+      let sides: (controller: Held, terminal: Held)
+      if configuration.namespaces.contains(.mount) {
+        let mount = try DetachedMount(
+          newFilesystem: "devpts", source: "devpts",
+          options: [("mode", "620"), ("ptmxmode", "666")],
+          attributes: [.noSetID, .noExecution])
+        sides = try Self.sides(of: try PseudoTerminal(in: mount.root), configuration)
+        devices = Held(mount.intoDescriptor())
+      } else {
+        sides = try Self.sides(of: try PseudoTerminal(), configuration)
+      }
+      return (devices, sides.controller, sides.terminal)
+    }
+  }
+
+  private static func sides(
+    of pseudoterminal: consuming PseudoTerminal, _ configuration: JailConfiguration
+  ) throws(SystemError) -> (Held, Held) {
+    if let caller = (CInt(0)...2).first(where: { isatty($0) == 1 }) {
+      try pseudoterminal.resemble(caller)
+    }
+    if let user = configuration.user {
+      try check(
+        "fchown", "terminal", fchown(pseudoterminal.terminal.number, user.number, gid_t.max))
+    }
+    let sides = pseudoterminal.release()
+    return (
+      Held(Descriptor(owning: sides.controller)), Held(Descriptor(owning: sides.terminal))
+    )
+  }
+
+  /// Shows the devpts on `/dev/pts`, where the root has such a directory: the program has its
+  /// terminal without it, and only its name is missing.
+  func place(in newRoot: FilePath?, builder: JailBuilder) throws(JailError) {
+    guard let devices else { return }
+    self.devices = nil
+    try step("--pty: new /dev/pts") { () throws(SystemError) in
+      let place: Destination
+      do throws(SystemError) {
+        place = try Destination("/dev/pts", in: try builder.openRoot(), newRoot: newRoot)
+      } catch {
+        guard error.code == ENOENT else { throw error }
+        return
+      }
+      try moveMount(devices.descriptor, on: place.descriptor, shown: place.shown.description)
+    }
+  }
+
+  var descriptors: [CInt] { [controller.descriptor.number, terminal.descriptor.number] }
+
+  /// Gives the launcher its side, and makes the other one this process's terminal.
+  func take(sending socket: Held) throws(JailError) {
+    try step("--pty") { () throws(SystemError) in
+      try ReportSockets.send(
+        "P", with: controller.descriptor.number, to: socket.descriptor.number)
+      try takeTerminal(terminal.descriptor)
+    }
+  }
+}

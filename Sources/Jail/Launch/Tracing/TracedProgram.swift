@@ -1,0 +1,283 @@
+import CLinux
+import Glibc
+import Kernel
+
+/// What the kernel says of a program at execve(2), before any instruction of it has run.
+struct ProgramImage {
+  let entry: UInt64
+  /// Whether a dynamic loader runs before the entry point.
+  let hasLoader: Bool
+
+  /// Reads the auxiliary vector from the stack, which nothing but the kernel has written to:
+  /// getauxval(3).
+  init(of thread: TracedThread) throws(SystemError) {
+    var place = try thread.registers().stack
+    func next() throws(SystemError) -> UInt64 {
+      defer { place += 8 }
+      return try thread.word(at: place)
+    }
+    place += 8 * (try next() + 1)  // the arguments and their end
+    while try next() != 0 {}  // the environment
+    var entry: UInt64?
+    var base: UInt64 = 0
+    while true {
+      let (kind, value) = (try next(), try next())
+      switch kind {
+      case 0:
+        guard let entry else {
+          throw SystemError(operation: "auxv", path: "AT_ENTRY", code: ENOEXEC)
+        }
+        self.entry = entry
+        hasLoader = base != 0
+        return
+      case 7: base = value
+      case 9: entry = value
+      default: break
+      }
+    }
+  }
+}
+
+extension StartingJail {
+  /// Begins to trace the first process of the jail, which waits for ``releaseJail()``.
+  func beginTracing() throws(JailError) {
+    guard TracedThread.isSupported else {
+      throw JailError(
+        "a jail is completed from outside on x86-64 and aarch64 alone; use --jail-by=preload, "
+          + "which trusts the program")
+    }
+    do throws(SystemError) {
+      ownChildren = try ProcessFiles.children(of: getpid(), thread: getpid()).subtracting([first])
+      // What a hostile program leaves behind becomes a child of the launcher, and is found.
+      try processControl(PR_SET_CHILD_SUBREAPER, 1, named: "PR_SET_CHILD_SUBREAPER")
+    } catch {
+      throw JailError("prepare to complete the jail", error)
+    }
+    do throws(SystemError) { try TracedThread(first).seize() } catch {
+      throw TracingRefusal.error(of: first, error)
+    }
+    threads = [first: .running]
+    if configuration.processNamespace != .withInit { program = first }
+  }
+
+  func endTracing() throws(JailError) {
+    guard traces else { return }
+    try step("end tracing") { () throws(SystemError) in
+      try processControl(PR_SET_CHILD_SUBREAPER, 0, named: "PR_SET_CHILD_SUBREAPER")
+    }
+  }
+
+  /// Deals with all stops that have happened; nil while there is more to wait for.
+  func advanceTracing() throws(JailError) -> Result? {
+    while true {
+      try takeStops()
+      if let programEnd, let program { return try result(of: programEnd, program) }
+      if images > 0, !expectsCompletion {
+        try tracing { () throws(SystemError) in try self.detachAll() }
+        return .complete
+      }
+      guard isAtEntry, let program else { return nil }
+      if try complete(TracedThread(program)) { return .complete }
+    }
+  }
+
+  /// An error of ptrace(2) once the program was executed.
+  func tracing<Value: ~Copyable>(
+    _ body: () throws(SystemError) -> Value
+  ) throws(JailError) -> Value {
+    try step("it could not be completed", status: ExitStatus.noJail, body)
+  }
+
+  func takeStops() throws(JailError) {
+    adoptOrphan()
+    var found = true
+    while found {
+      found = false
+      try checkDeadline()
+      for number in Array(threads.keys) + Array(doomed) {
+        guard let stop = try stop(of: number) else { continue }
+        found = true
+        try take(stop, of: number)
+        if programEnd != nil { return }
+      }
+    }
+  }
+
+  /// An init that was killed as it forked waits until its child, which is traced already, was waited
+  /// for: no stop tells of that child any more.
+  private func adoptOrphan() {
+    let isExiting: UInt64 = 4  // PF_EXITING
+    guard images == 0, program == nil, configuration.processNamespace == .withInit,
+      let stat = ProcessStat(of: first), stat.flags & isExiting != 0
+    else { return }
+    doomed.formUnion((try? ProcessFiles.children(of: first, thread: first)) ?? [])
+  }
+
+  /// nil while nothing has happened; a thread that is gone has ended.
+  private func stop(of number: pid_t) throws(JailError) -> TraceStop? {
+    do throws(SystemError) { return try TracedThread(number).stop() } catch {
+      guard error.code == ECHILD else { throw JailError("it could not be completed", error) }
+      threads[number] = nil
+      doomed.remove(number)
+      return nil
+    }
+  }
+
+  private func take(_ stop: TraceStop, of number: pid_t) throws(JailError) {
+    if doomed.contains(number) {
+      if case .ended = stop { doomed.remove(number) } else { kill(number, SIGKILL) }
+      return
+    }
+    let thread = TracedThread(number)
+    switch stop {
+    case .ended(let end):
+      threads[number] = nil
+      if number == program || number == first { programEnd = end }
+      if number == first, program == nil { program = first }
+    case .made(let new):
+      if try adopt(new, of: number) { return }
+      try goOn(thread, toEndOfCall: true)
+    case .executed: try takeImage(thread)
+    case .signal(SIGTRAP) where isEntry(thread):
+      threads[number] = .stopped(0)
+      isAtEntry = true
+    case .signal(let signal):
+      if isHalting { threads[number] = .stopped(signal) } else { try goOn(thread, signal) }
+    case .groupStop:
+      if isHalting {
+        threads[number] = .stopped(0)
+      } else {
+        try ignoringEnd { () throws(SystemError) in try thread.listen() }
+      }
+    case .interrupted:
+      if isHalting { threads[number] = .stopped(0) } else { try goOn(thread) }
+    case .call: try takeCallStop(thread)
+    case .other: try goOn(thread, toEndOfCall: true)
+    }
+  }
+
+  /// The end of execve(2) of a program without a loader, or of a call during which all were to stop.
+  private func takeCallStop(_ thread: TracedThread) throws(JailError) {
+    let isEnd = try tracing { () throws(SystemError) in try thread.call().place == 2 }
+    guard isEnd, isHalting || image?.hasLoader == false || !trustsLoader else {
+      return try goOn(thread, toEndOfCall: isHalting)
+    }
+    threads[thread.number] = .stopped(0)
+    if !isHalting { isAtEntry = true }
+  }
+
+  private func isEntry(_ thread: TracedThread) -> Bool {
+    guard thread.number == program, let image, let registers = try? thread.registers() else {
+      return false
+    }
+    return registers.instruction == image.entry
+  }
+
+  private func goOn(
+    _ thread: TracedThread, _ signal: CInt = 0, toEndOfCall: Bool = false
+  ) throws(JailError) {
+    threads[thread.number] = .running
+    try ignoringEnd { () throws(SystemError) in
+      if toEndOfCall, isHalting {
+        try thread.resumeToCall()
+      } else {
+        try thread.resume(delivering: signal)
+      }
+    }
+  }
+
+  /// A thread that was killed meanwhile is reported by the next wait.
+  func ignoringEnd(_ body: () throws(SystemError) -> Void) throws(JailError) {
+    try tracing { () throws(SystemError) in
+      do throws(SystemError) { try body() } catch { if error.code != ESRCH { throw error } }
+    }
+  }
+
+  /// Takes a new thread of the program in; kills a new process, but the program that an init has
+  /// forked.
+  ///
+  /// - Returns: whether the thread that made it is no longer traced.
+  private func adopt(_ new: pid_t, of number: pid_t) throws(JailError) -> Bool {
+    if images == 0, program == nil, number == first {
+      program = new
+      threads = [new: .running]
+      try tracing { () throws(SystemError) in try TracedThread(number).detach() }
+      return true
+    }
+    if let program, TracedThread(new).isThread(of: program) {
+      threads[new] = .running
+    } else {
+      doomed.insert(new)
+      kill(new, SIGKILL)
+    }
+    return false
+  }
+
+  /// Starts over with what execve(2) has put in the program's place.
+  private func takeImage(_ thread: TracedThread) throws(JailError) {
+    try takeMessages()
+    images += 1
+    isHalting = false
+    isAtEntry = false
+    threads = [thread.number: .running]
+    guard expectsCompletion else { return }
+    startClock()
+    if images == 1 {
+      filters = try SeccompState(of: thread.number, thread: thread.number)
+    } else {
+      trustsLoader = true  // what a hostile loader could do, a constructor could as well
+    }
+    try tracing { () throws(SystemError) in
+      let image = try ProgramImage(of: thread)
+      self.image = image
+      if image.hasLoader, trustsLoader {
+        try thread.setBreakpoint(image.entry)
+        try thread.resume()
+      } else {
+        try thread.resumeToCall()
+      }
+    }
+  }
+
+  func detachAll() throws(SystemError) {
+    for (number, state) in threads {
+      let signal: CInt = if case .stopped(let signal) = state { signal } else { 0 }
+      do throws(SystemError) { try TracedThread(number).detach(delivering: signal) } catch {
+        guard error.code == ESRCH else { throw error }
+      }
+    }
+    threads = [:]
+  }
+}
+
+/// Why ptrace(2) was refused, in one line with a way out.
+enum TracingRefusal {
+  static func error(of process: pid_t, _ error: SystemError) -> JailError {
+    JailError(
+      "the launcher must trace the program to complete its jail, and \(reason(process, error)); "
+        + "--jail-by=preload does without, but trusts the program")
+  }
+
+  private static func reason(_ process: pid_t, _ error: SystemError) -> String {
+    guard error.code == EPERM || error.code == ENOSYS || error.code == EACCES else {
+      return "\(error)"
+    }
+    if let text = try? ProcessFiles.status("/proc/\(process)/status", "TracerPid"), text != "0" {
+      let name = (try? kernelFile("/proc/\(text)/comm")).map { oneLine($0) } ?? "a debugger"
+      return "\(name) (pid \(text)) traces it already"
+    }
+    let yama = (try? kernelFile("/proc/sys/kernel/yama/ptrace_scope")).map { oneLine($0) }
+    if yama == "3" { return "Yama forbids ptrace(2) (kernel.yama.ptrace_scope=3)" }
+    if yama == "2" { return "Yama asks for CAP_SYS_PTRACE (kernel.yama.ptrace_scope=2)" }
+    let seccomp = try? ProcessFiles.status("/proc/self/status", "Seccomp")
+    if let seccomp, seccomp != "0" {
+      return "a filter of system calls that the launcher runs under (a container's) forbids "
+        + "ptrace(2)"
+    }
+    return "the kernel refuses it: \(error)"
+  }
+
+  private static func oneLine(_ bytes: [UInt8]) -> String {
+    Kernel.oneLine(String(decoding: bytes.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self))
+  }
+}

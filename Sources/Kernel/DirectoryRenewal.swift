@@ -1,0 +1,151 @@
+import CLinux
+import Glibc
+
+/// Puts a new directory in the place of one that somebody keeps, with all that is in it and with the
+/// same owner, mode and attributes. Whoever has the old one, by a descriptor, as a working directory
+/// or as the root of a mount, has an empty directory that is nowhere; what was mounted on it in other
+/// namespaces is detached (rename(2), rmdir(2)).
+///
+/// In three steps, each of which a crash may leave half done: the old directory is sealed (root,
+/// mode 0), so that nobody makes anything in it; what is in it is moved to the new one; the two are
+/// exchanged. ``finish()`` completes what it finds.
+public struct DirectoryRenewal: ~Copyable {
+  /// The directory that paths begin at.
+  private let base: Directory
+  /// The name in `base` of the directory that the new one is made in.
+  private let staging: String
+  /// Where old directories are removed: there they keep nothing of where they were.
+  private let grave: Directory?
+
+  private static let fresh = RawName("fresh")
+  private static let target = RawName("target")
+
+  /// - Parameter grave: on the same file system; nil to remove them in the staging directory.
+  public init(
+    in base: consuming Directory, staging: String, grave: consuming Directory? = nil
+  ) {
+    self.base = base
+    self.staging = staging
+    self.grave = grave
+  }
+
+  /// Renews the directory at `path` below the base. Nothing of it may be mounted here.
+  public func renew(_ path: FilePath) throws(SystemError) {
+    try finish()
+    guard let name = path.components.last else { return }
+    let parent = try parent(of: path)
+    let old = try parent.rawDirectory(RawName(name))
+    try base.makeDirectory(staging)
+    let place = try base.directory(staging, crossingMounts: false)
+    try check(
+      "symlink", place.path(of: "target"),
+      symlinkat(path.cString, place.descriptor.number, Self.target.bytes))
+    try place.makeDirectory("fresh")
+    let new = try place.file("fresh", flags: O_RDONLY | O_DIRECTORY)
+    let readable = try old.file(".", flags: O_RDONLY | O_DIRECTORY)
+    try check(
+      "copy attributes of", "\(path)", linux_copy_attributes(readable.number, new.number))
+    try old.set(owner: 0, group: 0, mode: 0)
+    try complete(parent, RawName(name), place)
+  }
+
+  /// Completes a renewal that was interrupted; does nothing when there was none.
+  ///
+  /// - Returns: whether there was one.
+  @discardableResult
+  public func finish() throws(SystemError) -> Bool {
+    try emptyGrave()
+    guard try base.status(of: staging)?.isDirectory == true else { return false }
+    let place = try base.directory(staging, crossingMounts: false)
+    if let path = try target(in: place), try place.status(of: "fresh") != nil,
+      let name = path.components.last
+    {
+      let parent = try parent(of: path)
+      let old = try parent.rawDirectory(RawName(name)).status()
+      if old.owner == 0, old.permissions == 0 {
+        try complete(parent, RawName(name), place)
+        return true
+      }
+      // Not sealed yet, or exchanged already: the other one is empty.
+    }
+    try bury(place)
+    return true
+  }
+
+  /// Moves the contents, exchanges the two, and removes the old one.
+  private func complete(
+    _ parent: borrowing Directory, _ name: RawName, _ place: borrowing Directory
+  ) throws(SystemError) {
+    let old = try parent.rawDirectory(name)
+    let new = try place.rawDirectory(Self.fresh)
+    while true {
+      let names = try old.rawNames(atMost: 4096)
+      if names.isEmpty { break }
+      for name in names {
+        try check(
+          "rename", old.path(of: name.text),
+          linux_rename_new(
+            old.descriptor.number, name.bytes, new.descriptor.number, name.bytes))
+      }
+    }
+    try check(
+      "rename", parent.path(of: name.text),
+      linux_exchange(
+        place.descriptor.number, Self.fresh.bytes, parent.descriptor.number, name.bytes))
+    try bury(place)
+  }
+
+  /// Removes the directory that is called `fresh` by now, and the staging directory.
+  private func bury(_ place: borrowing Directory) throws(SystemError) {
+    if let status = try place.status(of: "fresh") {
+      let name = Self.graveName(status)
+      switch grave {
+      case .some(let grave):
+        do {
+          try check(
+            "rename", place.path(of: "fresh"),
+            linux_rename_new(
+              place.descriptor.number, Self.fresh.bytes, grave.descriptor.number, name))
+          try grave.removeDirectory(name)
+        } catch  where [EXDEV, EPERM].contains(error.code) {
+          try place.removeDirectory("fresh")
+        }
+      case .none: try place.removeDirectory("fresh")
+      }
+    }
+    if try place.status(of: "target") != nil { try place.removeFile("target") }
+    try base.removeDirectory(staging)
+  }
+
+  private static let gravePrefix = ".removed-"
+  private static func graveName(_ status: FileStatus) -> String {
+    "\(gravePrefix)\(status.identity.inode)"
+  }
+
+  /// Removes what a crash has left between two steps of ``bury(_:)``.
+  private func emptyGrave() throws(SystemError) {
+    switch grave {
+    case .none: return
+    case .some(let grave):
+      for name in try grave.names() where name.utf8.starts(with: Self.gravePrefix.utf8) {
+        try grave.removeDirectory(name)
+      }
+    }
+  }
+
+  /// The path that a renewal was for.
+  private func target(in place: borrowing Directory) throws(SystemError) -> FilePath? {
+    guard try place.status(of: "target") != nil else { return nil }
+    var buffer = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
+    let count = try check(
+      "readlink", place.path(of: "target"),
+      readlinkat(place.descriptor.number, Self.target.bytes, &buffer, Int(PATH_MAX)))
+    return FilePath(buffer[..<count].map { UInt8(bitPattern: $0) })
+  }
+
+  private func parent(of path: FilePath) throws(SystemError) -> Directory {
+    let above = path.components.dropLast()
+    guard !above.isEmpty else { return try base.directory(".") }
+    return try base.rawDirectory(below: above.reduce(FilePath("")) { $0.appending($1) }.cString)
+  }
+}

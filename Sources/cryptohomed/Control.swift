@@ -1,0 +1,232 @@
+import Bus
+import Cryptohome
+import DaemonStore
+import Glibc
+import Kernel
+import Program
+
+/// Serves root on ``ControlSocket``: PAM, which hands over the work of logins, and `cryptohome unmount`,
+/// which announces a logout. What is done here is in no process, session, control group or limit of a
+/// login.
+///
+/// A request is one packet: words, each with a zero byte at its end, and descriptors. It is answered by
+/// `taken`, and when it is done by the status and the lines for the user.
+final class Control {
+  private unowned let service: Service
+  private let socket: PacketSocket
+  private var source: EventSource?
+  private var connections: [Int: Connection] = [:]
+  private var count = 0
+  /// Requests that wait, and how many are being done, by user.
+  private var waiting: [Request] = []
+  private var running: [String: Int] = [:]
+
+  /// Those that have connected, and of each user those that are done at once and those that wait.
+  private static let connectionLimit = 256
+  private static let runningLimit = 24
+  private static let runningLimitForUser = 3
+  private static let waitingLimitForUser = 24
+  /// How long a connection has for its request.
+  private static let patience = Duration.seconds(5)
+
+  private final class Connection {
+    let socket: PacketSocket
+    var sources: [EventSource] = []
+    init(_ socket: consuming PacketSocket) { self.socket = socket }
+  }
+
+  private final class Request {
+    let connection: Int
+    let user: String
+    let arguments: [String]
+    let descriptors: [Descriptors]
+    init(_ connection: Int, _ user: String, _ arguments: [String], _ descriptors: [Descriptors]) {
+      self.connection = connection
+      self.user = user
+      self.arguments = arguments
+      self.descriptors = descriptors
+    }
+  }
+
+  /// One that came with a request, and the number that it gets in what is started.
+  private final class Descriptors {
+    let descriptor: Descriptor
+    var target: CInt = -1
+    init(owning number: CInt) { descriptor = Descriptor(owning: number) }
+  }
+
+  init(_ service: Service) throws {
+    self.service = service
+    let path = ControlSocket.path(service.layout)
+    guard try ControlSocket.server(service.layout) == nil else {
+      throw Failure("\(path) is served; another cryptohomed runs")
+    }
+    if unlink(path) != 0, errno != ENOENT { try check("unlink", path, -1) }
+    socket = try PacketSocket(listeningAt: path)
+    source = try service.loop.watch(socket.descriptor.number, for: .readable, first: true) {
+      [unowned self] in accept()
+    }
+  }
+
+  private func accept() {
+    do {
+      while let new = try socket.accept() {
+        guard try new.peer().user == 0, connections.count < Self.connectionLimit else { continue }
+        count += 1
+        let key = count
+        let connection = Connection(new)
+        connection.sources = [
+          try service.loop.watch(
+            connection.socket.descriptor.number, for: .readable, first: true
+          ) { [unowned self] in receive(key) },
+          try service.loop.after(Self.patience) { [unowned self] in connections[key] = nil },
+        ]
+        connections[key] = connection
+      }
+    } catch {
+      Program.complain("cryptohomed: \(error)")
+    }
+  }
+
+  /// The one packet of a connection, or its end.
+  private func receive(_ key: Int) {
+    guard let connection = connections[key] else { return }
+    connection.sources = []  // what comes afterwards is not looked at
+    do {
+      guard let packet = try connection.socket.receive(atMost: ControlSocket.longestRequest) else {
+        connections[key] = nil
+        return
+      }
+      let descriptors = packet.descriptors.map { Descriptors(owning: $0) }
+      let words = packet.bytes.split(separator: 0, omittingEmptySubsequences: false).map(Array.init)
+      guard packet.bytes.last == 0 else {
+        connections[key] = nil
+        return
+      }
+      try take(words.dropLast().map { String(validating: $0, as: UTF8.self) }, descriptors, key)
+    } catch {
+      answer(key, status: 1, ["\(error)"])
+    }
+  }
+
+  private func take(_ words: [String?], _ descriptors: [Descriptors], _ key: Int) throws {
+    let texts = words.compactMap { $0 }
+    guard texts.count == words.count else { throw Failure("a request that is not UTF-8") }
+    switch (texts.first, texts.count, descriptors.count) {
+    case ("open", 3, 2):
+      try queue(key, texts[2], ["open"] + session(texts[1]), descriptors, as: [0, 3])
+    case ("close", 3, 1):
+      try queue(key, texts[2], ["close"] + session(texts[1]), descriptors, as: [3])
+    case ("change", 2, 1): try queue(key, texts[1], ["change"], descriptors, as: [0])
+    case ("settle", 2, 0): try queue(key, texts[1], ["settle"], descriptors, as: [])
+    case ("announce", 2, 1): try announce(key, texts[1], descriptors[0])
+    default: throw Failure("a request that this version does not know")
+    }
+  }
+
+  private func session(_ id: String) -> [String] {
+    ["--leader-fd=3"] + (id == "any" ? [] : ["--session=\(id)"])
+  }
+
+  private func queue(
+    _ key: Int, _ user: String, _ arguments: [String], _ descriptors: [Descriptors],
+    as targets: [CInt]
+  ) throws {
+    try send(key, Array("taken".utf8))
+    guard waiting.count(where: { $0.user == user }) < Self.waitingLimitForUser else {
+      throw Failure(
+        "your daemon-store vault: too many logins of \(user) are under way; try again")
+    }
+    for (descriptor, target) in zip(descriptors, targets) { descriptor.target = target }
+    waiting.append(Request(key, user, ["pam"] + arguments + ["--", user], descriptors))
+    startNext()
+  }
+
+  private func startNext() {
+    while running.values.reduce(0, +) < Self.runningLimit,
+      let next = waiting.firstIndex(where: {
+        running[$0.user, default: 0] < Self.runningLimitForUser
+      })
+    {
+      let request = waiting.remove(at: next)
+      let (key, user) = (request.connection, request.user)
+      running[user, default: 0] += 1
+      do {
+        try service.actions.start(
+          request.arguments,
+          descriptors: Dictionary(
+            uniqueKeysWithValues: request.descriptors.map { ($0.target, $0.descriptor.number) }),
+          for: nil, in: service.loop
+        ) { [unowned self] end, lines in
+          finish(user)
+          switch end {
+          case .exited(let status): answer(key, status: status, lines)
+          case .killed: answer(key, status: -1, lines)
+          }
+          startNext()
+        }
+      } catch {
+        finish(user)
+        answer(key, status: -1, ["\(error)"])
+      }
+    }
+  }
+
+  private func finish(_ user: String) {
+    let left = running[user, default: 1] - 1
+    running[user] = left > 0 ? left : nil
+  }
+
+  private func announce(_ key: Int, _ user: String, _ end: Descriptors) throws {
+    guard let user = ObfuscatedUsername(user) else { throw Failure("\(user) is no 40-digit hash") }
+    try send(key, Array("taken".utf8))
+    service.announce(
+      user,
+      until: Descriptor(
+        owning: try check("fcntl", nil, fcntl(end.descriptor.number, F_DUPFD_CLOEXEC, 3)))
+    ) { [unowned self] delays in
+      answer(
+        key, status: 0,
+        delays.map { "cryptohomed: not waiting any longer for the store \($0.store): \($0.why)" })
+    }
+  }
+
+  private func answer(_ key: Int, status: CInt, _ lines: [String]) {
+    var bytes = Array("\(status)\n".utf8)
+    for line in lines where bytes.count + line.utf8.count < ControlSocket.longestAnswer {
+      bytes += Array(line.utf8) + [UInt8(ascii: "\n")]
+    }
+    // The login may be gone; what was done for it is done.
+    _ = try? send(key, bytes)
+    connections[key] = nil
+  }
+
+  private func send(_ key: Int, _ bytes: [UInt8]) throws(SystemError) {
+    guard let connection = connections[key] else { return }
+    try connection.socket.send(bytes)
+  }
+}
+
+extension Service {
+  /// Tells that a user is about to log out. `answer` gets the delays that are not waited for any longer.
+  ///
+  /// - Parameter end: hangs up when the logout is over.
+  func announce(
+    _ user: ObfuscatedUsername, until end: consuming Descriptor, answer: @escaping Delays.Answer
+  ) {
+    look()
+    let stores = tracker.mounted.stores[user, default: []]
+    tell(tracker.announce(user))
+    do {
+      try delays.wait(for: stores, until: end, atMost: delay, in: loop, answer: answer) {
+        [unowned self] in
+        look()
+        tell(tracker.withdraw(user))
+      }
+    } catch {
+      Program.complain("cryptohomed: a logout is not delayed: \(error)")
+      tell(tracker.withdraw(user))
+      answer([])
+    }
+  }
+}

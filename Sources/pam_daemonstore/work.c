@@ -1,0 +1,274 @@
+// The two ways in which the work of a login is done.
+#define _GNU_SOURCE
+#include "work.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/personality.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    FIRST_FREE_DESCRIPTOR = 4,  // the child has 0 to 2, and the leader on 3
+    STATUS_NO_PROGRAM = 127,
+    LONGEST_REQUEST = 1024,
+    MOST_WORDS = 12,
+    // Milliseconds that cryptohomed has to take a request, and then to answer it: more than the waits
+    // for the locks of a logout, after which it answers with an error.
+    TIME_TO_TAKE = 5000,
+    TIME_TO_ANSWER = 180000,
+};
+
+static const char control_socket[] = "/run/cryptohome/control";
+
+/// A pipe with these lines in it, to be read to its end; -1 where that fails. NULL is an empty
+/// line.
+static int pipe_with_lines(const char *const lines[], size_t count) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) return -1;
+    int is_written = fcntl(ends[1], F_SETFL, O_NONBLOCK) == 0;  // never waits for a reader
+    for (size_t i = 0; i < count && is_written; i++) {
+        const char *line = lines[i] == NULL ? "" : lines[i];
+        size_t size = strlen(line);
+        is_written = size <= LONGEST_PASSWORD && strchr(line, '\n') == NULL &&
+                     (size == 0 || write(ends[1], line, size) == (ssize_t)size) &&
+                     write(ends[1], "\n", 1) == 1;
+    }
+    close(ends[1]);
+    if (is_written) return ends[0];
+    close(ends[0]);
+    return -1;
+}
+
+/// In the child: gives back what a user may have set for the login, so that it can neither stop nor
+/// slow down nor end what is done for root. What the process may not change stays.
+static void reset_limits(void) {
+    for (int kind = 0; kind < (int)RLIM_NLIMITS; kind++) {
+        struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
+        if (kind == RLIMIT_NOFILE) limit = (struct rlimit){1024, 524288};
+        if (kind == RLIMIT_STACK) limit.rlim_cur = 8 << 20;
+        if (kind == RLIMIT_CORE || kind == RLIMIT_NICE || kind == RLIMIT_RTPRIO) {
+            limit = (struct rlimit){0, 0};
+        }
+        (void)setrlimit((__rlimit_resource_t)kind, &limit);
+    }
+    const struct sched_param no_priority = {0};
+    (void)sched_setscheduler(0, SCHED_OTHER, &no_priority);
+    (void)setpriority(PRIO_PROCESS, 0, 0);
+    (void)syscall(SYS_ioprio_set, 1, 0, 0);  // of this process: by its nice value
+    cpu_set_t all;
+    memset(&all, 0xff, sizeof all);
+    (void)sched_setaffinity(0, sizeof all, &all);
+    (void)personality(PER_LINUX);
+}
+
+/// In the child: nothing of the application's gets through but what is wanted. System calls only:
+/// the other threads of the application, and their locks, are not here.
+static _Noreturn void become(const char *program, const char *const argv[], int input,
+                             int messages, int leader) {
+    int descriptors[] = {input, messages, messages, leader};
+    unsigned count = leader < 0 ? 3 : 4;
+    for (unsigned i = 0; i < count; i++) {  // out of the way first
+        descriptors[i] = fcntl(descriptors[i], F_DUPFD, FIRST_FREE_DESCRIPTOR);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        if (dup2(descriptors[i], (int)i) < 0) _exit(STATUS_NO_PROGRAM);
+    }
+    const struct sigaction as_usual = {.sa_handler = SIG_DFL};
+    for (int number = 1; number < NSIG; number++) sigaction(number, &as_usual, NULL);
+    sigset_t none;
+    sigemptyset(&none);
+    const struct rlimit nothing = {0, 0};
+    // A program that is set-uid root has its caller as the real user, who could send it signals, and
+    // in a session of its own no terminal can stop it.
+    if (syscall(SYS_close_range, count, ~0U, 0) != 0 || setsid() < 0 ||
+        syscall(SYS_setresgid, 0, 0, 0) != 0 || syscall(SYS_setresuid, 0, 0, 0) != 0 ||
+        setrlimit(RLIMIT_CORE, &nothing) != 0 || chdir("/") != 0) {
+        _exit(STATUS_NO_PROGRAM);
+    }
+    reset_limits();
+    if (sigprocmask(SIG_SETMASK, &none, NULL) != 0) _exit(STATUS_NO_PROGRAM);
+    umask(077);
+    char *environment[] = {NULL};
+    execve(program, (char *const *)(uintptr_t)argv, environment);
+    _exit(STATUS_NO_PROGRAM);
+}
+
+/// Reads to the end; what does not fit is dropped. Ends in a zero byte.
+static void read_answer(int descriptor, char *answer) {
+    size_t size = 0;
+    char rest[512];
+    for (;;) {
+        size_t room = LONGEST_ANSWER - 1 - size;
+        ssize_t count =
+            read(descriptor, room > 0 ? answer + size : rest, room > 0 ? room : sizeof rest);
+        if (count < 0 && errno == EINTR) continue;
+        if (count <= 0) break;
+        if (room > 0) size += (size_t)count;
+    }
+    answer[size] = '\0';
+}
+
+// ---- Through cryptohomed -----------------------------------------------------------------------
+
+/// Connects to cryptohomed; -1 where it does not run. Only root can listen there, and connect.
+static int connect_control(void) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    memcpy(address.sun_path, control_socket, sizeof control_socket);
+    int connection = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (connection < 0) return -1;
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    if (connect(connection, (struct sockaddr *)&address, sizeof address) == 0 &&
+        getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == 0) {
+        return connection;
+    }
+    close(connection);
+    return -1;
+}
+
+/// Sends the words of the request, each with a zero byte at its end, and the descriptors.
+static int send_request(int connection, const struct work *work, const int descriptors[],
+                        size_t count) {
+    char words[LONGEST_REQUEST];
+    size_t size = 0;
+    const char *const list[] = {work->verb, work->session, work->user};
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        if (list[i] == NULL) continue;
+        size_t length = strlen(list[i]) + 1;
+        if (length > sizeof words - size) return -1;
+        memcpy(words + size, list[i], length);
+        size += length;
+    }
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(2 * sizeof(int))];
+    } control;
+    memset(&control, 0, sizeof control);
+    struct iovec part = {words, size};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    if (count > 0) {
+        message.msg_control = &control;
+        message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+        control.header.cmsg_len = CMSG_LEN(count * sizeof(int));
+        control.header.cmsg_level = SOL_SOCKET;
+        control.header.cmsg_type = SCM_RIGHTS;
+        memcpy(CMSG_DATA(&control.header), descriptors, count * sizeof(int));
+    }
+    return sendmsg(connection, &message, MSG_NOSIGNAL) == (ssize_t)size ? 0 : -1;
+}
+
+static long long milliseconds(void) {
+    struct timespec now = {0, 0};
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+/// The next packet, ended by a zero byte; -1 when none comes in time.
+static ssize_t receive_packet(int connection, char *packet, size_t room, int patience) {
+    long long end = milliseconds() + patience;
+    for (;;) {
+        ssize_t count = recv(connection, packet, room - 1, MSG_DONTWAIT);
+        if (count > 0) packet[count] = '\0';
+        if (count >= 0) return count == 0 ? -1 : count;
+        if (errno != EAGAIN && errno != EINTR) return -1;
+        long long left = end - milliseconds();
+        if (left <= 0) return -1;
+        struct pollfd entry = {connection, POLLIN, 0};
+        (void)poll(&entry, 1, (int)left);
+    }
+}
+
+/// Has cryptohomed do the work. 0 when it has not taken the request: then nothing was done. Else the
+/// status, and the answer, are in place.
+int run_by_service(const struct work *work, int *status, char *answer) {
+    int connection = connect_control();
+    if (connection < 0) return 0;
+    int descriptors[2];
+    size_t count = 0;
+    int is_ready = 1;
+    if (work->lines != NULL) {
+        descriptors[count] = pipe_with_lines(work->lines, work->line_count);
+        is_ready = descriptors[count] >= 0;
+        count += (size_t)is_ready;
+    }
+    if (is_ready && work->leader > 0) {
+        descriptors[count] = (int)syscall(SYS_pidfd_open, work->leader, 0);
+        is_ready = descriptors[count] >= 0;
+        count += (size_t)is_ready;
+    }
+    char packet[LONGEST_ANSWER + 8];
+    int is_taken = is_ready && send_request(connection, work, descriptors, count) == 0 &&
+                   receive_packet(connection, packet, sizeof packet, TIME_TO_TAKE) > 0 &&
+                   strcmp(packet, "taken") == 0;
+    for (size_t i = 0; i < count; i++) close(descriptors[i]);
+    if (is_taken) {
+        *status = -1;
+        if (receive_packet(connection, packet, sizeof packet, TIME_TO_ANSWER) > 0) {
+            char *end = packet;
+            *status = (int)strtol(packet, &end, 10);
+            snprintf(answer, LONGEST_ANSWER, "%s", *end == '\n' ? end + 1 : end);
+        }
+    }
+    close(connection);
+    return is_taken;
+}
+
+// ---- Through a process started here ------------------------------------------------------------
+
+/// Runs the program beside this process. -1 when it did not run to its end.
+int run_by_helper(const char *program, const struct work *work, char *answer) {
+    const char *argv[MOST_WORDS] = {"cryptohome", "pam", work->verb};
+    size_t count = 3;
+    int leader = -1;
+    if (work->leader > 0) {
+        leader = (int)syscall(SYS_pidfd_open, work->leader, 0);
+        if (leader < 0) return -1;
+        argv[count++] = "--leader-fd";
+        argv[count++] = "3";
+    }
+    if (work->session != NULL) {
+        argv[count++] = "--session";
+        argv[count++] = work->session;
+    }
+    if (strcmp(work->verb, "open") == 0) argv[count++] = "--stay";
+    argv[count++] = "--";
+    argv[count++] = work->user;
+    int messages[2] = {-1, -1};
+    pid_t child = -1;
+    int input = pipe_with_lines(work->lines, work->line_count);
+    if (input >= 0 && pipe2(messages, O_CLOEXEC) == 0) {
+        sigset_t all, before;
+        sigfillset(&all);
+        sigprocmask(SIG_BLOCK, &all, &before);  // no handler of the application's runs in the child
+        // A fork whose end sends no signal: no handler of the application's, and no SIGCHLD that it
+        // ignores, takes the status away.
+        child = (pid_t)syscall(SYS_clone, 0, NULL, NULL, NULL, NULL);
+        if (child == 0) become(program, argv, input, messages[1], leader);
+        sigprocmask(SIG_SETMASK, &before, NULL);
+        close(messages[1]);
+    }
+    if (input >= 0) close(input);
+    if (leader >= 0) close(leader);
+    int status = -1;
+    if (child > 0) {
+        read_answer(messages[0], answer);
+        while (waitpid(child, &status, __WALL) < 0 && errno == EINTR) continue;
+    }
+    if (messages[0] >= 0) close(messages[0]);
+    int has_run = child > 0 && WIFEXITED(status) && WEXITSTATUS(status) != STATUS_NO_PROGRAM;
+    return has_run ? WEXITSTATUS(status) : -1;
+}

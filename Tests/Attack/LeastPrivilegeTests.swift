@@ -1,0 +1,68 @@
+import Glibc
+import Kernel
+import TestSupport
+import Testing
+
+/// What an attacker gets who takes cryptohomed over, or a cryptohome that it has started.
+@Suite(.needsRoot) struct LeastPrivilegeTests {
+  /// CAP_CHOWN to CAP_KILL, IPC_LOCK, SYS_CHROOT, SYS_PTRACE and SYS_ADMIN.
+  private static let capabilities = "00000000002c403f"
+
+  @Test(.tags(.attack)) func serviceAndItsHelpersKeepWhatTheyNeed() async {
+    await #expect(processExitsWith: .success) {
+      inPamMachine { machine in
+        let service = try machine.startService()
+        // The helper stops at the user's lock, and is looked at there.
+        let lock = try check(
+          "open", "lock",
+          open("/run/cryptohome/\(Host.alice).lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o600))
+        try check("flock", nil, flock(lock, LOCK_EX))
+        let login = try Dialogue(
+          "nsenter", machine.words(["pamtester", "login", "alice", "authenticate", "open_session"]))
+        try login.tell(PamMachine.password)
+        var helper: pid_t = 0
+        let isThere = try eventually {
+          helper = try machine.processes(with: ["pam", "open", "alice"]).first ?? 0
+          return helper > 0
+        }
+        #expect(isThere)
+        for process in [service.process, helper] {
+          let lines = try readFile("/proc/\(process)/status").split(separator: "\n")
+          for line in [
+            "CapEff:\t\(Self.capabilities)", "CapPrm:\t\(Self.capabilities)",
+            "CapBnd:\t\(Self.capabilities)", "CapAmb:\t0000000000000000", "NoNewPrivs:\t1",
+            "Seccomp:\t2",
+          ] {
+            #expect(lines.contains { $0 == line }, "\(line): \(lines)")
+          }
+          let limits = try readFile("/proc/\(process)/limits").split(separator: "\n")
+          let core = limits.first { $0.hasPrefix("Max core file size") }?.split(separator: " ")
+          #expect(core?[4...5] == ["0", "0"], "\(limits)")
+        }
+        // Not a child of the login, and not in its session.
+        let fields = try readFile("/proc/\(helper)/stat").split(separator: ")").last?
+          .split(separator: " ")
+        let number = try PamMachine.leaderName(of: service.process).split(separator: ".")[0]
+        #expect(fields?[1] == "\(service.process)" || fields?[1] == number, "\(fields ?? [])")
+        close(lock)
+        let status = try login.end()
+        #expect(status == 0 && !login.text.contains("daemon-store"), "\(login.text)")
+        service.kill()
+      }
+    }
+  }
+
+  @Test(.tags(.attack)) func nothingIsSetID() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.isolated) { _ in
+        for program in [
+          "daemon-store", "cryptohome", "cryptohomed", "minijail0", "seccomp-policy",
+          "sandboxed-services",
+        ] {
+          let file = try Descriptor(opening: "/mnt/programs/\(program)", flags: O_RDONLY)
+          #expect(try file.status().permissions & 0o6000 == 0, "\(program)")
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,149 @@
+import CLinux
+import Glibc
+import Kernel
+import TestSupport
+import Testing
+
+/// A logout that cannot look everywhere never says that nobody uses anything.
+@Suite(.needsRoot, .tags(.attack)) struct UnknownTests {
+  /// Runs a program below a filter that lets one system call fail, as a container's does.
+  private static func run(
+    _ host: Host, without call: Int, error: CInt, _ arguments: String...
+  ) throws -> Outcome {
+    // struct sock_filter: load the number; compare; fail; allow.
+    let text =
+      "import ctypes, os, struct, sys\n"
+      + "call, error = int(sys.argv[1]), int(sys.argv[2])\n"
+      + "code = b''.join(struct.pack('HBBI', *line) for line in [(0x20, 0, 0, 0), "
+      + "(0x15, 0, 1, call), (6, 0, 0, 0x50000 | error), (6, 0, 0, 0x7fff0000)])\n"
+      + "buffer = ctypes.create_string_buffer(code)\n"
+      + "program = struct.pack('HxxxxxxQ', 4, ctypes.addressof(buffer))\n"
+      + "libc = ctypes.CDLL(None, use_errno=True)\n"
+      + "libc.prctl(38, 1, 0, 0, 0)\n"
+      + "if libc.prctl(22, 2, program, 0, 0) != 0: sys.exit('prctl')\n"
+      + "os.execv(sys.argv[3], sys.argv[3:])\n"
+    return try TestSupport.run(
+      "python3",
+      ["-c", text, "\(call)", "\(error)", "/mnt/programs/\(arguments[0])"]
+        + arguments.dropFirst())
+  }
+
+  /// Whether the kernel has listmount(2) of another namespace, Linux 6.11.
+  private static func hasListing() throws -> Bool {
+    try MountListing(of: Descriptor(followingLinks: "/proc/self/ns/mnt", flags: O_RDONLY)) != nil
+  }
+
+  /// A private copy below a mount on the root of its namespace: only the kernel's list shows it.
+  @Test(arguments: [457, 458], [EPERM, ENOSYS])
+  func missesNoMountWhereAFilterRejectsTheList(call: Int, error: CInt) async {
+    await #expect(processExitsWith: .success) { [call, error] in
+      inHost(.shared) { host in
+        guard try Self.hasListing() else { return }
+        try host.boot("alpha")
+        try host.login("alice")
+        let folder = "/run/daemon-store/alpha/\(Host.alice)"
+        try writeFile("\(folder)/file", "secret")
+        let keeper = try host.holder {
+          try check("unshare", nil, linux_unshare(CLONE_NEWNS))
+          try mountFilesystem("none", "/", nil, MS_REC | MS_PRIVATE)
+          try makeDirectory("/mnt/keep")
+          try bindMount(folder, "/mnt/keep")
+          let own = try check("open", nil, open("/proc/self/ns/mnt", O_RDONLY))
+          try mountFilesystem("over", "/", "tmpfs")
+          try check("setns", nil, linux_setns(own, CLONE_NEWNS))
+          close(own)
+        }
+        let name = call == 457 ? "statmount" : "listmount"
+        let outcome = try Self.run(
+          host, without: call, error: error, "cryptohome", "unmount", "alice")
+        #expect(outcome.status == 3 && outcome.complains(of: "cannot inspect", name), "\(outcome)")
+        let allowed = try host.run("cryptohome", "unmount", "alice")
+        #expect(allowed.status == 3 && allowed.complains(of: "/mnt/keep"), "\(allowed)")
+        try host.helpers.stop(keeper)
+        try host.logout("alice")
+      }
+    }
+  }
+
+  /// A file that waits in a socket is in no process; only a copy of the socket shows it.
+  @Test(arguments: [EPERM, ENOSYS])
+  func missesNoSentFileWhereAFilterRejectsTheCopy(error: CInt) async {
+    await #expect(processExitsWith: .success) { [error] in
+      inHost(.shared) { host in
+        try host.boot("alpha")
+        try host.login("alice")
+        let path = "/run/daemon-store/alpha/\(Host.alice)/file"
+        try writeFile(path, "secret")
+        let holder = try host.holder {
+          try check("unshare", nil, linux_unshare(CLONE_NEWNS))
+          try mountFilesystem("none", "/", nil, MS_REC | MS_PRIVATE)
+          var ends: [CInt] = [-1, -1]
+          try check(
+            "socketpair", nil, socketpair(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0, &ends))
+          let file = try check("open", path, open(path, O_RDONLY))
+          try send(file, over: ends[0])
+          close(file)
+          // So it is in a namespace that shows nothing of alice's.
+          for place in ["/run", "/home"] { try unmountFilesystem(place, lazily: true) }
+        }
+        let outcome = try Self.run(
+          host, without: 438, error: error, "cryptohome", "unmount", "alice")
+        #expect(
+          outcome.status == 3
+            && outcome.complains(of: "cannot inspect pidfd_getfd /proc/\(holder)"), "\(outcome)")
+        try host.helpers.stop(holder)
+        try host.logout("alice")
+      }
+    }
+  }
+
+  /// One call about the holder fails, each of those in turn.
+  @Test(arguments: ["ENOMEM", "EMFILE", "EIO"])
+  func missesNoHolderWhenACallFails(error: String) async {
+    await #expect(processExitsWith: .success) { [error] in
+      inHost(.shared) { host in
+        try host.boot("alpha")
+        for time in 1...16 {
+          try host.login("alice")
+          let path = "/home/user/\(Host.alice)/file"
+          try writeFile(path, "secret")
+          let holder = try host.helpers.start(
+            "unshare", "--mount", "--propagation", "private", "sh", "-c",
+            "exec 3<\(path); echo ready; kill -STOP $$")
+          let places = ["", "/task", "/task/\(holder)", "/task/\(holder)/fd"].flatMap {
+            ["-P", "/proc/\(holder)\($0)"]
+          }
+          let outcome = try TestSupport.run(
+            "strace",
+            ["-o", "/mnt/trace"] + places + [
+              "-e", "trace=openat2", "-e", "inject=openat2:error=\(error):when=\(time)",
+              "/mnt/programs/cryptohome", "unmount", "alice",
+            ])
+          let trace = try readFile("/mnt/trace")
+          #expect(outcome.status == 3, "\(time): \(outcome)\(trace)")
+          try host.helpers.stop(holder)
+          try host.logout("alice")
+          if !trace.contains("INJECTED") { break }
+        }
+      }
+    }
+  }
+
+  /// A `/proc` without processes shows no holder, and is no proof that there is none.
+  @Test func anEmptyProcIsNoProof() async {
+    await #expect(processExitsWith: .success) {
+      inEncryptedHost { host in
+        try host.boot("alpha")
+        try host.create("alice")
+        try host.unlock("alice")
+        try mountFilesystem("empty", "/proc", "tmpfs")
+        let outcome = try host.run("cryptohome", "unmount", "alice")
+        try unmountFilesystem("/proc")
+        #expect(outcome.status == 3 && outcome.complains(of: "/proc"), "\(outcome)")
+        #expect(try host.keyState(of: Host.alice) == "absent")
+        try host.expectGone(Host.alice, from: ["alpha"])
+        try host.logout("alice")
+      }
+    }
+  }
+}
