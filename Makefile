@@ -54,7 +54,7 @@ COMPLETIONS := $(foreach program,$(PROGRAMS),$(foreach shell,bash zsh fish,$(BIN
 VERSION := $(shell sed -n 's/^public let version = "\(.*\)"/\1/p' Sources/Kernel/Version.swift)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps check-build build demo test faults model bench docs fuzz fuzz-short lint format \
+.PHONY: help deps check-build build demo test test-sample test-full faults model bench docs fuzz fuzz-short lint format \
   install install-client deb image test-package test-boot dist clean
 
 help: ## Lists the verbs.
@@ -144,6 +144,17 @@ MODEL_STEPS ?= 2000
 model: build ## Runs random sequences of commands, and compares each step with a small model.
 	$(call require,model,$(TEST_PACKAGES))
 	$(SUDO) env DAEMON_STORE_BUILD="$(BIN)" python3 -B Tests/Campaigns/model.py --steps $(MODEL_STEPS)
+
+test-sample: ## Fuzzes, models and injects faults for a few minutes each.
+	$(MAKE) fuzz-short
+	$(MAKE) model
+	$(MAKE) faults FAULTS_SECONDS=300
+
+test-full: ## Runs what takes long: packages and boots in a Debian, every fault, a long model run. By hand.
+	$(MAKE) test-package
+	$(MAKE) test-boot
+	$(MAKE) model MODEL_STEPS=100000
+	$(MAKE) faults
 
 bench: build ## Measures the programs that policies are compiled to, and how quickly a wait ends.
 	$(call require,bench,$(TEST_PACKAGES))
