@@ -25,7 +25,7 @@ import Testing
         "unshare",
         [
           "--mount", "--propagation", "private", "setsid", "--ctty", "sh", "-c",
-          "\(set); cd /mnt; PATH=/mnt/p:$PATH; stty -echo; \(command)",
+          "\(set); cd /mnt; PATH=/mnt/p:$PATH; stty -echo noflsh; \(command)",
         ].map { Array($0.utf8CString) }, environment: nil, stdin: terminal.number,
         stdout: terminal.number, stderr: terminal.number)
     }
@@ -81,7 +81,7 @@ import Testing
   @Test(arguments: ["", "-p", "-v -d", "-v -p -d -u nobody -g nogroup", "-U -m -M"])
   func shellHasJobControl(_ options: String) throws {
     let session = try Session("minijail0 --pty \(options) -- /bin/sh -i; echo status $?; stty -a")
-    try session.type("PS1=; stty -echo; tty < /dev/tty >/dev/null && echo has-\"tty\"\n")
+    try session.type("PS1=; stty -echo noflsh; tty < /dev/tty >/dev/null && echo has-\"tty\"\n")
     try session.wait(for: "has-tty")
     // The interrupt key ends the foreground job, and the shell goes on.
     try session.type("echo first-\"job\"; sleep 1000\n")
@@ -159,7 +159,7 @@ import Testing
   @Test(arguments: ["", "-p"])
   func stopKeyStopsLauncherAndProgram(_ options: String) throws {
     let session = try Session("PS1= exec sh -i")
-    try session.type("stty -echo; PS1=; PATH=/mnt/p:$PATH; : > ticks; echo be\"gin\"\n")
+    try session.type("stty -echo noflsh; PS1=; PATH=/mnt/p:$PATH; : > ticks; echo be\"gin\"\n")
     try session.wait(for: "begin")
     try session.type(
       "minijail0 \(options) -- /bin/sh -c ': tag\(options);echo in-\"jail\"; while :; do echo tick >> /mnt/ticks; "
