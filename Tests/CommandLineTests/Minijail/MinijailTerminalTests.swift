@@ -62,6 +62,7 @@ import Testing
 
     /// Reads until it has said `words`, after what was there when it was last waited for.
     func wait(for words: String) throws {
+      let end = ContinuousClock.now + .seconds(30)
       while true {
         let rest = String(text.utf8.dropFirst(seen)) ?? ""
         if let range = rest.firstRange(of: words) {
@@ -70,7 +71,9 @@ import Testing
         }
         var entry = pollfd(fd: controller, events: Int16(POLLIN), revents: 0)
         var buffer = [UInt8](repeating: 0, count: 4096)
-        guard poll(&entry, 1, 30_000) == 1 else { throw Problem("no '\(words)' in:\n\(text)") }
+        guard ContinuousClock.now < end, poll(&entry, 1, 30_000) == 1 else {
+          throw Problem("no '\(words)' in:\n\(text.suffix(2000))")
+        }
         let count = read(controller, &buffer, buffer.count)
         guard count > 0 else { throw Problem("ended without '\(words)':\n\(text)") }
         text += String(decoding: buffer[..<count].filter { $0 != 13 }, as: UTF8.self)
@@ -83,8 +86,9 @@ import Testing
     let session = try Session("minijail0 --pty \(options) -- /bin/sh -i; echo status $?; stty -a")
     try session.type("PS1=; stty -echo noflsh; tty < /dev/tty >/dev/null && echo has-\"tty\"\n")
     try session.wait(for: "has-tty")
-    // The interrupt key ends the foreground job, and the shell goes on.
-    try session.type("echo first-\"job\"; sleep 1000\n")
+    // The interrupt key ends the foreground job, and the shell goes on. The job itself says that it
+    // runs: a key pressed before it starts would reach the shell alone.
+    try session.type("sh -c 'echo first-\"job\"; exec sleep 1000'\n")
     try session.wait(for: "first-job")
     try session.type("\u{3}")
     try session.type("echo second-\"job\"; sh -c 'echo in-\"front\"; exec sleep 1000'\n")
@@ -159,16 +163,18 @@ import Testing
   @Test(arguments: ["", "-p"])
   func stopKeyStopsLauncherAndProgram(_ options: String) throws {
     let session = try Session("PS1= exec sh -i")
+    // The process id keeps apart two runs of this test at one time. The program starts no other: one
+    // that waits for the child it made by vfork(2) does not stop before that has called execve(2).
+    let tag = "tag\(options)-\(getpid())"
     try session.type("stty -echo noflsh; PS1=; PATH=/mnt/p:$PATH; : > ticks; echo be\"gin\"\n")
     try session.wait(for: "begin")
     try session.type(
-      "minijail0 \(options) -- /bin/sh -c ': tag\(options);echo in-\"jail\"; while :; do echo tick >> /mnt/ticks; "
-        + "sleep 0.01; done'\n")
+      "minijail0 \(options) -- /bin/sh -c ': \(tag);echo in-\"jail\"; while :; do echo tick >> /mnt/ticks; "
+        + "done'\n")
     try session.wait(for: "in-jail")
     let shell = try #require(
       try names(in: "/proc").first {
-        (try? readFile("/proc/\($0)/cmdline"))?.hasPrefix("/bin/sh\u{0}-c\u{0}: tag\(options);")
-          == true
+        (try? readFile("/proc/\($0)/cmdline"))?.hasPrefix("/bin/sh\u{0}-c\u{0}: \(tag);") == true
       })
     try session.type("\u{1a}")
     try session.wait(for: "Stopped")
