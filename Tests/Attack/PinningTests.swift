@@ -4,9 +4,12 @@ import Kernel
 import TestSupport
 import Testing
 
-/// Another user keeps something of a vault, so that it cannot be locked. bob is not root, in no group,
-/// and owns nothing here; alice and her daemons have left some directories open to everybody.
+/// Another user keeps something of a vault, so that it cannot be locked. mallory is not root, in no
+/// group, and owns nothing here; alice and her daemons have left some directories open to all users.
 @Suite(.needsRoot, .tags(.attack)) struct PinningTests {
+  /// No vault of another suite belongs to this user: a logout there would name the processes here,
+  /// whose directories are on mounts that no namespace shows any more.
+  private static let mallory: uid_t = 1009
   private static let home = "/home/user/\(Host.alice)"
   private static let folder = "/run/daemon-store/open/\(Host.alice)"
   private static let vault = "/home/.shadow/\(Host.alice)"
@@ -15,7 +18,7 @@ import Testing
     case descriptor, workingDirectory, innerDirectory, removedDirectory, sentDescriptor
     case privateNamespace, bindInNamespace, inotify, fanotify, setUserID, thousands
 
-    /// What bob runs, as Python.
+    /// What mallory runs, as Python.
     private var script: String {
       switch self {
       case .descriptor: "os.open(home, os.O_PATH)"
@@ -45,18 +48,20 @@ import Testing
     }
 
     func begin(_ host: Host) throws -> pid_t {
-      let bob = ["--reuid", "1001", "--regid", "1001", "--clear-groups"]
+      let mallory = [
+        "--reuid=\(PinningTests.mallory)", "--regid=\(PinningTests.mallory)", "--clear-groups",
+      ]
       switch self {
       case .privateNamespace:
         return try host.helpers.start(
           "setpriv",
-          bob + [
+          mallory + [
             "unshare", "-Urm", "--propagation", "private", "sh", "-c", "echo ready; kill -STOP $$",
           ])
       case .bindInNamespace:
         return try host.helpers.start(
           "setpriv",
-          bob + [
+          mallory + [
             "unshare", "-Urm", "sh", "-c",
             "mount --bind \(folder) /mnt/a && mount --rbind /home /mnt/b && echo ready; "
               + "kill -STOP $$",
@@ -70,7 +75,7 @@ import Testing
           + "  return value\n"
           + "home, folder = '\(home)', '\(folder)'\n\(script)\n"
           + "print('ready', flush=True)\nsignal.pause()\n"
-        return try host.helpers.start("setpriv", bob + ["python3", "-c", text])
+        return try host.helpers.start("setpriv", mallory + ["python3", "-c", text])
       }
     }
   }
@@ -142,7 +147,7 @@ import Testing
     }
   }
 
-  /// The control: util-linux cannot unmount what bob keeps.
+  /// The control: util-linux cannot unmount what mallory keeps.
   @Test func keepsAMountBusyForUmount() async {
     await #expect(processExitsWith: .success) {
       inEncryptedHost(megabytes: 32) { host in
@@ -162,7 +167,8 @@ import Testing
       inEncryptedHost(megabytes: 32) { host in
         try Self.prepare(host)
         let attacker = try host.helpers.start(
-          "setpriv", "--reuid", "1001", "--regid", "1001", "--clear-groups", "sh", "-c",
+          "setpriv", "--reuid=\(Self.mallory)", "--regid=\(Self.mallory)", "--clear-groups",
+          "sh", "-c",
           "exec 3<\(Self.folder)/inner/deeper/diary; echo ready; kill -STOP $$")
         try host.refuse(
           status: 3, [try shownName(of: attacker), "open file"], "cryptohome", "unmount", "alice")
@@ -205,7 +211,7 @@ import Testing
     }
   }
 
-  /// A FUSE server of bob's, mounted for him on a directory that alice lets him write.
+  /// A FUSE server of mallory's, mounted on a directory that alice lets all users write.
   @Test func keepsNothingByMountingFuse() async {
     await #expect(processExitsWith: .success) {
       inEncryptedHost(megabytes: 32) { host in
@@ -215,8 +221,8 @@ import Testing
           let device = try check("open", "/dev/fuse", open("/dev/fuse", O_RDWR))
           try mountFilesystem(
             "server", "\(Self.folder)/shared", "fuse", MS_NOSUID | MS_NODEV,
-            "fd=\(device),rootmode=40000,user_id=1001,group_id=1001")
-          try check("setresuid", nil, linux_setresuid(1001))
+            "fd=\(device),rootmode=40000,user_id=\(Self.mallory),group_id=\(Self.mallory)")
+          try check("setresuid", nil, linux_setresuid(Self.mallory))
         }
         let outcome = try host.run("cryptohome", "unmount", "alice")
         #expect(outcome.status == 0, "\(outcome)")
