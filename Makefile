@@ -37,7 +37,9 @@ RUFF := 0.17.6
 
 RELEASE := -c release --static-swift-stdlib --disable-local-rpath \
 	--explicit-target-dependency-import-check error
-PROGRAMS := daemon-store cryptohome cryptohomed minijail0 seccomp-policy sandboxed-services
+# daemon-store is one file with the programs that LINKED_PROGRAMS are links to.
+LINKED_PROGRAMS := cryptohome cryptohomed seccomp-policy sandboxed-services
+PROGRAMS := daemon-store minijail0 $(LINKED_PROGRAMS)
 BIN := $(CURDIR)/.build/release
 LINT_TOOLS := .build/lint
 # The C compiler of the Swift toolchain: it has a static analyzer.
@@ -54,7 +56,7 @@ COMPLETIONS := $(foreach program,$(PROGRAMS),$(foreach shell,bash zsh fish,$(BIN
 VERSION := $(shell sed -n 's/^public let version = "\(.*\)"/\1/p' Sources/Kernel/Version.swift)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps check-build build demo test test-sample test-full faults model bench docs fuzz fuzz-short lint format \
+.PHONY: help deps check-build build links demo test test-sample test-full faults model bench docs fuzz fuzz-short lint format \
   install install-client deb image test-package test-boot dist clean
 
 help: ## Lists the verbs.
@@ -85,7 +87,11 @@ check-build:
 
 build: check-build ## Makes the release.
 	$(SWIFT) build $(RELEASE)
-	@$(MAKE) --no-print-directory $(PRELOAD) $(PAM_MODULE) $(CLIENT) $(COMPLETIONS)
+	@$(MAKE) --no-print-directory links $(PRELOAD) $(PAM_MODULE) $(CLIENT)
+	@$(MAKE) --no-print-directory $(COMPLETIONS)
+
+links:
+	@for program in $(LINKED_PROGRAMS); do ln -sf daemon-store $(BIN)/$$program || exit 1; done
 
 # How C is compiled and linked, for a package too, which adds its own flags.
 COMPILE = $(CC) -std=c11 -Wall -Wextra -Werror -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 \
@@ -213,7 +219,8 @@ PAM_LINE = $(if $(filter /usr,$(PREFIX)),&,$(PAM_DIRECTORY)/& cryptohome=$(PREFI
 
 install: install-client ## Copies what was built to $(DESTDIR)$(PREFIX).
 	install -d "$(DESTDIR)/etc/daemon-store"
-	$(INSTALL_PROGRAM) -D $(PROGRAMS:%="$(BIN)/%") -t "$(D)/bin"
+	$(INSTALL_PROGRAM) -D "$(BIN)/daemon-store" "$(BIN)/minijail0" -t "$(D)/bin"
+	for program in $(LINKED_PROGRAMS); do ln -sf daemon-store "$(D)/bin/$$program" || exit 1; done
 	$(INSTALL_PROGRAM) -D -m 0644 "$(PRELOAD)" -t "$(D)/lib/daemon-store"
 	ln -sf daemon-store/libminijailpreload.so "$(D)/lib/libminijailpreload.so"
 	$(INSTALL_PROGRAM) -D -m 0644 "$(PAM_MODULE)" -t "$(DESTDIR)$(PAM_DIRECTORY)"

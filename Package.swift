@@ -13,7 +13,7 @@ let release: [LinkerSetting] = [
     ], .when(configuration: .release))
 ]
 
-/// For the program that stays: its relocations, packed, are pages that it does not keep.
+/// For the file that has the service: its relocations, packed, are pages that it does not keep.
 let resident: [LinkerSetting] = [
   .unsafeFlags(
     ["-Xlinker", "-z", "-Xlinker", "pack-relative-relocs"], .when(configuration: .release))
@@ -29,11 +29,7 @@ let package = Package(
   name: "daemon-store",
   products: [
     .executable(name: "daemon-store", targets: ["daemon-store"]),
-    .executable(name: "cryptohome", targets: ["cryptohome"]),
-    .executable(name: "cryptohomed", targets: ["cryptohomed"]),
     .executable(name: "minijail0", targets: ["minijail0"]),
-    .executable(name: "seccomp-policy", targets: ["seccomp-policy"]),
-    .executable(name: "sandboxed-services", targets: ["sandboxed-services"]),
     .library(name: "Jail", targets: ["Jail"]),
     .library(name: "DaemonStoreClient", targets: ["DaemonStoreClient"]),
   ],
@@ -48,7 +44,7 @@ let package = Package(
     .target(name: "CLinux", exclude: ["link"]),
     .systemLibrary(name: "CLibmount", providers: [.apt(["libmount-dev"])]),
     .systemLibrary(name: "CLibcap", providers: [.apt(["libcap-dev"])]),
-    .systemLibrary(name: "CSystemd", providers: [.apt(["libsystemd-dev"])]),
+    .target(name: "CSystemd"),
 
     // Safe Swift over the system.
     .target(name: "Kernel", dependencies: ["CLinux"], swiftSettings: strict),
@@ -88,37 +84,37 @@ let package = Package(
     // Programs: parse arguments, call, print.
     .target(
       name: "Program", dependencies: ["CLinux", "Kernel", argumentParser], swiftSettings: strict),
-    .executableTarget(
-      name: "daemon-store",
-      dependencies: [
-        "Accounts", "Bus", "CLinux", "Cryptohome", "DaemonStore", "Kernel", "Program",
-        argumentParser,
-      ],
-      swiftSettings: strict, linkerSettings: release),
-    .executableTarget(
+    .target(
       name: "cryptohome",
       dependencies: ["Accounts", "Cryptohome", "DaemonStore", "Kernel", "Program", argumentParser],
-      swiftSettings: strict, linkerSettings: release),
-    .executableTarget(
+      swiftSettings: strict),
+    .target(
       name: "cryptohomed",
       dependencies: [
         "Accounts", "Bus", "Cryptohome", "DaemonStore", "Kernel", "Program", "Seccomp",
         argumentParser, protobuf,
       ],
       exclude: ["UserDataAuth.proto"], resources: [.embedInCode("cryptohomed.policy")],
+      swiftSettings: strict),
+    .target(
+      name: "seccomp-policy",
+      dependencies: ["CLinux", "Kernel", "Program", "Seccomp", argumentParser],
+      swiftSettings: strict),
+    .target(
+      name: "sandboxed-services",
+      dependencies: ["Kernel", "Program", "ServiceAudit", argumentParser],
+      swiftSettings: strict),
+    // One file for these programs (docs/decisions/0050): the Makefile links the others' names to it.
+    .executableTarget(
+      name: "daemon-store",
+      dependencies: [
+        "Accounts", "Bus", "CLinux", "Cryptohome", "DaemonStore", "Kernel", "Program", "cryptohome",
+        "cryptohomed", "sandboxed-services", "seccomp-policy", argumentParser,
+      ],
       swiftSettings: strict, linkerSettings: release + resident),
     .executableTarget(
       name: "minijail0", dependencies: ["CLinux", "Jail"], swiftSettings: strict,
       linkerSettings: release),
-
-    .executableTarget(
-      name: "seccomp-policy",
-      dependencies: ["CLinux", "Kernel", "Program", "Seccomp", argumentParser],
-      swiftSettings: strict, linkerSettings: release),
-    .executableTarget(
-      name: "sandboxed-services",
-      dependencies: ["Kernel", "Program", "ServiceAudit", argumentParser],
-      swiftSettings: strict, linkerSettings: release),
 
     // Not a product: what the compiler's programs cost, beside the reference's layout.
     .executableTarget(

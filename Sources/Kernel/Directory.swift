@@ -183,6 +183,12 @@ public func programDirectory() -> FilePath? {
   return program.dropping(suffix: "/\(name)")
 }
 
+/// The path of another name of this program, which is a link beside its file; nil where `/proc` does
+/// not show that.
+public func programPath(called name: String) -> FilePath? {
+  programDirectory().map { "\($0)/\(name)" }
+}
+
 /// The whole of a small file of the kernel's own (`/proc`, `/sys`), which may be a magic link away.
 public func kernelFile(_ path: String) throws(SystemError) -> [UInt8] {
   let descriptor = Descriptor(

@@ -143,6 +143,13 @@ public enum Program {
     return outputError == nil
   }
 
+  /// The last component of the name by which this program was called; empty when there is none.
+  public static var calledName: String {
+    guard let path = rawArguments.first else { return "" }
+    let bytes = UnsafeRawBufferPointer(start: path, count: strlen(path))
+    return String(decoding: bytes.split(separator: UInt8(ascii: "/")).last ?? bytes[..<0], as: UTF8.self)
+  }
+
   /// The last word of the command line: an option that takes all that follows may be it.
   public static var lastArgument: String? { rawArguments.last.map { String(cString: $0) } }
 

@@ -35,7 +35,10 @@ func startApart(_ arguments: [String]) throws(SystemError) {
   }
   var environment: [UnsafeMutablePointer<CChar>?] = [nil]
   var process: pid_t = 0
-  let program = try linkTarget(of: "/proc/self/exe")
+  // By its own name, which the process then has, and not by that of the file that it is a link to.
+  guard let program = programPath(called: "cryptohome") else {
+    throw SystemError(operation: "readlink", path: "/proc/self/exe", code: ENOENT)
+  }
   let code = posix_spawn(&process, program.cString, &actions, nil, &argv, &environment)
   guard code == 0 else {
     throw SystemError(operation: "starting", path: program.description, code: code)

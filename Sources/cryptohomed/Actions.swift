@@ -6,7 +6,7 @@ import Program
 /// The `cryptohome` processes that run for callers. Nobody waits for one but the event loop, and
 /// none is ended with this service.
 final class Actions {
-  private let program: String
+  private let program: FilePath
   private var running: [pid_t: Action] = [:]
 
   /// How many at once for ordinary users, for one of them, and for root: each may take the memory of a
@@ -15,13 +15,12 @@ final class Actions {
   static let limitForUser = 2
   static let limitForRoot = 8
 
-  init() { program = Self.path(of: "cryptohome") }
-
-  /// Beside this program, as both are installed, else what `PATH` has.
-  private static func path(of name: String) -> String {
-    guard let directory = programDirectory()?.text else { return name }
-    return ["\(directory)/../bin/\(name)", "\(directory)/\(name)"]
-      .first { access($0, X_OK) == 0 } ?? name
+  /// - Throws: where `/proc` does not show where this program is.
+  init() throws(SystemError) {
+    guard let program = programPath(called: "cryptohome") else {
+      throw SystemError(operation: "readlink", path: "/proc/self/exe", code: ENOENT)
+    }
+    self.program = program
   }
 
   /// Starts `cryptohome`.
@@ -88,14 +87,16 @@ final class Actions {
     let environment =
       ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
       + (getenv(bus).map { ["\(bus)=\(String(cString: $0))"] } ?? [])
-    var argv = ([program] + arguments).map { strdup($0) } + [nil]
+    var argv = (["cryptohome"] + arguments).map { strdup($0) } + [nil]
     var envp = environment.map { strdup($0) } + [nil]
     defer {
       for text in argv + envp { free(text) }
     }
     var process: pid_t = 0
-    let code = posix_spawnp(&process, program, &actions, &attributes, &argv, &envp)
-    guard code == 0 else { throw SystemError(operation: "starting", path: program, code: code) }
+    let code = posix_spawn(&process, program.cString, &actions, &attributes, &argv, &envp)
+    guard code == 0 else {
+      throw SystemError(operation: "starting", path: program.description, code: code)
+    }
     return process
   }
 }

@@ -20,7 +20,7 @@ final class Service {
   let layout = Layout.system
   /// How long a logout waits for those who delay it.
   let delay: Duration
-  let actions = Actions()
+  let actions: Actions
   let delays = Delays()
   var tracker = SessionTracker()
 
@@ -38,6 +38,7 @@ final class Service {
 
   init(delay: Duration) throws {
     self.delay = delay
+    actions = try Actions()
     try enterMountNamespaceOfProcess1()
     try makeState(layout)
     loop = try EventLoop()

@@ -1,6 +1,10 @@
 import ArgumentParser
 import Kernel
 import Program
+import cryptohome
+import cryptohomed
+import sandboxed_services
+import seccomp_policy
 
 /// `daemon-store`: the stores of this machine.
 struct DaemonStoreProgram: ParsableCommand {
@@ -15,4 +19,12 @@ struct DaemonStoreProgram: ParsableCommand {
     ])
 }
 
-Program.run(DaemonStoreProgram.self)
+/// Every program but `minijail0` is this one file, under links with the names of the others: the name
+/// by which it was called says which it is. Five files would hold the Swift runtime five times.
+switch Program.calledName {
+case "cryptohome": runCryptohome()
+case "cryptohomed": runCryptohomed()
+case "sandboxed-services": runSandboxedServices()
+case "seccomp-policy": runSeccompPolicy()
+default: Program.run(DaemonStoreProgram.self)
+}

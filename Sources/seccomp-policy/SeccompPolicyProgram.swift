@@ -14,4 +14,7 @@ struct SeccompPolicyProgram: ParsableCommand {
     ])
 }
 
-Program.run(SeccompPolicyProgram.self)
+/// Runs the command that the command line names, and exits.
+public func runSeccompPolicy() -> Never {
+  Program.run(SeccompPolicyProgram.self)
+}

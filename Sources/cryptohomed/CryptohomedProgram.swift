@@ -34,4 +34,7 @@ struct CryptohomedProgram: ParsableCommand {
   }
 }
 
-Program.run(CryptohomedProgram.self)
+/// Runs the service until it is told to end, and exits.
+public func runCryptohomed() -> Never {
+  Program.run(CryptohomedProgram.self)
+}

@@ -17,11 +17,14 @@ struct CryptohomeProgram: ParsableCommand {
     ])
 }
 
-do throws(SystemError) {
-  // Before there is a key or a password. Without root there is neither.
-  if geteuid() == 0 { try forbidDumps() }
-} catch {
-  Program.complain("cryptohome: \(error)")
-  exit(1)
+/// Runs the command that the command line names, and exits.
+public func runCryptohome() -> Never {
+  do throws(SystemError) {
+    // Before there is a key or a password. Without root there is neither.
+    if geteuid() == 0 { try forbidDumps() }
+  } catch {
+    Program.complain("cryptohome: \(error)")
+    exit(1)
+  }
+  Program.run(CryptohomeProgram.self)
 }
-Program.run(CryptohomeProgram.self)

@@ -12,4 +12,7 @@ struct SandboxedServicesProgram: ParsableCommand {
     subcommands: [ListCommand.self, CheckCommand.self, BaselineCommand.self])
 }
 
-Program.run(SandboxedServicesProgram.self)
+/// Runs the command that the command line names, and exits.
+public func runSandboxedServices() -> Never {
+  Program.run(SandboxedServicesProgram.self)
+}

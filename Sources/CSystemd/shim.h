@@ -1,3 +1,0 @@
-#include <systemd/sd-bus.h>
-#include <systemd/sd-event.h>
-#include <systemd/sd-daemon.h>
