@@ -47,14 +47,15 @@ public enum Program {
       complain("\(program): argument \(index) is not valid UTF-8")
       exit(ExitStatus.usage.rawValue)
     }
-    if rawArguments.count == 1, !root.configuration.subcommands.isEmpty {
-      complain("\(program): what is to be done is missing; see \(program) --help")
+    let words = rawArguments.dropFirst().map { String(cString: $0) }
+    if let mistake = commandMistake(in: words, of: root) {
+      complain(mistake)
       exit(ExitStatus.usage.rawValue)
     }
     var name = program
     var unheard = ExitStatus.failed
     do {
-      var command = try root.parseAsRoot(rawArguments.dropFirst().map { String(cString: $0) })
+      var command = try root.parseAsRoot(words)
       // What was done is done, however much of the report arrives.
       if command is any ChangingCommand { unheard = .done }
       if let verbs = verbs(of: type(of: command), below: root), !verbs.isEmpty {
@@ -109,8 +110,9 @@ public enum Program {
     if code == .validationFailure {
       let program = root.configuration.commandName ?? name
       let help = ([program] + typedVerbs(below: root) + ["--help"]).joined(separator: " ")
-      // Some messages of the parser are sentences.
-      let message = root.message(for: error)
+      // Some messages of the parser are sentences, or lists of one line for each choice.
+      let lines = root.message(for: error).split(whereSeparator: \.isNewline)
+      let message = lines.map { $0.drop(while: \.isWhitespace) }.joined(separator: " ")
       complain(
         "\(program): \(message.hasSuffix(".") ? message.dropLast() : message[...]); see \(help)")
       finish(.usage, name)
@@ -147,7 +149,8 @@ public enum Program {
   public static var calledName: String {
     guard let path = rawArguments.first else { return "" }
     let bytes = UnsafeRawBufferPointer(start: path, count: strlen(path))
-    return String(decoding: bytes.split(separator: UInt8(ascii: "/")).last ?? bytes[..<0], as: UTF8.self)
+    let name = bytes.split(separator: UInt8(ascii: "/")).last
+    return String(decoding: name ?? bytes[..<0], as: UTF8.self)
   }
 
   /// The last word of the command line: an option that takes all that follows may be it.

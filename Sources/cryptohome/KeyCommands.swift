@@ -63,7 +63,8 @@ struct KeyAddCommand: ChangingCommand {
   var label: KeyLabel
 
   @Option(
-    help: ArgumentHelp("Add the key in this file instead of a password.", valueName: "file"))
+    help: ArgumentHelp("Add the key in this file instead of a password.", valueName: "file"),
+    completion: .file())
   var rawKey: String?
 
   @OptionGroup var passwords: PasswordOptions

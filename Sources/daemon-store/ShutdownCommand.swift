@@ -21,7 +21,7 @@ struct ShutdownCommand: ChangingCommand {
   @Flag(help: "Print the result as JSON.")
   var json = false
 
-  @Option(help: "Work on the system below this directory.")
+  @Option(help: "Work on the system below this directory.", completion: .directory)
   var root = "/"
 
   func run() throws {

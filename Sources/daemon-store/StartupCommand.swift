@@ -24,7 +24,8 @@ struct StartupCommand: ChangingCommand {
   @Flag(help: "Print the result as JSON.")
   var json = false
 
-  @Option(help: "Work on the system below this directory: an image, or a test.")
+  @Option(
+    help: "Work on the system below this directory: an image, or a test.", completion: .directory)
   var root = "/"
 
   func run() throws {

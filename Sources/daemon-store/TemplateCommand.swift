@@ -21,7 +21,7 @@ struct TemplateCommand: ParsableCommand {
 }
 
 struct TemplateRoot: ParsableArguments {
-  @Option(help: "Work on the system below this directory: an image.")
+  @Option(help: "Work on the system below this directory: an image.", completion: .directory)
   var root = "/"
 
   func layout() throws -> Layout {

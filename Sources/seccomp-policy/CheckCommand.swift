@@ -8,7 +8,7 @@ struct CheckCommand: ParsableCommand {
     abstract: "Find mistakes in policies, and what a reviewer should look at.",
     discussion: "Says nothing and exits 0 if there is nothing, else 1.")
 
-  @Argument(help: "Policies.")
+  @Argument(help: "Policies.", completion: .file())
   var policies: [String]
 
   @OptionGroup var options: PolicyOptions

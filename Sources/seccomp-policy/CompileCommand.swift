@@ -11,10 +11,12 @@ struct CompileCommand: ParsableCommand {
     case cHeader = "c-header"
   }
 
-  @Argument(help: "The policy.")
+  @Argument(help: "The policy.", completion: .file())
   var policy: String
 
-  @Option(name: .shortAndLong, help: "Where the program goes; - is standard output.")
+  @Option(
+    name: .shortAndLong, help: "Where the program goes; - is standard output.",
+    completion: .file())
   var output: String
 
   @OptionGroup var options: PolicyOptions
@@ -35,6 +37,9 @@ struct CompileCommand: ParsableCommand {
   var startup = false
 
   func run() throws {
+    guard !Files.areSame(self.policy, output) else {
+      throw ValidationError("\(output) is the policy; name another file for the program")
+    }
     let policy = try Files.policy(policy, options.architecture, options.dialect)
     var compiler = Compiler()
     compiler.defaultAction = defaultAction?.action

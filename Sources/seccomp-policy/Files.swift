@@ -28,6 +28,13 @@ enum Files {
     try FileReplacement(of: FilePath(truncating: path.utf8)).commit(bytes)
   }
 
+  /// Whether both paths lead to one regular file.
+  static func areSame(_ path: String, _ other: String) -> Bool {
+    var (file, second) = (stat(), stat())
+    return stat(path, &file) == 0 && file.st_mode & S_IFMT == S_IFREG && stat(other, &second) == 0
+      && file.st_dev == second.st_dev && file.st_ino == second.st_ino
+  }
+
   static func parser(
     _ architecture: Architecture, _ dialect: Dialect, _ files: PolicyFiles = PolicyFiles()
   ) -> PolicyParser {

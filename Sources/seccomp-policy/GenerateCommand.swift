@@ -8,12 +8,13 @@ struct GenerateCommand: ParsableCommand {
     abstract: "Make a policy from the output of strace, or from audit logs.",
     discussion: "The same traces give the same policy. Read it before use.")
 
-  @Argument(help: "Traces.")
+  @Argument(help: "Traces.", completion: .file())
   var traces: [String]
 
   @Option(
-    help: "Also write how often calls were made, for @frequency; the policy is then sorted by name."
-  )
+    help: ArgumentHelp(
+      "Also write how often calls were made, for @frequency; the policy is then sorted by name."),
+    completion: .file())
   var frequency: String?
 
   @Option(help: "The process whose records of an audit log count.")
@@ -38,7 +39,12 @@ struct GenerateCommand: ParsableCommand {
       {
         throw ValidationError("\(path) is an audit log: say of which process with --audit-comm")
       }
-      generator.add(trace: bytes, command: auditComm)
+      // A policy without the calls that a program needs kills it.
+      guard generator.add(trace: bytes, command: auditComm) > 0 else {
+        throw Failure(
+          auditComm.map { "\(path): no system call of a process '\($0)' is recorded there" }
+            ?? "\(path): no system call is recorded there; traces are made with strace -f -o FILE")
+      }
     }
     for name in generator.unknownCalls.sorted() {
       Program.complain(

@@ -6,7 +6,7 @@ struct DisassembleCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "disassemble", abstract: "Show a program as text.")
 
-  @Argument(help: "The program, as compile writes it.")
+  @Argument(help: "The program, as compile writes it.", completion: .file())
   var file: String
 
   @Option(name: .customLong("arch"), help: "Whose names to show; else that which it looks for.")
