@@ -2,7 +2,7 @@
 @testable import Cryptohome
 @testable import DaemonStore
 @testable import Kernel
-@testable import UserDataAuth
+@testable import cryptohomed
 
 /// A name of a template or a user: what is accepted is safe as a component of a path, and the same
 /// from bytes as from text.
@@ -26,16 +26,22 @@ func fuzzNames(_ bytes: [UInt8]) {
 
 /// vault.json.
 func fuzzVault(_ bytes: [UInt8]) {
-  guard let file = try? VaultFile(bytes, path: "vault.json") else { return }
-  precondition((1...VaultFile.slotLimit).contains(file.slots.count))
+  let user = "d09e6ca23c64d738ac3a6de2615bf8b654346632"
+  guard let file = try? VaultFile(bytes, path: "vault.json", in: "/home/.shadow/\(user)") else {
+    return
+  }
+  precondition(file.slots.count <= VaultFile.slotLimit)
+  precondition(file.kind != .fscrypt || !file.slots.isEmpty)
 }
 
-/// The name of a file of a session: one text for each leader.
+/// The name of a file of a session: one text for each session, and for each leader.
 func fuzzSession(_ bytes: [UInt8]) {
-  guard let text = String(validating: bytes, as: UTF8.self),
-    let leader = SessionLeader(text)
-  else { return }
-  precondition(Array(leader.description.utf8) == bytes && leader.process > 0)
+  guard let text = String(validating: bytes, as: UTF8.self) else { return }
+  if let session = SessionRecord(text) {
+    precondition(Array(session.description.utf8) == bytes && session.leader.process > 0)
+    precondition(SessionLeader(session.leader.description) == session.leader)
+  }
+  if let leader = SessionLeader(text) { precondition(Array(leader.description.utf8) == bytes) }
 }
 
 /// The messages inside calls of `org.chromium.UserDataAuth`.

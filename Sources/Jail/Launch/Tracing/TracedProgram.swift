@@ -227,16 +227,18 @@ extension StartingJail {
     } else {
       trustsLoader = true  // what a hostile loader could do, a constructor could as well
     }
-    try tracing { () throws(SystemError) in
-      let image = try ProgramImage(of: thread)
-      self.image = image
-      if image.hasLoader, trustsLoader {
-        try thread.setBreakpoint(image.entry)
-        try thread.resume()
-      } else {
-        try thread.resumeToCall()
-      }
+    let image = try tracing { () throws(SystemError) in try ProgramImage(of: thread) }
+    self.image = image
+    guard image.hasLoader, trustsLoader else {
+      return try tracing { () throws(SystemError) in try thread.resumeToCall() }
     }
+    do throws(SystemError) { try thread.setBreakpoint(image.entry) } catch {
+      throw JailError(
+        "no breakpoint can be set at its entry point 0x\(String(image.entry, radix: 16)), and "
+          + "\(error); --jail-by=preload does without, but trusts the program",
+        status: ExitStatus.noJail)
+    }
+    try tracing { () throws(SystemError) in try thread.resume() }
   }
 
   func detachAll() throws(SystemError) {
