@@ -32,7 +32,9 @@ struct PasswdHome: ~Copyable {
   static func replace(_ path: String, _ layout: Layout) throws {
     let home = try PasswdHome(path, layout, isForRemoval: true)
     guard let name = FilePath(home.name.utf8) else { return }
-    try home.renewal().renew(name)
+    let renewal = try home.renewal()
+    try renewal.finish()
+    try renewal.renew(name)
   }
 
   /// Gives up the name.

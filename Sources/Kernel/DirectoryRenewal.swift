@@ -1,14 +1,14 @@
 import CLinux
 import Glibc
 
-/// Puts a new directory in the place of one that somebody keeps, with all that is in it and with the
-/// same owner, mode and attributes. Whoever has the old one, by a descriptor, as a working directory
-/// or as the root of a mount, has an empty directory that is nowhere; what was mounted on it in other
+/// Puts a new directory in the place of one that another process keeps, with all that is in it and with the
+/// same owner, mode and attributes. A process that has the old one, by a descriptor, as a working
+/// directory or as the root of a mount, has an empty directory that no path leads to; what was mounted on it in other
 /// namespaces is detached (rename(2), rmdir(2)).
 ///
 /// In three steps, each of which a crash may leave half done: the old directory is sealed (root,
-/// mode 0), so that nobody makes anything in it; what is in it is moved to the new one; the two are
-/// exchanged. ``finish()`` completes what it finds.
+/// mode 0), so that no user makes anything in it; what is in it is moved to the new one; the two are
+/// exchanged. ``finish(until:)`` completes what it finds.
 public struct DirectoryRenewal: ~Copyable {
   /// The directory that paths begin at.
   private let base: Directory
@@ -29,9 +29,13 @@ public struct DirectoryRenewal: ~Copyable {
     self.grave = grave
   }
 
-  /// Renews the directory at `path` below the base. Nothing of it may be mounted here.
-  public func renew(_ path: FilePath) throws(SystemError) {
-    try finish()
+  /// Renews the directory at `path` below the base. Nothing of it may be mounted here, and no
+  /// renewal may be unfinished: see ``finish(until:)``.
+  ///
+  /// - Throws: `ETIMEDOUT` at the deadline: part of the contents may be in the new directory then.
+  public func renew(
+    _ path: FilePath, until deadline: ContinuousClock.Instant? = nil
+  ) throws(SystemError) {
     guard let name = path.components.last else { return }
     let parent = try parent(of: path)
     let old = try parent.rawDirectory(RawName(name))
@@ -46,14 +50,16 @@ public struct DirectoryRenewal: ~Copyable {
     try check(
       "copy attributes of", "\(path)", linux_copy_attributes(readable.number, new.number))
     try old.set(owner: 0, group: 0, mode: 0)
-    try complete(parent, RawName(name), place)
+    try complete(parent, RawName(name), place, until: deadline)
   }
 
   /// Completes a renewal that was interrupted; does nothing when there was none.
   ///
   /// - Returns: whether there was one.
   @discardableResult
-  public func finish() throws(SystemError) -> Bool {
+  public func finish(
+    until deadline: ContinuousClock.Instant? = nil
+  ) throws(SystemError) -> Bool {
     try emptyGrave()
     guard try base.status(of: staging)?.isDirectory == true else { return false }
     let place = try base.directory(staging, crossingMounts: false)
@@ -63,7 +69,7 @@ public struct DirectoryRenewal: ~Copyable {
       let parent = try parent(of: path)
       let old = try parent.rawDirectory(RawName(name)).status()
       if old.owner == 0, old.permissions == 0 {
-        try complete(parent, RawName(name), place)
+        try complete(parent, RawName(name), place, until: deadline)
         return true
       }
       // Not sealed yet, or exchanged already: the other one is empty.
@@ -74,13 +80,17 @@ public struct DirectoryRenewal: ~Copyable {
 
   /// Moves the contents, exchanges the two, and removes the old one.
   private func complete(
-    _ parent: borrowing Directory, _ name: RawName, _ place: borrowing Directory
+    _ parent: borrowing Directory, _ name: RawName, _ place: borrowing Directory,
+    until deadline: ContinuousClock.Instant?
   ) throws(SystemError) {
     let old = try parent.rawDirectory(name)
     let new = try place.rawDirectory(Self.fresh)
     while true {
       let names = try old.rawNames(atMost: 4096)
       if names.isEmpty { break }
+      if let deadline, ContinuousClock.now >= deadline {
+        throw SystemError(operation: "empty", path: old.path, code: ETIMEDOUT)
+      }
       for name in names {
         try check(
           "rename", old.path(of: name.text),
@@ -117,9 +127,10 @@ public struct DirectoryRenewal: ~Copyable {
     try base.removeDirectory(staging)
   }
 
-  private static let gravePrefix = ".removed-"
+  /// What the names of old directories begin with while they are removed.
+  public static let removedPrefix = ".removed-"
   private static func graveName(_ status: FileStatus) -> String {
-    "\(gravePrefix)\(status.identity.inode)"
+    "\(removedPrefix)\(status.identity.inode)"
   }
 
   /// Removes what a crash has left between two steps of ``bury(_:)``.
@@ -127,7 +138,7 @@ public struct DirectoryRenewal: ~Copyable {
     switch grave {
     case .none: return
     case .some(let grave):
-      for name in try grave.names() where name.utf8.starts(with: Self.gravePrefix.utf8) {
+      for name in try grave.names() where name.utf8.starts(with: Self.removedPrefix.utf8) {
         try grave.removeDirectory(name)
       }
     }

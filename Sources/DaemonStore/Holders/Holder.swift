@@ -1,4 +1,4 @@
-/// Somebody or something that keeps part of a user's data in use.
+/// A process, mount or device that keeps part of a user's data in use.
 public struct Holder: Hashable, Sendable, CustomStringConvertible {
   public enum Hold: Hashable, Sendable {
     case workingDirectory, root, program
@@ -9,13 +9,13 @@ public struct Holder: Hashable, Sendable, CustomStringConvertible {
     case socket(String)
     /// A file that was sent to this process, and that it has not received yet.
     case sentFile(String)
-    /// So many descriptors were sent to this process that nobody can look at.
+    /// The number of descriptors on the way to this process that cannot be inspected.
     case sentUnseen(Int)
     /// This directory is on a mount that no namespace shows, with whatever is mounted in it.
     case detachedTree(String)
     /// A mount namespace that keeps a copy of its own at this path.
     case mountNamespace(String)
-    /// A mount namespace that nobody can look into.
+    /// A mount namespace that cannot be inspected.
     case closedNamespace
     /// Something is mounted here, at or below a mount of the user's: path and file system.
     case mount(String, String)
@@ -32,7 +32,7 @@ public struct Holder: Hashable, Sendable, CustomStringConvertible {
     case unseen
   }
 
-  /// Who; nil for what nobody in particular holds.
+  /// The process or file that keeps it in use; nil where there is no single one.
   public let keeper: MountNamespace.Keeper?
   public let hold: Hold
 

@@ -5,9 +5,9 @@ import Kernel
 /// Ends the processes that hold files of a user who logs out, where the configuration says so.
 public final class HolderEnding {
   /// How long a process has to end after SIGTERM.
-  private static let patience = Duration.seconds(10)
+  private static let timeToEnd = Duration.seconds(10)
   /// How long the kernel has to end a process that gets SIGKILL.
-  private static let lastPatience = Duration.seconds(3)
+  private static let timeToDie = Duration.seconds(3)
 
   private let subtree: UserSubtree
   private let configuration: Configuration
@@ -45,10 +45,10 @@ public final class HolderEnding {
       signal(pidfd, policies[index] == .kill ? SIGKILL : SIGTERM)
     }
     let isSlow = policies.contains(.terminate)
-    wait(isSlow ? Self.patience : Self.lastPatience)
+    wait(isSlow ? Self.timeToEnd : Self.timeToDie)
     let left = pidfds.filter { !hasEnded($0) }
     for pidfd in left { signal(pidfd, SIGKILL) }
-    if !left.isEmpty { wait(Self.lastPatience) }
+    if !left.isEmpty { wait(Self.timeToDie) }
     return names
   }
 
@@ -125,8 +125,8 @@ public final class HolderEnding {
     return poll(&poller, 1, 0) == 1
   }
 
-  private func wait(_ patience: Duration) {
-    let deadline = ContinuousClock.now + patience
+  private func wait(_ time: Duration) {
+    let deadline = ContinuousClock.now + time
     while true {
       var pollers = pidfds.filter { !hasEnded($0) }.map {
         pollfd(fd: $0, events: Int16(POLLIN), revents: 0)

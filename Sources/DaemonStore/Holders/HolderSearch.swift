@@ -20,16 +20,18 @@ struct HolderSearch: ~Copyable {
   /// What is left to judge a socket by whose path leads nowhere any more.
   private let isNamed: (_ path: FilePath) -> Bool
   /// What counts against a process beside the files that it shows.
-  private let suspicion: Suspicion?
+  private let doubts: Doubts?
   /// Takes up the directories that other users' processes keep: those are no holders.
   private let pins: DirectoryPins?
   private let unknowns: Unknowns
   private var sockets: BoundSockets
   private let watches: Watches?
-  private let patience = SentDescriptors.Patience()
+  private let waits = SentDescriptors.Waits()
+  /// When the search ends, whatever has not been looked at.
+  private let deadline: ContinuousClock.Instant?
 
-  /// What nobody can look into, and where it counts.
-  struct Suspicion {
+  /// What cannot be inspected, and where it counts.
+  struct Doubts {
     /// Whether a process may have been sent one of the files.
     let isSuspect: (_ process: borrowing Directory) -> Bool
     /// Whether a process may have hidden one of the files: it runs as the user.
@@ -40,31 +42,40 @@ struct HolderSearch: ~Copyable {
 
   init(
     for test: @escaping Test, isNamed: @escaping (_ path: FilePath) -> Bool = { _ in false },
-    suspicion: Suspicion? = nil, pins: DirectoryPins? = nil, unknowns: Unknowns = Unknowns(),
-    watched: Watches.Open? = nil
+    doubts: Doubts? = nil, pins: DirectoryPins? = nil, unknowns: Unknowns = Unknowns(),
+    watched: Watches.Open? = nil, until deadline: ContinuousClock.Instant? = nil
   ) {
     self.test = test
     self.isNamed = isNamed
-    self.suspicion = suspicion
+    self.doubts = doubts
     self.pins = pins
     self.unknowns = unknowns
     sockets = BoundSockets(unknowns)
     watches = watched.map { Watches($0, unknowns) }
+    self.deadline = deadline
+  }
+
+  /// Whether the time of the search is over. What it leaves out then counts as not inspected.
+  private func isLate() -> Bool {
+    guard let deadline, ContinuousClock.now >= deadline else { return false }
+    unknowns.add("all processes within the time of a logout")
+    return true
   }
 
   /// One entry for each kind of use and process, this process left out, and one for each thing that
   /// could not be inspected. When a process goes away before it was looked at, a child of it may have
-  /// what it had: so the new ones are looked at, until nobody has gone away meanwhile.
+  /// what it had: so the new ones are looked at, until no process has ended meanwhile.
   mutating func processes() throws(SystemError) -> [Holder] {
     var holders: [Holder] = []
     var hidden: [pid_t] = []
     var seen: Set<pid_t> = [getpid()]
     var round = 0
-    let deadline = ContinuousClock.now + .seconds(2)
+    let enough = ContinuousClock.now + .seconds(2)
     repeat {
       var isComplete = round > 0
       round += 1
       for process in try Processes.all() where seen.insert(process).inserted {
+        if isLate() { return holders + Self.entry(for: hidden) + unknowns.holders }
         do throws(SystemError) {
           let directory = try Directory(opening: "/proc/\(process)")
           sockets.read(from: directory)
@@ -82,7 +93,7 @@ struct HolderSearch: ~Copyable {
         }
       }
       if isComplete { return holders + Self.entry(for: hidden) + unknowns.holders }
-    } while round < 64 || ContinuousClock.now < deadline
+    } while round < 64 || ContinuousClock.now < enough
     return holders + Self.entry(for: hidden) + unknowns.holders
       + [Holder(keeper: nil, hold: .fugitive)]
   }
@@ -94,7 +105,7 @@ struct HolderSearch: ~Copyable {
   private func uses(of process: pid_t, in directory: borrowing Directory) -> [Holder.Hold] {
     var found: [Holder.Hold] = []
     var unseen: [Holder.Hold] = []
-    let isUsers = suspicion?.isUsers(directory) == true
+    let isUsers = doubts?.isUsers(directory) == true
     func look(
       _ hold: Holder.Hold, _ name: String, _ links: borrowing Directory
     ) {
@@ -124,7 +135,7 @@ struct HolderSearch: ~Copyable {
       }
     }
     if let file = mapping(of: process, directory) { found.append(.mapping(file)) }
-    if let first = unseen.first { found.append(first) }  // what nobody can look into counts once
+    if let first = unseen.first { found.append(first) }  // what cannot be inspected counts once
     return found
   }
 
@@ -156,7 +167,7 @@ struct HolderSearch: ~Copyable {
   private func detached(_ name: String, _ links: borrowing Directory) -> [Holder.Hold] {
     for _ in 0..<3 {
       guard let file = status(behind: name, links), file.isDirectory,
-        suspicion?.isDetached(file) == true
+        doubts?.isDetached(file) == true
       else { return [] }
       pause(.milliseconds(10))
     }
@@ -169,12 +180,13 @@ struct HolderSearch: ~Copyable {
     isUsers: Bool, _ found: inout [Holder.Hold], _ unseen: inout [Holder.Hold]
   ) throws(SystemError) {
     let links = try task.directory("fd")
-    let isSuspect = suspicion?.isSuspect(directory) == true
+    let isSuspect = doubts?.isSuspect(directory) == true
     var file: String?
     var socket: String?
     var sent: String?
     var watch: String?
-    for name in try links.names() {
+    for (index, name) in try links.names().enumerated() {
+      if index % 256 == 255, isLate() { break }
       guard let status = status(behind: name, links) else { continue }
       if status.mode & S_IFMT == S_IFSOCK {
         if socket == nil, let path = sockets.path(of: status.identity) {
@@ -184,7 +196,7 @@ struct HolderSearch: ~Copyable {
             ? path.description : boundFile(of: name, status.identity, in: process)
         }
         let held = SentDescriptors.held(
-          at: name, of: process, task, patience: isSuspect && unseen.isEmpty ? patience : nil,
+          at: name, of: process, task, waits: isSuspect && unseen.isEmpty ? waits : nil,
           unknowns
         ) { [pins, test] file, name, links in
           test(file, name, links)

@@ -100,6 +100,17 @@ final class VaultPart {
     device == mountDevice && (isWhole || isPath(withoutDeletion(root), atOrBelow: self.root))
   }
 
+  /// Whether `mount` shows a directory that ``PinRelease`` has emptied and removed beside the vault.
+  /// Root alone makes names there, and the kernel alone ends a path with `//deleted`; a removed
+  /// directory stays empty (rmdir(2)).
+  func isRemovedPin(_ mount: Mount) -> Bool {
+    guard mount.device == mountDevice, !isWhole, let above = root.dropping(suffix: "/mount"),
+      let name = mount.root.dropping(prefix: "\(above)/\(DirectoryRenewal.removedPrefix)")?
+        .dropping(suffix: "//deleted")
+    else { return false }
+    return name.isName
+  }
+
   /// A text that the mount table of every namespace contains that has such a mount.
   func needle(of user: ObfuscatedUsername) -> String {
     isWhole || !names(user, in: root)
@@ -120,7 +131,7 @@ final class VaultPart {
     guard let path else { return nil }
     do throws(SystemError) {
       guard let shown = try pathHere(of: file, link, in: process) else { return nil }
-      var verdict = shown.isEqualOrBelow(path)
+      var verdict = Self.relative(shown, to: path) != nil
       if !verdict { verdict = try isStray(file, link, in: process) }
       verdicts[file.identity] = verdict
       return verdict
@@ -193,18 +204,17 @@ final class VaultPart {
   ) -> FilePath? {
     guard let path, file.identity.device == device else { return nil }
     do throws(SystemError) {
-      guard let shown = try pathHere(of: file, link, in: process), shown.isEqualOrBelow(path) else {
-        return nil
-      }
-      return Self.joined(shown.components.dropFirst(path.components.count))
+      return try pathHere(of: file, link, in: process).flatMap { Self.relative($0, to: path) }
     } catch {
       unknowns.add(error, about: process.path)
       return nil
     }
   }
 
-  private static func joined(_ names: some Sequence<FilePath>) -> FilePath {
-    names.reduce(FilePath("")) { $0.appending($1) }
+  /// What follows the directory in a path that the kernel has given; nil for a path elsewhere.
+  private static func relative(_ shown: FilePath, to path: FilePath) -> FilePath? {
+    guard let rest = shown.dropping(prefix: path) else { return nil }
+    return rest.isEmpty ? rest : rest.dropping(prefix: "/")
   }
 
   /// Where a directory that is part of it is.
@@ -218,12 +228,11 @@ final class VaultPart {
         // A directory that was removed has no handle any more.
         return try isStray(file, link, in: process) ? .removed(from: nil) : nil
       }
-      guard shown.isEqualOrBelow(path) else {
+      guard let relative = Self.relative(shown, to: path) else {
         return try isStray(file, link, in: process) ? .removed(from: nil) : nil
       }
-      let relative = shown.components.dropFirst(path.components.count)
-      if file.links > 0 { return .below(Self.joined(relative)) }
-      return .removed(from: Self.joined(relative.dropLast()))
+      if file.links > 0 { return .below(relative) }
+      return .removed(from: relative.directory.dropping(suffix: "/") ?? "")
     } catch {
       unknowns.add(error, about: process.path)
       return nil
@@ -247,13 +256,18 @@ final class VaultPart {
     linux_reopen_through(directory.descriptor.number, link, -1) < 0 && errno == EBADF
   }
 
-  /// Whether a walk through the directory finds the file. One that was removed nobody can find: it
-  /// counts.
+  /// Whether a walk through the directory finds the file. A removed file counts: no walk finds it.
   func lists(_ file: FileStatus) -> Bool {
-    guard let path, file.isDirectory || file.mode & S_IFMT == S_IFREG else { return false }
+    guard path != nil, file.isDirectory || file.mode & S_IFMT == S_IFREG else { return false }
+    return file.links == 0 || lists(file.identity)
+  }
+
+  /// The same of a file that is known by its number alone.
+  func lists(_ file: FileIdentity) -> Bool {
+    guard let path else { return false }
     let listing = self.listing ?? TreeListing("\(path)")
     self.listing = listing
-    return file.links == 0 || listing.isIncomplete || listing.files.contains(file.identity)
+    return listing.isIncomplete || listing.files.contains(file)
   }
 
   /// Whether files with this `st_dev` can be in it.

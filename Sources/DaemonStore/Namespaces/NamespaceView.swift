@@ -87,6 +87,14 @@ public struct NamespaceView: Sendable {
     isClosed = false
   }
 
+  /// What one namespace is found by in two surveys.
+  private enum Key: Hashable {
+    case id(UInt64)
+    case keeper(MountNamespace.Keeper)
+  }
+
+  private var keys: [Key] { (id.map { [.id($0)] } ?? []) + [.keeper(keeper)] }
+
   private func isSame(as other: NamespaceView) -> Bool {
     guard let id, let otherID = other.id else { return keeper == other.keeper }
     return id == otherID
@@ -112,12 +120,31 @@ public struct NamespaceView: Sendable {
     _ after: [NamespaceView], with before: [NamespaceView],
     isAlive: (NamespaceView) -> Bool = { $0.isAlive() }
   ) -> [NamespaceView] {
+    let found = index(after)
     let lost = before.filter { old in
       guard !old.isOwn, !old.shown.isEmpty || !old.overlays.isEmpty else { return false }
-      let now = after.filter { $0.isSame(as: old) }
+      let now = candidates(for: old, in: found).filter { $0.isSame(as: old) }
       return now.isEmpty ? isAlive(old) : now.allSatisfy(\.isClosed)
     }
-    return after.filter { view in !(view.isClosed && lost.contains { $0.isSame(as: view) }) } + lost
+    let replaced = index(lost)
+    return after.filter { view in
+      !(view.isClosed && candidates(for: view, in: replaced).contains { $0.isSame(as: view) })
+    } + lost
+  }
+
+  /// The views by all that they can be found by: one user may have thousands of namespaces.
+  private static func index(_ views: [NamespaceView]) -> [Key: [NamespaceView]] {
+    var index: [Key: [NamespaceView]] = [:]
+    for view in views {
+      for key in view.keys { index[key, default: []].append(view) }
+    }
+    return index
+  }
+
+  private static func candidates(
+    for view: NamespaceView, in index: [Key: [NamespaceView]]
+  ) -> [NamespaceView] {
+    view.keys.flatMap { index[$0] ?? [] }
   }
 
   /// The copies in other namespaces that an unmount here did not take along, and that are gone

@@ -2,7 +2,7 @@ import Kernel
 import MountTable
 
 /// The end of a user's mounts: what they are, and, when they were taken away, who is left.
-public final class Departure {
+public final class UnmountAudit {
   public let subtree: UserSubtree
   private let isWanted: (Mount) -> Bool
   private let before: [NamespaceView]
@@ -79,6 +79,15 @@ public final class Departure {
       self.detachedCopies = detachedCopies
       self.takenAlong = takenAlong
       self.strangers = strangers
+    }
+
+    /// Where other namespaces have copies, as text for messages.
+    public var places: Set<String> {
+      Set(
+        strangers.map(\.mount.target.description)
+          + holders.compactMap {
+            if case .mountNamespace(let path) = $0.hold { path } else { nil }
+          })
     }
 
     /// Whether another namespace has a copy at this path.
