@@ -37,7 +37,7 @@ func fuzzOptionValues(_ bytes: [UInt8]) {
   case 7: _ = try? OptionValues.variable(text)
   case 8:
     guard let name = try? OptionValues.store(text) else { return }
-    precondition(("\(name)" as FilePath).isName && name.utf8.count <= 255)
+    precondition(name.isName && name.bytes.count <= 255)
   default:
     _ = try? OptionValues.descriptor(text)
     _ = try? OptionValues.landlockABI(text)

@@ -22,7 +22,7 @@ struct LogoutDeparture {
   }
 
   func run(_ report: inout LogoutReport) {
-    var home: String?
+    var home: FilePath?
     report.attempt { _ in home = try vault?.coveredHome() }
     let subtree: UserSubtree
     let departure: Departure
@@ -48,7 +48,7 @@ struct LogoutDeparture {
 
   /// Unmounts everything that can be; what is free goes, whatever is busy.
   private func remove(
-    home: String?, lazily: Bool, isOurs: (FileStatus) -> Bool
+    home: FilePath?, lazily: Bool, isOurs: (FileStatus) -> Bool
   ) -> [Removal] {
     var removals = UserFolders.remove(user, from: layout, lazily: lazily, isOurs: isOurs)
     if let home, let removal = PasswdHome.remove(home, layout, lazily: lazily, isOurs: isOurs) {
@@ -60,14 +60,14 @@ struct LogoutDeparture {
     return removals
   }
 
-  private func present(_ report: LogoutReport) -> Set<String> {
+  private func present(_ report: LogoutReport) -> Set<FilePath> {
     // What somebody else has mounted as the vault was there before us, and stays.
     Set(report.removals.filter(\.isHeld).map(\.path))
       .union([vault?.mountPoint, vault?.directory].compactMap { $0 })
   }
 
   private func release(
-    _ subtree: UserSubtree, _ departure: Departure, _ home: String?, _ report: inout LogoutReport
+    _ subtree: UserSubtree, _ departure: Departure, _ home: FilePath?, _ report: inout LogoutReport
   ) throws {
     var rest = try departure.rest(besides: present(report))
     if let home, rest.isShown(at: home), !present(report).contains(home) {
@@ -184,10 +184,10 @@ struct LogoutDeparture {
   /// An ephemeral vault that a crash left half made; any other is not empty.
   private func removeEmpty() throws(SystemError) {
     guard let shadow = try UserDirectory.shadow(layout),
-      try shadow.status(of: user.description)?.isDirectory == true
+      try shadow.status(of: user.path)?.isDirectory == true
     else { return }
     do {
-      try shadow.removeDirectory(user.description)
+      try shadow.removeDirectory(user.path)
     } catch {
       guard [ENOTEMPTY, EEXIST, EBUSY].contains(error.code) else { throw error }
     }

@@ -87,7 +87,7 @@ final class Actions {
     let bus = "DBUS_SYSTEM_BUS_ADDRESS"
     let environment =
       ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
-      + (getenv(bus).map { ["\(bus)=\(String(cString: $0))"] } ?? [])
+      + (getenv(bus).map { ["\(bus)=\(FilePath(cString: $0))"] } ?? [])
     var argv = ([program] + arguments).map { strdup($0) } + [nil]
     var envp = environment.map { strdup($0) } + [nil]
     defer {
@@ -95,7 +95,9 @@ final class Actions {
     }
     var process: pid_t = 0
     let code = posix_spawnp(&process, program, &actions, &attributes, &argv, &envp)
-    guard code == 0 else { throw SystemError(operation: "starting", path: program, code: code) }
+    guard code == 0 else {
+      throw SystemError(operation: "starting", path: "\(program)", code: code)
+    }
     return process
   }
 }

@@ -61,7 +61,7 @@ final class Control {
     guard try ControlSocket.server(service.layout) == nil else {
       throw Failure("\(path) is served; another cryptohomed runs")
     }
-    if unlink(path) != 0, errno != ENOENT { try check("unlink", path, -1) }
+    if unlink(path.cString) != 0, errno != ENOENT { try check("unlink", path, -1) }
     socket = try PacketSocket(listeningAt: path)
     source = try service.loop.watch(socket.descriptor.number, for: .readable, first: true) {
       [unowned self] in accept()

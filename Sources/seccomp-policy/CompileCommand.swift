@@ -1,4 +1,5 @@
 import ArgumentParser
+import Kernel
 import Program
 import Seccomp
 
@@ -15,7 +16,7 @@ struct CompileCommand: ParsableCommand {
   var policy: String
 
   @Option(name: .shortAndLong, help: "Where the program goes; - is standard output.")
-  var output: String
+  var output: FilePath
 
   @OptionGroup var options: PolicyOptions
 
@@ -48,11 +49,14 @@ struct CompileCommand: ParsableCommand {
     } catch {
       throw Failure("\(self.policy): \(error)")
     }
-    let name = output.split(separator: "/").last?.split(separator: ".").first ?? "filter"
+    let name = output.components.last?.bytes.split(separator: UInt8(ascii: ".")).first
     let bytes =
       switch format {
       case .raw: program.bytes
-      case .cHeader: Array(program.cHeader(name: output == "-" ? "filter" : String(name)).utf8)
+      case .cHeader:
+        Array(
+          program.cHeader(name: output == "-" ? "filter" : name.map { shownBytes($0) } ?? "filter")
+            .utf8)
       }
     try Files.write(bytes, to: output)
   }

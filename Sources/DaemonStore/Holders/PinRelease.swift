@@ -32,14 +32,14 @@ extension UserSubtree {
     var mounts = rest.holders
     for copy in rest.strangers {
       if let pins, let place = try directory(below: copy.mount) {
-        pins.add(copy.keeper, copy.user, .mountNamespace(copy.mount.target.description), at: place)
+        pins.add(copy.keeper, copy.user, .mountNamespace(copy.mount.target), at: place)
       } else {
         let isCopy = shows(copy.mount)
         mounts.append(
           Holder(
             keeper: copy.keeper,
             hold: isCopy
-              ? .mountNamespace(copy.mount.target.description) : .mount(copy.mount)))
+              ? .mountNamespace(copy.mount.target) : .mount(copy.mount)))
       }
     }
     let pinned = (pins?.places ?? []).compactMap { place -> FilePath? in
@@ -69,7 +69,7 @@ extension UserSubtree {
 /// Takes from strangers what they keep of a user's directories.
 public enum PinRelease {
   /// In the vault, while a directory is renewed.
-  private static let staging = ".daemon-store-moving"
+  private static let staging: FilePath = ".daemon-store-moving"
 
   /// Completes what a crash has interrupted. The key must be there.
   ///
