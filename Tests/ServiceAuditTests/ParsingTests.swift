@@ -91,11 +91,11 @@ extension ServiceUnit {
   }
 }
 
-@Suite struct BaselineTests {
-  private func parse(_ text: String) throws -> Baseline {
-    try Baseline(parsing: Array(text.utf8), named: "base")
-  }
+private func parse(_ text: String) throws -> Baseline {
+  try Baseline(parsing: Array(text.utf8), named: "base")
+}
 
+@Suite struct BaselineTests {
   private func service(
     _ program: String = "notesd", user: UInt32 = 901, capabilities: CapabilitySet = [],
     namespaces: [String] = ["mnt"], filter: Int = 2, all: Bool = false
