@@ -208,6 +208,7 @@ lint: ## Checks the form of the code, and looks for mistakes that tools find.
 	$(call require,lint,$(LINT_PACKAGES))
 	$(SWIFT) format lint --strict -r Package.swift Sources Tests Benchmarks Fuzz
 	shellcheck -S warning -e SC2046 $(SCRIPTS)  # words are split on purpose
+	sh tools/check-bytes.sh
 	$(LINT_TOOLS)/bin/ruff check --no-cache --quiet --select E9,F,B $(PYTHON)
 	for file in $(C_SOURCES); do \
 	  $(CLANG) --analyze -Xanalyzer -analyzer-werror -std=c11 -ISources/CLinux/include \

@@ -19,8 +19,10 @@ func fuzzNames(_ bytes: [UInt8]) {
     return
   }
   precondition(StoreName(text) == store && ObfuscatedUsername(text) == hash)
-  if let user = try? Username(text), case .hash(let other) = user { precondition(other == hash) }
-  if SystemUsers.isName(text) { precondition(("\(text)" as FilePath).isName) }
+  if let name = FilePath(bytes) {
+    if let user = try? Username(name), case .hash(let other) = user { precondition(other == hash) }
+    if SystemUsers.isName(name) { precondition(name.isName) }
+  }
   precondition(!shownBytes(bytes).unicodeScalars.contains { $0.value < 0x20 })
 }
 
@@ -36,12 +38,12 @@ func fuzzVault(_ bytes: [UInt8]) {
 
 /// The name of a file of a session: one text for each session, and for each leader.
 func fuzzSession(_ bytes: [UInt8]) {
-  guard let text = String(validating: bytes, as: UTF8.self) else { return }
-  if let session = SessionRecord(text) {
+  guard let name = FilePath(bytes) else { return }
+  if let text = String(validating: bytes, as: UTF8.self), let session = SessionRecord(text) {
     precondition(Array(session.description.utf8) == bytes && session.leader.process > 0)
-    precondition(SessionLeader(session.leader.description) == session.leader)
   }
-  if let leader = SessionLeader(text) { precondition(Array(leader.description.utf8) == bytes) }
+  guard let leader = SessionLeader(name) else { return }
+  precondition(Array(leader.description.utf8) == bytes && leader.process > 0)
 }
 
 /// The messages inside calls of `org.chromium.UserDataAuth`.

@@ -37,13 +37,13 @@ private struct CoveredHome: ~Copyable {
   let wasThere: Bool
 
   init(
-    _ path: String?, _ account: Account?, source: borrowing OwnedDirectory, _ layout: Layout
+    _ path: FilePath?, _ account: Account?, source: borrowing OwnedDirectory, _ layout: Layout
   ) {
     var isPresent = path == nil
     bind = nil
     do {
       if let path {
-        if let account, !sameBytes(account.home, path) {
+        if let account, account.home != path {
           throw Refusal(
             path: path,
             reason: "is not the home directory of \(account.name) any more, which is "
@@ -140,7 +140,7 @@ public enum Login {
     switch username {
     case .hash(let user):
       guard try VaultKind.existing(of: user, layout) != nil else {
-        throw Refusal(path: user.description, reason: "no user with this hash has a vault here")
+        throw Refusal(path: user.path, reason: "no user with this hash has a vault here")
       }
       return user
     case .name(let name): return try ObfuscatedUsername(of: name, salt: .readOrMake(layout))
@@ -156,7 +156,7 @@ public enum Login {
       if let shadow = try UserDirectory.shadow(layout) {
         guard try request.vault != nil || !VaultRemoval.isPending(user, in: shadow) else {
           throw Refusal(
-            path: request.username.description,
+            path: request.username.path,
             reason: "has no vault, and the removal of an earlier one was interrupted; finish it "
               + "with: cryptohome remove \(user)")
         }
@@ -166,16 +166,16 @@ public enum Login {
     switch (existing, request.vault) {
     case (nil, nil):
       throw Refusal(
-        path: request.username.description,
+        path: request.username.path,
         reason: "has no vault; make one with cryptohome create, or with --vault plain or --vault "
           + "ephemeral")
     case (nil, .fscrypt):
       throw Refusal(
-        path: request.username.description,
+        path: request.username.path,
         reason: "has no vault; make an encrypted one with cryptohome create")
     case (let existing?, let wanted?) where existing != wanted:
       throw Refusal(
-        path: request.username.description,
+        path: request.username.path,
         reason: "has a vault of the kind \(existing.rawValue), not \(wanted.rawValue); leave "
           + "--vault out to use it")
     case (let existing?, _): return existing
@@ -201,12 +201,12 @@ public enum Login {
   ) throws -> Owner? {
     if let account { return Owner(user: account.user, group: account.group) }
     guard let owner = file?.owner else { return request.owner }
-    try requireOwner(owner, request, user.description, "in its vault")
+    try requireOwner(owner, request, user.path, "in its vault")
     return owner
   }
 
   private static func requireOwner(
-    _ owner: Owner, _ request: LoginRequest, _ name: String, _ place: String
+    _ owner: Owner, _ request: LoginRequest, _ name: FilePath, _ place: FilePath
   ) throws {
     guard let asked = request.owner, asked != owner else { return }
     throw Refusal(
@@ -297,7 +297,7 @@ public enum Login {
     }
     guard kind != .ephemeral, let changed, changed != file else { return [] }
     do {
-      guard let home = try UserDirectory.shadow(layout)?.existing(user.description) else {
+      guard let home = try UserDirectory.shadow(layout)?.existing(user.path) else {
         return []
       }
       try changed.write(in: home)
@@ -312,14 +312,14 @@ public enum Login {
     // The error of the login is the one that counts, so what fails here is not reported.
     _ = try? vault.close()
     if let shadow = try? UserDirectory.shadow(layout) ?? nil {
-      try? shadow.removeEmptyTree(user.description)
+      try? shadow.removeEmptyTree(user.path)
     }
   }
 }
 
 extension Account {
   /// Names that differ in case are one user: the account of either is that user's.
-  static func loggingIn(as name: String) throws -> Account? {
+  static func loggingIn(as name: FilePath) throws -> Account? {
     try named(name) ?? named(name.asciiLowercased())
   }
 }

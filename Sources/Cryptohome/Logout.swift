@@ -183,7 +183,7 @@ extension VaultKind {
   /// The kind of vault that is there to be unmounted, whether or not this version could open it.
   public static func mounted(of user: ObfuscatedUsername, _ layout: Layout) throws -> VaultKind? {
     guard let shadow = try UserDirectory.shadow(layout),
-      let status = try shadow.status(of: user.description), status.isDirectory,
+      let status = try shadow.status(of: user.path), status.isDirectory,
       try shadow.status(of: "\(user)/mount") != nil
     else { return nil }
     if try status.isMountRoot && EphemeralVault.isMounted(status) { return .ephemeral }
@@ -200,9 +200,9 @@ extension HomePlace {
   ) -> [Removal] {
     do {
       guard let parent = try open(layout) else { return [] }
-      let removal = parent.clear(user.description, lazily: lazily, isOurs: isOurs)
+      let removal = parent.clear(user.path, lazily: lazily, isOurs: isOurs)
       if let removal, removal.isHeld { return [removal] }
-      try parent.removeDirectory(user.description)
+      try parent.removeDirectory(user.path)
       return removal.map { [$0] } ?? []
     } catch {
       return [Removal(path: layout.below("home/\(rawValue)/\(user)"), heldBy: error)]

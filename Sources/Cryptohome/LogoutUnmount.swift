@@ -26,7 +26,7 @@ struct LogoutUnmount {
   }
 
   func run(_ report: inout LogoutReport) {
-    var home: String?
+    var home: FilePath?
     report.attempt { _ in home = try vault?.coveredHome() }
     let subtree: UserSubtree
     let audit: UnmountAudit
@@ -53,7 +53,7 @@ struct LogoutUnmount {
 
   /// Unmounts everything that can be; what is free goes, whatever is busy.
   private func remove(
-    home: String?, lazily: Bool, isOurs: (FileStatus) -> Bool
+    home: FilePath?, lazily: Bool, isOurs: (FileStatus) -> Bool
   ) -> [Removal] {
     var removals = UserFolders.remove(user, from: layout, lazily: lazily, isOurs: isOurs)
     if let home, let removal = PasswdHome.remove(home, layout, lazily: lazily, isOurs: isOurs) {
@@ -65,14 +65,14 @@ struct LogoutUnmount {
     return removals
   }
 
-  private func present(_ report: LogoutReport) -> Set<String> {
+  private func present(_ report: LogoutReport) -> Set<FilePath> {
     // What was mounted as the vault by another program was there before us, and stays.
     Set(report.removals.filter(\.isHeld).map(\.path))
       .union([vault?.mountPoint, vault?.directory].compactMap { $0 })
   }
 
   private func release(
-    _ subtree: UserSubtree, _ audit: UnmountAudit, _ home: String?, _ report: inout LogoutReport
+    _ subtree: UserSubtree, _ audit: UnmountAudit, _ home: FilePath?, _ report: inout LogoutReport
   ) throws {
     var rest = try audit.rest(besides: present(report))
     if let home, rest.isShown(at: home), !present(report).contains(home) {
@@ -158,7 +158,7 @@ struct LogoutUnmount {
     try finishRenewal(in: vault.directory)
   }
 
-  private func finishRenewal(in path: String) throws(SystemError) {
+  private func finishRenewal(in path: FilePath) throws(SystemError) {
     let directory = try Directory(opening: path)
     let home = try Directory(opening: "\(layout.shadow)/\(user)")
     do {
@@ -210,10 +210,10 @@ struct LogoutUnmount {
   /// An ephemeral vault that a crash left half made; any other is not empty.
   private func removeEmpty() throws(SystemError) {
     guard let shadow = try UserDirectory.shadow(layout),
-      try shadow.status(of: user.description)?.isDirectory == true
+      try shadow.status(of: user.path)?.isDirectory == true
     else { return }
     do {
-      try shadow.removeDirectory(user.description)
+      try shadow.removeDirectory(user.path)
     } catch {
       guard [ENOTEMPTY, EEXIST, EBUSY].contains(error.code) else { throw error }
     }

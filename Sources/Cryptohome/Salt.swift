@@ -9,8 +9,8 @@ public struct Salt: Equatable, Sendable {
   static let limit = 1 << 20
 
   /// The older place, which counts where it exists.
-  static func legacyPath(_ layout: Layout) -> String { "\(layout.shadow)/salt" }
-  static func path(_ layout: Layout) -> String { layout.below("var/lib/system_salt") }
+  static func legacyPath(_ layout: Layout) -> FilePath { "\(layout.shadow)/salt" }
+  static func path(_ layout: Layout) -> FilePath { layout.below("var/lib/system_salt") }
 
   /// Reads the salt of the system.
   public static func read(_ layout: Layout) throws -> Salt {
@@ -53,7 +53,7 @@ public struct Salt: Equatable, Sendable {
     return nil
   }
 
-  private static func read(_ path: String) throws -> Salt {
+  private static func read(_ path: FilePath) throws -> Salt {
     let file = try Descriptor(opening: path, flags: O_RDONLY | O_NONBLOCK)
     let status = try file.status(shown: path)
     guard status.mode & S_IFMT == S_IFREG else {
@@ -72,7 +72,7 @@ public struct Salt: Equatable, Sendable {
     var random = SystemRandomNumberGenerator()
     let salt = Salt(bytes: (0..<16).map { _ in UInt8.random(in: .min ... .max, using: &random) })
     let directory = try Directory(opening: layout.root).trusted("var/lib")
-    let temporary = ".system_salt.\(getpid())"
+    let temporary: FilePath = ".system_salt.\(getpid())"
     // What a process of the same number left when it was killed.
     _ = try? directory.removeFile(temporary)
     let file = try directory.file(temporary, flags: O_WRONLY | O_CREAT | O_EXCL, mode: 0o644)

@@ -17,7 +17,7 @@ public struct UserStatus: Equatable, Sendable {
   /// Whether anything is mounted.
   public let isMounted: Bool
   /// Of a user who is mounted: the paths where something should be, and is not.
-  public let missing: [String]
+  public let missing: [FilePath]
 
   /// Every user who has a directory or a mount, in the order of their hashes.
   public static func all(_ layout: Layout) throws -> [UserStatus] {
@@ -93,7 +93,7 @@ struct UserMounts {
     }
   }
 
-  private static func names(below directory: String, _ target: FilePath) -> [FilePath] {
+  private static func names(below directory: FilePath, _ target: FilePath) -> [FilePath] {
     target.dropping(prefix: "\(directory)/")?.components ?? []
   }
 }

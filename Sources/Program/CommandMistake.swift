@@ -11,7 +11,7 @@ func commandMistake(in words: [String], of root: any ParsableCommand.Type) -> St
   let isHelp = words.first == "help"
   for word in isHelp ? words.dropFirst() : words[...] {
     let commands = command.configuration.subcommands
-    if commands.isEmpty || word.hasPrefix("-") { return nil }
+    if commands.isEmpty || word.hasPrefix("-") || ByteArguments.isEncoded(word) { return nil }
     guard let next = commands.first(where: { $0.configuration.commandName == word }) else {
       let known = commands.compactMap { $0.configuration.commandName }
       let guess = closest(to: word, among: known).map { "; did you mean '\($0)'?" } ?? ";"

@@ -33,7 +33,7 @@ struct PasswdCommand: ChangingCommand {
       let old = try passwords.credential("Old password for the vault of \(user): ")
       let new = Credential.password(try passwords.newPassword("New password: "))
       let changed = try VaultKeys.change(
-        of: Username(user), .system, label: label, from: old, to: new)
+        of: Username("\(user)"), .system, label: label, from: old, to: new)
       Program.say("changed the password of the key \(changed)")
     }
   }
@@ -65,7 +65,7 @@ struct KeyAddCommand: ChangingCommand {
   @Option(
     help: ArgumentHelp("Add the key in this file instead of a password.", valueName: "file"),
     completion: .file())
-  var rawKey: String?
+  var rawKey: FilePath?
 
   @OptionGroup var passwords: PasswordOptions
 
@@ -83,7 +83,7 @@ struct KeyAddCommand: ChangingCommand {
         } else {
           Credential.password(try passwords.newPassword("New password for the key \(label): "))
         }
-      try VaultKeys.add(label, of: Username(user), .system, knowing: known, new: new)
+      try VaultKeys.add(label, of: Username("\(user)"), .system, knowing: known, new: new)
       Program.say("added the key \(label)")
     }
   }
@@ -108,7 +108,7 @@ struct KeyRemoveCommand: ChangingCommand {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
     settleSessions()
-    try VaultKeys.remove(label, of: Username(user), .system)
+    try VaultKeys.remove(label, of: Username("\(user)"), .system)
     Program.say("removed the key \(label)")
   }
 }

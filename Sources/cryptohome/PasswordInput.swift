@@ -16,7 +16,7 @@ struct PasswordOptions: ParsableArguments {
     help: ArgumentHelp(
       "Open the vault with the key in this file, as key add --raw-key has added it, instead of a "
         + "password.", valueName: "file"))
-  var keyFile: String?
+  var keyFile: FilePath?
 
   @Option(
     help: ArgumentHelp(

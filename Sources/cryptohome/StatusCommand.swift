@@ -1,6 +1,7 @@
 import ArgumentParser
 import Cryptohome
 import DaemonStore
+import Kernel
 import Program
 
 struct StatusCommand: ParsableCommand {
@@ -61,6 +62,6 @@ struct StatusOutput: Encodable {
     removing = status.isRemoving
     mounted = status.isMounted
     stores = status.stores.map(\.description)
-    missing = status.missing
+    missing = status.missing.map(\.jsonText)
   }
 }

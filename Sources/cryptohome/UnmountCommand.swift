@@ -1,6 +1,7 @@
 import ArgumentParser
 import Cryptohome
 import DaemonStore
+import Kernel
 import Program
 
 struct UnmountCommand: ChangingCommand {
@@ -188,11 +189,11 @@ struct UnmountOutput: Encodable {
     user = report.user.description
     complete = report.isComplete
     lock = report.lock?.rawValue
-    unmounted = report.removals.filter { $0.outcome == .removed }.map(\.path)
-    detached = report.removals.filter { $0.outcome == .detached }.map(\.path)
-    held = report.removals.filter(\.isHeld).map(\.path)
+    unmounted = report.removals.filter { $0.outcome == .removed }.map(\.path.jsonText)
+    detached = report.removals.filter { $0.outcome == .detached }.map(\.path.jsonText)
+    held = report.removals.filter(\.isHeld).map(\.path.jsonText)
     detachedCopies = report.detachedCopies.map {
-      CopiesOutput(keeper: $0.keeper.description, paths: $0.paths)
+      CopiesOutput(keeper: $0.keeper.description, paths: $0.paths.map(\.jsonText))
     }
     detachedAlong = report.takenAlong.map(\.description)
     holders = report.holders.map { HolderOutput($0) }

@@ -26,7 +26,7 @@ struct StartupCommand: ChangingCommand {
 
   @Option(
     help: "Work on the system below this directory: an image, or a test.", completion: .directory)
-  var root = "/"
+  var root: FilePath = "/"
 
   func run() throws {
     if !dryRun { try Program.requireRoot() }
@@ -136,7 +136,7 @@ struct StartupOutput: Encodable {
       var repairs: [String]?
       if case .repair(let list) = entry.step { repairs = list.map(\.description) }
       return Store(
-        store: entry.store.description, path: entry.path, step: entry.step.word,
+        store: entry.store.description, path: entry.path.jsonText, step: entry.step.word,
         ready: entry.isReady, repaired: repairs, problem: entry.problem)
     }
   }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Kernel
 import Program
 import Seccomp
 
@@ -17,7 +18,7 @@ struct CompileCommand: ParsableCommand {
   @Option(
     name: .shortAndLong, help: "Where the program goes; - is standard output.",
     completion: .file())
-  var output: String
+  var output: FilePath
 
   @OptionGroup var options: PolicyOptions
 
@@ -37,7 +38,7 @@ struct CompileCommand: ParsableCommand {
   var startup = false
 
   func run() throws {
-    guard !Files.areSame(self.policy, output) else {
+    guard !Files.areSame("\(self.policy)", output) else {
       throw ValidationError("\(output) is the policy; name another file for the program")
     }
     let policy = try Files.policy(policy, options.architecture, options.dialect)
@@ -53,11 +54,14 @@ struct CompileCommand: ParsableCommand {
     } catch {
       throw Failure("\(self.policy): \(error)")
     }
-    let name = output.split(separator: "/").last?.split(separator: ".").first ?? "filter"
+    let name = output.components.last?.bytes.split(separator: UInt8(ascii: ".")).first
     let bytes =
       switch format {
       case .raw: program.bytes
-      case .cHeader: Array(program.cHeader(name: output == "-" ? "filter" : String(name)).utf8)
+      case .cHeader:
+        Array(
+          program.cHeader(name: output == "-" ? "filter" : name.map { shownBytes($0) } ?? "filter")
+            .utf8)
       }
     try Files.write(bytes, to: output)
   }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Kernel
 import Program
 import Seccomp
 
@@ -9,13 +10,13 @@ struct GenerateCommand: ParsableCommand {
     discussion: "The same traces give the same policy. Read it before use.")
 
   @Argument(help: "Traces.", completion: .file())
-  var traces: [String]
+  var traces: [FilePath]
 
   @Option(
     help: ArgumentHelp(
       "Also write how often calls were made, for @frequency; the policy is then sorted by name."),
     completion: .file())
-  var frequency: String?
+  var frequency: FilePath?
 
   @Option(help: "The process whose records of an audit log count.")
   var auditComm: String?

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Kernel
 import Program
 import Seccomp
 
@@ -7,7 +8,7 @@ struct DisassembleCommand: ParsableCommand {
     commandName: "disassemble", abstract: "Show a program as text.")
 
   @Argument(help: "The program, as compile writes it.", completion: .file())
-  var file: String
+  var file: FilePath
 
   @Option(name: .customLong("arch"), help: "Whose names to show; else that which it looks for.")
   var architecture: Architecture?

@@ -11,16 +11,15 @@ enum HomeBelow {
   private static let emptyMode: mode_t = 0o550
 
   /// `before`, `before-2` and so on: what a repair finds later does not replace what is there.
-  static func isBefore(_ name: String) -> Bool {
-    let bytes = Array(name.utf8)
-    guard bytes.starts(with: "before".utf8) else { return false }
-    return bytes.count == 6 || bytes[6] == UInt8(ascii: "-")
+  static func isBefore(_ name: FilePath) -> Bool {
+    guard let rest = name.dropping(prefix: "before") else { return false }
+    return rest.isEmpty || rest.bytes.first == UInt8(ascii: "-")
   }
 
   /// Whether the passwd home can be taken, before anything is changed.
   ///
   /// - Throws: ``Refusal`` with the reason.
-  static func check(_ path: String, _ layout: Layout) throws {
+  static func check(_ path: FilePath, _ layout: Layout) throws {
     let home = try PasswdHome(path, layout)
     let shadow = try UserDirectory.makeShadow(layout)
     guard let status = try home.parent.status(of: home.name) else { return }
@@ -40,7 +39,7 @@ enum HomeBelow {
   }
 
   /// Whether it is as it should be while the vault is locked: root's, and empty.
-  static func isPrepared(_ path: String, _ layout: Layout) throws -> Bool {
+  static func isPrepared(_ path: FilePath, _ layout: Layout) throws -> Bool {
     let home = try PasswdHome(path, layout)
     guard let status = try home.parent.status(of: home.name) else { return true }
     guard status.isDirectory else { return false }
@@ -54,7 +53,7 @@ enum HomeBelow {
   /// - Returns: how many files were moved, and where to; nil when there was nothing to do.
   static func prepare(
     _ user: ObfuscatedUsername, group: gid_t, in vault: borrowing Directory, _ layout: Layout
-  ) throws -> (count: Int, place: String)? {
+  ) throws -> (count: Int, place: FilePath)? {
     guard var file = try VaultFile.read(in: vault), let path = file.home else { return nil }
     let home = try PasswdHome(path, layout)
     if try home.parent.makeDirectory(home.name, mode: emptyMode) {
@@ -87,9 +86,9 @@ enum HomeBelow {
   /// An empty directory with the extended attributes of `old`.
   private static func makeEmpty(
     in vault: borrowing Directory, group: gid_t, like old: borrowing Directory
-  ) throws -> String {
+  ) throws -> FilePath {
     for number in 1...99 {
-      let name = number == 1 ? "before" : "before-\(number)"
+      let name: FilePath = number == 1 ? "before" : "before-\(number)"
       if try !vault.makeDirectory(name), try !vault.directory(name).names().isEmpty { continue }
       let new = try vault.directory(name, crossingMounts: false)
       let source = try old.file(".", flags: O_RDONLY | O_DIRECTORY)
@@ -111,7 +110,7 @@ enum HomeBelow {
   static func restore(
     _ user: ObfuscatedUsername, in shadow: borrowing Directory, _ layout: Layout
   ) throws -> [String] {
-    let vault = try shadow.directory(user.description)
+    let vault = try shadow.directory(user.path)
     // A damaged file does not name a home: then the directories are kept in another place.
     let file = (try? VaultFile.read(in: vault)) ?? nil
     var notes: [String] = []
@@ -119,13 +118,13 @@ enum HomeBelow {
       guard let status = try vault.status(of: name), status.isDirectory else { continue }
       let isEmptyOne = status.owner == 0 && status.permissions == emptyMode
       if isEmptyOne, try vault.directory(name).names().isEmpty { continue }
-      if name.utf8.count == 6, let path = file?.home, let attributes = file?.before,
+      if name == "before", let path = file?.home, let attributes = file?.before,
         try putBack(name, in: vault, at: path, attributes, layout)
       {
         notes.append("restored \(path) as it was before the vault")
         continue
       }
-      let kept = "\(name)-\(user)"
+      let kept: FilePath = "\(name)-\(user)"
       try shadow.move(name, of: vault, to: kept)
       try shadow.sync()
       notes.append("kept the files from before the vault in \(shadow.path(of: kept))")
@@ -135,7 +134,8 @@ enum HomeBelow {
 
   /// - Returns: whether the home was empty, and its place free.
   private static func putBack(
-    _ name: String, in vault: borrowing Directory, at path: String, _ attributes: HomeAttributes,
+    _ name: FilePath, in vault: borrowing Directory, at path: FilePath,
+    _ attributes: HomeAttributes,
     _ layout: Layout
   ) throws -> Bool {
     guard try isFree(path, layout) else { return false }
@@ -152,7 +152,7 @@ enum HomeBelow {
 
 extension HomeBelow {
   /// Whether an empty directory is at the path.
-  private static func isFree(_ path: String, _ layout: Layout) throws -> Bool {
+  private static func isFree(_ path: FilePath, _ layout: Layout) throws -> Bool {
     do {
       let home = try PasswdHome(path, layout)
       guard let status = try home.parent.status(of: home.name) else { return false }
@@ -167,7 +167,7 @@ extension HomeBelow {
 extension Directory {
   /// Exchanges the two names; false where they are on different file systems.
   fileprivate func canExchange(
-    _ name: String, with other: String, in directory: borrowing Directory
+    _ name: FilePath, with other: FilePath, in directory: borrowing Directory
   ) throws(SystemError) -> Bool {
     do {
       try exchange(name, with: other, in: directory)
@@ -180,20 +180,21 @@ extension Directory {
 
   /// Exchanges a name of this directory with one of another.
   fileprivate func exchange(
-    _ name: String, with other: String, in directory: borrowing Directory
+    _ name: FilePath, with other: FilePath, in directory: borrowing Directory
   ) throws(SystemError) {
     try check(
       "rename", path(of: name),
       linux_rename_exchange(
-        descriptor.number, name, directory.descriptor.number, other))
+        descriptor.number, name.cString, directory.descriptor.number, other.cString))
   }
 
   /// Moves a name of another directory here; `EEXIST` when the new name is taken.
   fileprivate func move(
-    _ name: String, of directory: borrowing Directory, to new: String
+    _ name: FilePath, of directory: borrowing Directory, to new: FilePath
   ) throws(SystemError) {
     try check(
       "rename", path(of: new),
-      linux_rename_new(directory.descriptor.number, name, descriptor.number, new))
+      linux_rename_new(
+        directory.descriptor.number, name.cString, descriptor.number, new.cString))
   }
 }

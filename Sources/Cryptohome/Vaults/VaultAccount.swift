@@ -9,11 +9,11 @@ import Kernel
 struct VaultAccount: Equatable {
   var user: uid_t
   /// As the passwd entry spells it.
-  var name: String
+  var name: FilePath
   /// The name that the seal was made with, where the vault was renamed since, without its key.
-  var sealedName: String?
+  var sealedName: FilePath?
 
-  init(user: uid_t, name: String, sealedName: String? = nil) {
+  init(user: uid_t, name: FilePath, sealedName: FilePath? = nil) {
     self.user = user
     self.name = name
     self.sealedName = sealedName
@@ -29,20 +29,6 @@ struct VaultAccount: Equatable {
     } else {
       return nil
     }
-  }
-
-  static func == (left: VaultAccount, right: VaultAccount) -> Bool {
-    left.user == right.user && sameBytes(left.name, right.name)
-      && sameBytes(left.sealedName, right.sealedName)
-  }
-}
-
-/// Whether two texts are the same bytes: as text, different bytes can be equal.
-func sameBytes(_ left: String?, _ right: String?) -> Bool {
-  switch (left, right) {
-  case (nil, nil): true
-  case (let left?, let right?): left.utf8.elementsEqual(right.utf8)
-  default: false
   }
 }
 
@@ -89,12 +75,12 @@ struct VaultIdentity: Equatable {
         inputKeyMaterial: SymmetricKey(data: $0), salt: id,
         info: Data("daemon-store vault 2 account".utf8), outputByteCount: 32)
     }
-    let parts = [
-      "daemon-store vault 2", hexadecimal(id), kind.rawValue, "\(account.user)",
+    let parts: [FilePath] = [
+      "daemon-store vault 2", "\(hexadecimal(id))", "\(kind.rawValue)", "\(account.user)",
       account.sealedName ?? account.name, owner.map { "\($0.user):\($0.group)" } ?? "",
     ]
     return HMAC<SHA256>.authenticationCode(
-      for: Data(parts.joined(separator: "\0").utf8), using: sealing)
+      for: Data(parts.map(\.bytes).joined(separator: [0])), using: sealing)
   }
 }
 
@@ -122,7 +108,7 @@ extension VaultFile {
         user, "belongs to \(own.name) (uid \(own.user)), which has no passwd entry any more",
         "if the account was renamed, run: cryptohome rename \(own.name) NEW")
     }
-    if sameBytes(account.name, own.name) {
+    if account.name == own.name {
       guard account.user != own.user else { return }
       throw AccountMismatch(
         user,
@@ -135,7 +121,7 @@ extension VaultFile {
         user, "belongs to \(own.name), and the account is called \(account.name) now",
         "run: cryptohome rename \(own.name) \(account.name)")
     }
-    guard sameBytes(own.name.asciiLowercased(), account.name.asciiLowercased()) else {
+    guard own.name.asciiLowercased() == account.name.asciiLowercased() else {
       throw AccountMismatch(
         user, "has a vault.json of another vault, which belongs to \(own.name) (uid \(own.user))",
         "restore the one that belongs there from a backup")
@@ -154,14 +140,14 @@ extension VaultFile {
     for user in try UserDirectory.all(layout) {
       guard let record = (try? existing(of: user, layout)) ?? nil,
         let own = record.identity?.account, own.user == account.user,
-        !sameBytes(own.name, account.name), try Account.named(own.name) == nil
+        own.name != account.name, try Account.named(own.name) == nil
       else { continue }
       try record.require(account, of: user)
     }
   }
 
   /// Checks the account part with the vault's key. A file of version 1 has none.
-  func requireSeal(_ key: borrowing Secret, path: String) throws {
+  func requireSeal(_ key: borrowing Secret, path: FilePath) throws {
     guard let identity, !identity.isSealed(with: key, kind, owner) else { return }
     throw Refusal(
       path: path,

@@ -105,7 +105,7 @@ public enum VaultKeys {
     label: KeyLabel? = nil, from old: borrowing Credential, to new: borrowing Credential
   ) throws -> String {
     let (user, account) = try require(username, layout)
-    let path = "\(layout.shadow)/\(user)/\(VaultFile.name)"
+    let path: FilePath = "\(layout.shadow)/\(user)/\(VaultFile.name)"
     return try DerivationLimit.hold(for: user, requester, layout) {
       let opened = try open(file(of: user, layout), of: user, label: label, with: old)
       var changed = try opened.file.upgraded(with: opened.key, account, path: path)
@@ -127,14 +127,14 @@ public enum VaultKeys {
     let (user, account) = try require(username, layout)
     let file = try file(of: user, layout)
     guard !file.slots.contains(where: { $0.label == label }) else {
-      throw Refusal(path: user.description, reason: "has a key of the label \(label) already")
+      throw Refusal(path: user.path, reason: "has a key of the label \(label) already")
     }
     guard file.slots.count < VaultFile.slotLimit else {
       throw Refusal(
-        path: user.description,
+        path: user.path,
         reason: "has \(file.slots.count) keys, which is as many as a vault can have; remove one")
     }
-    let path = "\(layout.shadow)/\(user)/\(VaultFile.name)"
+    let path: FilePath = "\(layout.shadow)/\(user)/\(VaultFile.name)"
     try DerivationLimit.hold(for: user, requester, layout) {
       let opened = try open(file, of: user, label: nil, with: known)
       var changed = try file.upgraded(with: opened.key, account, path: path)
@@ -152,11 +152,11 @@ public enum VaultKeys {
     var changed = file
     changed.slots.removeAll { $0.label == label }
     guard changed != file else {
-      throw Refusal(path: user.description, reason: "has no key of the label \(label)")
+      throw Refusal(path: user.path, reason: "has no key of the label \(label)")
     }
     guard !changed.slots.isEmpty else {
       throw Refusal(
-        path: user.description,
+        path: user.path,
         reason:
           "has no other key than \(label), and without a key the vault can never be opened again; "
           + "add another first, or remove the vault")
@@ -187,7 +187,7 @@ public enum VaultKeys {
     of user: ObfuscatedUsername, _ layout: Layout, by requester: KeyRequester, label: KeyLabel?,
     _ account: VaultAccount?, with credential: borrowing Credential
   ) throws -> OpenedKey {
-    let path = "\(layout.shadow)/\(user)/\(VaultFile.name)"
+    let path: FilePath = "\(layout.shadow)/\(user)/\(VaultFile.name)"
     return try DerivationLimit.hold(for: user, requester, layout) {
       var opened = try open(file(of: user, layout), of: user, label: label, with: credential)
       var changed = try opened.file.upgraded(with: opened.key, account, path: path)
@@ -233,16 +233,16 @@ public enum VaultKeys {
   static func file(of user: ObfuscatedUsername, _ layout: Layout) throws -> VaultFile {
     switch try VaultKind.existing(of: user, layout) {
     case .fscrypt:
-      guard let home = try UserDirectory.shadow(layout)?.existing(user.description) else { break }
+      guard let home = try UserDirectory.shadow(layout)?.existing(user.path) else { break }
       return try FscryptVault.file(in: home)
     case .some(let kind):
       throw Refusal(
-        path: user.description,
+        path: user.path,
         reason: "has a vault of the kind \(kind.rawValue), which takes no password")
     case nil: break
     }
     throw Refusal(
-      path: user.description, reason: "has no vault; make one with cryptohome create")
+      path: user.path, reason: "has no vault; make one with cryptohome create")
   }
 
   /// Writes the file unless another command has changed it since it was read.
@@ -250,11 +250,11 @@ public enum VaultKeys {
     _ file: VaultFile, with changed: VaultFile, of user: ObfuscatedUsername, _ layout: Layout
   ) throws {
     try locked(user, layout) {
-      guard let home = try UserDirectory.shadow(layout)?.existing(user.description),
+      guard let home = try UserDirectory.shadow(layout)?.existing(user.path),
         try FscryptVault.file(in: home) == file
       else {
         throw Refusal(
-          path: user.description, reason: "another command changed the keys just now; try again")
+          path: user.path, reason: "another command changed the keys just now; try again")
       }
       try changed.write(in: home)
     }
@@ -279,7 +279,7 @@ extension VaultFile {
   ///
   /// - Throws: ``Refusal`` for an account part that the key has not sealed.
   func upgraded(
-    with key: borrowing Secret, _ account: VaultAccount?, path: String
+    with key: borrowing Secret, _ account: VaultAccount?, path: FilePath
   ) throws -> VaultFile {
     try requireSeal(key, path: path)
     var file = self

@@ -6,7 +6,7 @@ import MountTable
 
 /// What a new vault is to be.
 public struct VaultRequest: Sendable {
-  public let name: String
+  public let name: FilePath
   public let kind: VaultKind
   /// Of the files of a user without a passwd entry.
   public let owner: Owner?
@@ -15,7 +15,7 @@ public struct VaultRequest: Sendable {
   public let coversHome: Bool
 
   public init(
-    name: String, kind: VaultKind = .fscrypt, owner: Owner? = nil, label: KeyLabel = .first,
+    name: FilePath, kind: VaultKind = .fscrypt, owner: Owner? = nil, label: KeyLabel = .first,
     coversHome: Bool = false
   ) {
     self.name = name
@@ -30,7 +30,7 @@ public struct VaultRequest: Sendable {
 public struct NewVault: Sendable {
   public let user: ObfuscatedUsername
   /// What was in the passwd home before: how many files, and where they are now.
-  public let moved: (count: Int, place: String)?
+  public let moved: (count: Int, place: FilePath)?
 }
 
 /// The first and the last moment of a vault.
@@ -68,7 +68,7 @@ public enum Vaults {
         try make(file, of: user, in: shadow)
       } else {
         _ = try request.kind.vault(of: user, layout, size: nil).open(with: nil)
-        try file.write(in: shadow.directory(user.description))
+        try file.write(in: shadow.directory(user.path))
       }
       let moved = try prepareHome(user, account, in: shadow, layout)
       return NewVault(user: user, moved: moved)
@@ -99,11 +99,11 @@ public enum Vaults {
   private static func prepareHome(
     _ user: ObfuscatedUsername, _ account: Account?, in shadow: borrowing Directory,
     _ layout: Layout
-  ) throws -> (count: Int, place: String)? {
+  ) throws -> (count: Int, place: FilePath)? {
     guard let account else { return nil }
     do {
       return try HomeBelow.prepare(
-        user, group: account.group, in: shadow.directory(user.description), layout)
+        user, group: account.group, in: shadow.directory(user.path), layout)
     } catch {
       var report = RemovalReport()
       report.notes = try HomeBelow.restore(user, in: shadow, layout)
@@ -115,7 +115,7 @@ public enum Vaults {
   private static func make(
     _ file: VaultFile, of user: ObfuscatedUsername, in shadow: borrowing Directory
   ) throws {
-    let temporary = ".\(user).new"
+    let temporary: FilePath = ".\(user).new"
     try shadow.removeVault(temporary)
     try shadow.makeDirectory(temporary)
     do {
@@ -125,12 +125,12 @@ public enum Vaults {
       throw error
     }
     do {
-      try shadow.rename(temporary, to: user.description)
+      try shadow.rename(temporary, to: user.path)
     } catch {
       _ = try? shadow.removeVault(temporary)
       guard error.code == ENOTEMPTY || error.code == EEXIST else { throw error }
       throw Refusal(
-        path: shadow.path(of: user.description), reason: "holds files, but no vault; move it away")
+        path: shadow.path(of: user.path), reason: "holds files, but no vault; move it away")
     }
     try shadow.syncChange()
   }
@@ -149,7 +149,7 @@ public enum Vaults {
   private static func refuseExisting(_ user: ObfuscatedUsername, _ layout: Layout) throws {
     guard let kind = try VaultKind.existing(of: user, layout) else { return }
     throw Refusal(
-      path: user.description, reason: "has a vault already, of the kind \(kind.rawValue)")
+      path: user.path, reason: "has a vault already, of the kind \(kind.rawValue)")
   }
 
   /// What vault.json must say of the owner: nothing for a user with a passwd entry.

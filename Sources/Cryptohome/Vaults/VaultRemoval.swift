@@ -15,20 +15,20 @@ public struct RemovalReport: Sendable {
 /// vault cannot be opened, and the same command finishes what an interruption has left.
 enum VaultRemoval {
   /// A directory beside vault.json, from before that is destroyed.
-  private static let mark = "removing"
+  private static let mark: FilePath = "removing"
 
   /// The name of a vault whose files are being removed.
-  static func doomedName(_ user: ObfuscatedUsername) -> String { ".\(user).gone" }
+  static func doomedName(_ user: ObfuscatedUsername) -> FilePath { ".\(user).gone" }
 
   /// The users of whom such a vault is left.
   static func pending(_ layout: Layout) throws -> [ObfuscatedUsername] {
     guard let shadow = try UserDirectory.shadow(layout) else { return [] }
     return try shadow.names().compactMap { name in
-      let bytes = Array(name.utf8)
+      let bytes = Array(name.bytes)
       guard bytes.count == 46, bytes.first == UInt8(ascii: "."),
         bytes.suffix(5).elementsEqual(".gone".utf8)
       else { return nil }
-      return ObfuscatedUsername(String(decoding: bytes[1..<41], as: UTF8.self))
+      return ObfuscatedUsername(bytes[1..<41])
     }
   }
 
@@ -43,8 +43,8 @@ enum VaultRemoval {
   static func isUnfinished(_ user: ObfuscatedUsername, _ layout: Layout) throws -> Bool {
     guard let shadow = try UserDirectory.shadow(layout) else { return false }
     if try isPending(user, in: shadow) { return true }
-    guard try shadow.status(of: user.description)?.isDirectory == true else { return false }
-    return hasBegun(in: try shadow.directory(user.description))
+    guard try shadow.status(of: user.path)?.isDirectory == true else { return false }
+    return hasBegun(in: try shadow.directory(user.path))
   }
 
   /// Whether the key slots in a user's directory are gone because of a removal.
@@ -96,12 +96,12 @@ enum VaultRemoval {
     _ user: ObfuscatedUsername, _ kind: VaultKind, in shadow: borrowing Directory,
     _ report: inout RemovalReport
   ) throws {
-    let home = try shadow.directory(user.description)
+    let home = try shadow.directory(user.path)
     if kind == .fscrypt { try makeMark(in: home) }
     do {
       for name in [VaultFile.name, ".\(VaultFile.name).new"] { try home.destroyFile(name) }
       try home.sync()
-      try shadow.rename(user.description, to: doomedName(user))
+      try shadow.rename(user.path, to: doomedName(user))
       try shadow.sync()
       report.problems += try shadow.removeVault(doomedName(user)).map(\.description)
     } catch {
@@ -163,7 +163,7 @@ extension Vaults {
   }
 
   private static func noVault(_ user: ObfuscatedUsername) -> Refusal {
-    Refusal(path: user.description, reason: "has no vault")
+    Refusal(path: user.path, reason: "has no vault")
   }
 
   static func requireLoggedOut(
@@ -173,7 +173,7 @@ extension Vaults {
     let isMounted = try UserStatus.of(user, layout).isMounted
     guard kind != .ephemeral, !isMounted, lock == nil || lock == .locked else {
       throw Refusal(
-        path: user.description, reason: "is logged in; run cryptohome unmount first")
+        path: user.path, reason: "is logged in; run cryptohome unmount first")
     }
   }
 }
@@ -183,7 +183,7 @@ extension Directory {
   ///
   /// - Returns: what could not be removed.
   @discardableResult
-  func removeVault(_ name: String) throws -> [SystemError] {
+  func removeVault(_ name: FilePath) throws -> [SystemError] {
     guard let home = try existing(name) else { return [] }
     for file in [VaultFile.name, ".\(VaultFile.name).new"] { try home.destroyFile(file) }
     // The files from before the vault are not part of it.

@@ -11,12 +11,12 @@ public enum VaultTransfer {
   /// - Parameter credential: asked for where it is needed.
   /// - Returns: where the vault is now.
   public static func rename(
-    _ old: String, to new: String, _ layout: Layout, credential: () throws -> Credential
+    _ old: FilePath, to new: FilePath, _ layout: Layout, credential: () throws -> Credential
   ) throws -> ObfuscatedUsername {
     let salt = try Salt.read(layout)
     let source = try ObfuscatedUsername(of: old, salt: salt)
     let target = try ObfuscatedUsername(of: new, salt: salt)
-    guard let account = try Account.named(new), sameBytes(account.name, new) else {
+    guard let account = try Account.named(new), account.name == new else {
       throw Refusal(path: new, reason: "has no passwd entry; rename the account first (usermod -l)")
     }
     let record = try existing(source, old, layout)
@@ -30,16 +30,16 @@ public enum VaultTransfer {
         else { throw Refusal(path: new, reason: "has a vault already; remove it first") }
       }
       // The file first: what an interruption leaves is finished by the same command.
-      try changed.write(in: shadow.directory(source.description))
+      try changed.write(in: shadow.directory(source.path))
       guard source != target else { return }
-      try shadow.renameNew(source.description, to: target.description)
+      try shadow.renameNew(source.path, to: target.path)
       try shadow.syncChange()
     }
     return target
   }
 
   private static func renamed(
-    _ record: VaultFile, from old: String, _ user: ObfuscatedUsername, _ account: Account,
+    _ record: VaultFile, from old: FilePath, _ user: ObfuscatedUsername, _ account: Account,
     _ layout: Layout, _ credential: () throws -> Credential
   ) throws -> VaultFile {
     let claim = VaultAccount(user: account.user, name: account.name)
@@ -47,7 +47,7 @@ public enum VaultTransfer {
       return try resealed(record, for: claim, user, layout, credential)
     }
     let own = identity.account
-    let isFinished = sameBytes(own.name, account.name)
+    let isFinished = own.name == account.name
     guard isFinished || own.name.asciiLowercased() == old.asciiLowercased() else {
       throw Refusal(path: old, reason: "has a vault that belongs to \(own.name); give that name")
     }
@@ -61,7 +61,7 @@ public enum VaultTransfer {
     let sealed = identity.seal == nil ? nil : own.sealedName ?? own.name
     changed.identity?.account = VaultAccount(
       user: own.user, name: account.name,
-      sealedName: sameBytes(sealed, account.name) ? nil : sealed)
+      sealedName: sealed == account.name ? nil : sealed)
     return changed
   }
 
@@ -70,7 +70,7 @@ public enum VaultTransfer {
   ///
   /// - Returns: the uid that the vault belonged to; nil where that was not recorded.
   public static func adopt(
-    _ name: String, _ layout: Layout, credential: () throws -> Credential
+    _ name: FilePath, _ layout: Layout, credential: () throws -> Credential
   ) throws -> uid_t? {
     let user = try ObfuscatedUsername(of: name, salt: .read(layout))
     guard let account = try Account.loggingIn(as: name) else {
@@ -87,7 +87,7 @@ public enum VaultTransfer {
     try changed.moveHome(to: account)
     try locked(user, layout) {
       let shadow = try unchanged(record, of: user, layout)
-      try changed.write(in: shadow.directory(user.description))
+      try changed.write(in: shadow.directory(user.path))
     }
     return former?.user
   }
@@ -112,7 +112,7 @@ public enum VaultTransfer {
 
   /// What is recorded of the vault. A plain one of an older version has nothing.
   private static func existing(
-    _ user: ObfuscatedUsername, _ name: String, _ layout: Layout
+    _ user: ObfuscatedUsername, _ name: FilePath, _ layout: Layout
   ) throws -> VaultFile {
     guard let kind = try VaultKind.existing(of: user, layout) else {
       throw Refusal(path: name, reason: "has no vault")
@@ -130,7 +130,7 @@ public enum VaultTransfer {
       try VaultFile.existing(of: user, layout) ?? VaultFile(kind: kind, identity: nil) == record
     else {
       throw Refusal(
-        path: user.description, reason: "another command changed the vault just now; try again")
+        path: user.path, reason: "another command changed the vault just now; try again")
     }
     try Vaults.requireLoggedOut(user, kind, layout)
     return shadow
@@ -161,7 +161,7 @@ extension Vaults {
   /// - Returns: how many files were moved, and where to; nil when nothing lies there in clear.
   public static func repairHome(
     _ username: Username, _ layout: Layout
-  ) throws -> (count: Int, place: String)? {
+  ) throws -> (count: Int, place: FilePath)? {
     let (user, _) = try VaultKeys.require(username, layout)
     return try locked(user, layout) {
       guard let kind = try VaultKind.existing(of: user, layout),
@@ -169,14 +169,14 @@ extension Vaults {
         let shadow = try UserDirectory.shadow(layout)
       else {
         throw Refusal(
-          path: username.description, reason: "has no vault that is shown over a home directory")
+          path: username.path, reason: "has no vault that is shown over a home directory")
       }
       try requireLoggedOut(user, kind, layout)
       guard let account = try username.account(record) else {
-        throw Refusal(path: username.description, reason: "has no passwd entry")
+        throw Refusal(path: username.path, reason: "has no passwd entry")
       }
       return try HomeBelow.prepare(
-        user, group: account.group, in: shadow.directory(user.description), layout)
+        user, group: account.group, in: shadow.directory(user.path), layout)
     }
   }
 }

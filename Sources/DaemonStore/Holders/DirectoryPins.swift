@@ -36,7 +36,7 @@ struct Residents {
   private static func realID(_ label: String, in text: [UInt8]) -> UInt32? {
     let line = text.split(separator: UInt8(ascii: "\n")).first { $0.starts(with: label.utf8) }
     let first = line?.split(separator: UInt8(ascii: "\t")).dropFirst().first
-    return first.flatMap { UInt32(String(decoding: $0, as: UTF8.self)) }
+    return first?.number()
   }
 }
 
@@ -76,7 +76,7 @@ final class DirectoryPins {
   }
 
   private let residents: Residents
-  private let locate: (_ file: FileStatus, _ name: String, _ links: borrowing Directory) -> Place?
+  private let locate: (_ file: FileStatus, _ name: FilePath, _ links: borrowing Directory) -> Place?
   private let rootOfMount: (_ file: FileStatus) -> FilePath?
   private(set) var pins: [DirectoryPin] = []
   private(set) var places: Set<Place> = []
@@ -90,7 +90,7 @@ final class DirectoryPins {
     _ residents: Residents,
     locate:
       @escaping (
-        _ file: FileStatus, _ name: String, _ links: borrowing Directory
+        _ file: FileStatus, _ name: FilePath, _ links: borrowing Directory
       ) -> Place?,
     rootOfMount: @escaping (_ file: FileStatus) -> FilePath?
   ) {
@@ -102,7 +102,7 @@ final class DirectoryPins {
   /// Takes a file of the user's that a process has, if it is a directory and the process a
   /// stranger's; false when it is a holder as any other.
   func take(
-    _ file: FileStatus, _ name: String, _ links: borrowing Directory, of process: pid_t,
+    _ file: FileStatus, _ name: FilePath, _ links: borrowing Directory, of process: pid_t,
     _ hold: Holder.Hold
   ) -> Bool {
     guard file.isDirectory, let user = stranger(process), let place = place(of: file, name, links)
@@ -123,7 +123,7 @@ final class DirectoryPins {
   }
 
   private func place(
-    of file: FileStatus, _ name: String, _ links: borrowing Directory
+    of file: FileStatus, _ name: FilePath, _ links: borrowing Directory
   ) -> Place? {
     if let known = located[file.identity] { return known }
     let place = locate(file, name, links)

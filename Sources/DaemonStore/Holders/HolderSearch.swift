@@ -6,7 +6,7 @@ import MountTable
 extension Holder.Hold {
   /// Something that is mounted at or below a mount of the user's.
   static func mount(_ mount: Mount) -> Self {
-    .mount(mount.target.description, mount.fileSystem.description)
+    .mount(mount.target, mount.fileSystem)
   }
 }
 
@@ -14,7 +14,7 @@ extension Holder.Hold {
 /// link, not for paths: a path is different in each jail, and gone after an unmount.
 struct HolderSearch: ~Copyable {
   /// Whether the file behind the magic link `name` of a directory in `/proc` is one of them.
-  typealias Test = (_ file: FileStatus, _ name: String, _ directory: borrowing Directory) -> Bool
+  typealias Test = (_ file: FileStatus, _ name: FilePath, _ directory: borrowing Directory) -> Bool
 
   private let test: Test
   /// What is left to judge a socket by whose path leads nowhere any more.
@@ -107,7 +107,7 @@ struct HolderSearch: ~Copyable {
     var unseen: [Holder.Hold] = []
     let isUsers = doubts?.isUsers(directory) == true
     func look(
-      _ hold: Holder.Hold, _ name: String, _ links: borrowing Directory
+      _ hold: Holder.Hold, _ name: FilePath, _ links: borrowing Directory
     ) {
       guard let file = status(behind: name, links) else { return }
       if isHeld(file, name, links, by: process, hold) {
@@ -140,7 +140,7 @@ struct HolderSearch: ~Copyable {
   }
 
   /// nil when the link is gone, or leads to what could not be inspected.
-  private func status(behind name: String, _ links: borrowing Directory) -> FileStatus? {
+  private func status(behind name: FilePath, _ links: borrowing Directory) -> FileStatus? {
     do throws(SystemError) {
       return try links.status(behind: name)
     } catch {
@@ -152,19 +152,19 @@ struct HolderSearch: ~Copyable {
   /// Whether a file is one of them, and counts: a directory that another user's process keeps is a
   /// pin.
   private func isHeld(
-    _ file: FileStatus, _ name: String, _ links: borrowing Directory, by process: pid_t,
+    _ file: FileStatus, _ name: FilePath, _ links: borrowing Directory, by process: pid_t,
     _ hold: Holder.Hold
   ) -> Bool {
     guard test(file, name, links) else { return false }
     return pins?.take(file, name, links, of: process, hold) != true
   }
 
-  private func isHeld(_ name: String, _ links: borrowing Directory) -> Bool {
+  private func isHeld(_ name: FilePath, _ links: borrowing Directory) -> Bool {
     status(behind: name, links).map { test($0, name, links) } == true
   }
 
   /// Looks several times: a jail that is just being built changes its mounts meanwhile.
-  private func detached(_ name: String, _ links: borrowing Directory) -> [Holder.Hold] {
+  private func detached(_ name: FilePath, _ links: borrowing Directory) -> [Holder.Hold] {
     for _ in 0..<3 {
       guard let file = status(behind: name, links), file.isDirectory,
         doubts?.isDetached(file) == true
@@ -181,19 +181,19 @@ struct HolderSearch: ~Copyable {
   ) throws(SystemError) {
     let links = try task.directory("fd")
     let isSuspect = doubts?.isSuspect(directory) == true
-    var file: String?
-    var socket: String?
-    var sent: String?
-    var watch: String?
+    var file: FilePath?
+    var socket: FilePath?
+    var sent: FilePath?
+    var watch: FilePath?
     for (index, name) in try links.names().enumerated() {
       if index % 256 == 255, isLate() { break }
       guard let status = status(behind: name, links) else { continue }
       if status.mode & S_IFMT == S_IFSOCK {
         if socket == nil, let path = sockets.path(of: status.identity) {
-          let isFound = path.text.map { isHeld("root\($0)", directory) } == true
+          let isFound = isHeld("root\(path)", directory)
           socket =
             path.isAbsolute && (isFound || isNamed(path))
-            ? path.description : boundFile(of: name, status.identity, in: process)
+            ? path : boundFile(of: name, status.identity, in: process)
         }
         let held = SentDescriptors.held(
           at: name, of: process, task, waits: isSuspect && unseen.isEmpty ? waits : nil,
@@ -230,8 +230,9 @@ struct HolderSearch: ~Copyable {
 
   /// The path of what a socket is bound to, if that is one of them: as the kernel has it, whatever
   /// path it was bound by, and from where. It takes CAP_NET_ADMIN.
-  private func boundFile(of name: String, _ socket: FileIdentity, in process: pid_t) -> String? {
-    guard let number = CInt(name) else { return nil }
+  private func boundFile(of name: FilePath, _ socket: FileIdentity, in process: pid_t) -> FilePath?
+  {
+    guard let number: CInt = name.bytes.number() else { return nil }
     do throws(SystemError) {
       let copy = linux_get_descriptor(process, number)
       guard copy >= 0 else {
@@ -254,7 +255,7 @@ struct HolderSearch: ~Copyable {
   }
 
   /// The first file that a process has mapped.
-  private func mapping(of process: pid_t, _ directory: borrowing Directory) -> String? {
+  private func mapping(of process: pid_t, _ directory: borrowing Directory) -> FilePath? {
     do throws(SystemError) {
       let links = try directory.directory("map_files")
       for name in try links.names() {
@@ -271,9 +272,9 @@ struct HolderSearch: ~Copyable {
 }
 
 /// The path of a file, as the process knows it that a link of `/proc` belongs to: for messages alone.
-func shownPath(of name: String, _ links: borrowing Directory) -> String {
+func shownPath(of name: FilePath, _ links: borrowing Directory) -> FilePath {
   do throws(SystemError) {
-    return try linkTarget(of: links.path(of: name)).description
+    return try linkTarget(of: links.path(of: name))
   } catch {
     return "?"
   }

@@ -33,19 +33,19 @@ extension UserSubtree {
     var mounts = rest.holders
     for copy in rest.strangers {
       if let pins, let place = try directory(below: copy.mount) {
-        pins.add(copy.keeper, copy.user, .mountNamespace(copy.mount.target.description), at: place)
+        pins.add(copy.keeper, copy.user, .mountNamespace(copy.mount.target), at: place)
       } else {
         let isCopy = shows(copy.mount)
         mounts.append(
           Holder(
             keeper: copy.keeper,
             hold: isCopy
-              ? .mountNamespace(copy.mount.target.description) : .mount(copy.mount)))
+              ? .mountNamespace(copy.mount.target) : .mount(copy.mount)))
       }
     }
     if strictly, let pins {
       for (keeper, user, path) in try removedPins() {
-        pins.add(keeper, user, .mountNamespace(path.description), at: .removed(from: nil))
+        pins.add(keeper, user, .mountNamespace(path), at: .removed(from: nil))
       }
     }
     let pinned = (pins?.places ?? []).compactMap { place -> FilePath? in
@@ -77,7 +77,7 @@ extension UserSubtree {
 /// Takes from strangers what they keep of a user's directories.
 public enum PinRelease {
   /// In the vault, while a directory is renewed.
-  private static let staging = ".daemon-store-moving"
+  private static let staging: FilePath = ".daemon-store-moving"
 
   /// Completes what a crash has interrupted. The key must be there.
   ///
@@ -106,7 +106,7 @@ public enum PinRelease {
     for path in paths {
       do throws(SystemError) {
         guard ContinuousClock.now < deadline else {
-          throw SystemError(operation: "empty", path: path.description, code: ETIMEDOUT)
+          throw SystemError(operation: "empty", path: path, code: ETIMEDOUT)
         }
         if isUnfinished { try renewal.finish(until: deadline) }
         isUnfinished = true

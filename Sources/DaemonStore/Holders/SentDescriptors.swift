@@ -27,10 +27,10 @@ enum SentDescriptors {
   /// - Parameter waits: to look again if need be: most messages are received at once. nil where
   ///   what is unseen does not count.
   static func held(
-    at name: String, of process: pid_t, _ task: borrowing Directory, waits: Waits?,
+    at name: FilePath, of process: pid_t, _ task: borrowing Directory, waits: Waits?,
     _ unknowns: Unknowns, where test: HolderSearch.Test
   ) -> Holder.Hold? {
-    guard let number = CInt(name) else { return nil }
+    guard let number: CInt = name.bytes.number() else { return nil }
     do throws(SystemError) {
       for round in 1... {
         let waiting = try count(task.path(of: "fdinfo/\(number)"))
@@ -76,7 +76,7 @@ enum SentDescriptors {
     // for peeking is left alone.
     guard received >= 0 else { return .sentUnseen(waiting) }
     var unseen = waiting - Int(received)
-    var held: String?
+    var held: FilePath?
     // All are closed at the end, whatever happens to one.
     defer {
       for number in numbers.prefix(Int(received)) { close(number) }
@@ -97,11 +97,10 @@ enum SentDescriptors {
   }
 
   /// How many wait at a socket.
-  private static func count(_ path: String) throws(SystemError) -> Int {
+  private static func count(_ path: FilePath) throws(SystemError) -> Int {
     let label = "scm_fds:".utf8
     let lines = try kernelFile(path).split(separator: UInt8(ascii: "\n"))
     guard let line = lines.first(where: { $0.starts(with: label) }) else { return 0 }
-    let number = line.dropFirst(label.count).filter { $0 != UInt8(ascii: " ") && $0 != 9 }
-    return Int(String(decoding: number, as: UTF8.self)) ?? 0
+    return line.dropFirst(label.count).words.first?.number() ?? 0
   }
 }

@@ -42,12 +42,12 @@ struct ShownPart {
 
 /// A place where a part of the user's vault is shown.
 private enum UserPlace {
-  case home(String)
+  case home(FilePath)
   case folder(StoreName, StoreTree)
 
   init?(_ target: FilePath, of user: ObfuscatedUsername, in layout: Layout) {
     guard let parent = target.dropping(suffix: "/\(user.description)") else { return nil }
-    for place in ["user", "root"] where parent == "\(layout.below("home/\(place)"))" {
+    for place: FilePath in ["user", "root"] where parent == layout.below("home/\(place)") {
       self = .home(place)
       return
     }

@@ -115,8 +115,8 @@ extension UserSubtree {
           Holder(
             keeper: keeper,
             hold: view.isOwn
-              ? .mount($0.mount.target.description, "the same data")
-              : .mountNamespace($0.mount.target.description))
+              ? .mount($0.mount.target, "the same data")
+              : .mountNamespace($0.mount.target))
         }
     }
   }

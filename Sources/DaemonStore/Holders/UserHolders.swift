@@ -25,7 +25,7 @@ extension UserSubtree {
     var holders: [Holder] = []
     do throws(SystemError) {
       for name in try Directory(opening: "/sys/block").names()
-      where name.utf8.starts(with: "loop".utf8) {
+      where name.dropping(prefix: "loop") != nil {
         do throws(SystemError) {
           guard try isLoop(name) else { continue }
           holders.append(Holder(keeper: nil, hold: .loopDevice("/dev/\(name)")))
@@ -40,7 +40,7 @@ extension UserSubtree {
     return holders
   }
 
-  private func isLoop(_ name: String) throws(SystemError) -> Bool {
+  private func isLoop(_ name: FilePath) throws(SystemError) -> Bool {
     let text: [UInt8]
     do {
       text = try kernelFile("/sys/block/\(name)/loop/backing_file")
@@ -54,9 +54,7 @@ extension UserSubtree {
       if isWholeDevice(backing.device) { return true }
     }
     if isNamed(in: path) { return true }
-    // A path that is no text could not be looked up: the device counts then.
-    guard let text = path.text else { return true }
-    let relative = String(decoding: text.utf8.drop { $0 == UInt8(ascii: "/") }, as: UTF8.self)
+    let relative = FilePath(truncating: path.bytes.drop { $0 == UInt8(ascii: "/") })
     let root = try Directory(opening: "/")
     if let file = try root.status(behind: relative), backing == nil || file.identity == backing {
       return contains(file, relative, in: root)
@@ -67,7 +65,7 @@ extension UserSubtree {
 
   /// The file behind a loop device; nil where the device itself is out of reach, as in a container,
   /// or has no file any more.
-  private func backing(of name: String) throws(SystemError) -> FileIdentity? {
+  private func backing(of name: FilePath) throws(SystemError) -> FileIdentity? {
     var backing: UInt64 = 0
     var inode: UInt64 = 0
     do {

@@ -11,7 +11,7 @@ public final class UserSubtree {
   /// When a search for processes ends, whatever it has not looked at: nil for never.
   public var deadline: ContinuousClock.Instant?
   /// `/home/.shadow/H/mount`.
-  let vaultPath: String
+  let vaultPath: FilePath
   private let parts: [VaultPart]
   /// Of every mount that was found to show part of it.
   private var mountIDs: Set<UInt64> = []
@@ -23,7 +23,7 @@ public final class UserSubtree {
   /// Whom the files of the user's home belong to.
   private let owner: uid_t?
   /// What the path of a file of it names, wherever it is seen.
-  private let names: [String]
+  private let names: [FilePath]
   /// The file systems of all mounts that any namespace shows, by the ids of the mounts: read when
   /// they are first asked for, which is after the unmount.
   private var devices: [UInt64: UInt64]?
@@ -46,7 +46,7 @@ public final class UserSubtree {
   ) throws {
     let table = try MountTable.current()
     var parts: [VaultPart] = []
-    let path = "\(layout.shadow)/\(user)/mount"
+    let path: FilePath = "\(layout.shadow)/\(user)/mount"
     // A vault that was moved or removed is known by what its mounts show.
     var owner: uid_t?
     var stores: [(user: uid_t, group: gid_t)] = []
@@ -73,12 +73,12 @@ public final class UserSubtree {
     self.user = user
     vaultPath = path
     self.parts = parts
-    names = [user.description]
+    names = [user.path]
     self.owner = owner
   }
 
   /// Opens a directory; nil when there is none.
-  private static func existing(_ path: String) throws(SystemError) -> Directory? {
+  private static func existing(_ path: FilePath) throws(SystemError) -> Directory? {
     do {
       return try Directory(opening: path)
     } catch  where [ENOENT, ENOTDIR].contains(error.code) {
@@ -92,7 +92,7 @@ public final class UserSubtree {
     in vault: borrowing Directory
   ) throws(SystemError) -> [(user: uid_t, group: gid_t)] {
     var owners: [(user: uid_t, group: gid_t)] = []
-    for place in ["root", "root/.cache"] {
+    for place: FilePath in ["root", "root/.cache"] {
       let folders: Directory
       do {
         folders = try vault.directory(place)
@@ -113,7 +113,8 @@ public final class UserSubtree {
     for tree in StoreTree.allCases {
       let path = layout.path(of: user, in: store, tree)
       // Of a user who is logged out what lies on the disk, if it can be read there.
-      let vault = "\(layout.shadow)/\(user)/mount/root/\(tree == .data ? "" : ".cache/")\(store)"
+      let vault: FilePath =
+        "\(layout.shadow)/\(user)/mount/root/\(tree == .data ? "" : ".cache/" as FilePath)\(store)"
       let place = try FileStatus.mountID(at: path) == nil ? vault : path
       switch try Self.existing(place) {
       case .none: continue
@@ -125,12 +126,12 @@ public final class UserSubtree {
     self.user = user
     vaultPath = "\(layout.shadow)/\(user)/mount"
     self.parts = parts
-    names = [user.description, store.description]
+    names = [user.path, store.path]
     owner = nil
   }
 
   /// One of these is in the mount table of every namespace that shows part of it.
-  var needles: [String] {
+  var needles: [FilePath] {
     parts.isEmpty ? [] : parts.map { $0.needle(of: user) } + [" - overlay "]
   }
 
@@ -207,7 +208,7 @@ public final class UserSubtree {
 
   /// The path of a file of it below the vault; nil where the file system does not say.
   func relativePath(
-    of file: FileStatus, _ link: String, in process: borrowing Directory
+    of file: FileStatus, _ link: FilePath, in process: borrowing Directory
   ) -> FilePath? {
     for part in parts {
       if let path = part.relativePath(of: file, link, in: process, unknownFiles) { return path }
@@ -220,7 +221,7 @@ public final class UserSubtree {
 
   /// Where a directory that is part of it is; nil where the file system does not say.
   private func place(
-    of file: FileStatus, _ link: String, in process: borrowing Directory
+    of file: FileStatus, _ link: FilePath, in process: borrowing Directory
   ) -> DirectoryPins.Place? {
     for part in parts {
       if let place = part.place(of: file, link, in: process, unknownFiles) { return place }
@@ -254,7 +255,7 @@ public final class UserSubtree {
   /// Whether a path names the user, and the store if it is of one alone.
   func isNamed(in path: FilePath) -> Bool {
     let components = path.bytes.split(separator: UInt8(ascii: "/"))
-    return names.allSatisfy { name in components.contains { $0.elementsEqual(name.utf8) } }
+    return names.allSatisfy { name in components.contains { $0.elementsEqual(name.bytes) } }
   }
 
   /// Whether a path in the namespace of `table` leads to part of it.
@@ -271,7 +272,7 @@ public final class UserSubtree {
 
   /// Whether the file behind a magic link of `/proc` is part of it: the file, not its path, since
   /// a path says nothing about a mount that is detached or in another namespace.
-  func contains(_ file: FileStatus, _ link: String, in process: borrowing Directory) -> Bool {
+  func contains(_ file: FileStatus, _ link: FilePath, in process: borrowing Directory) -> Bool {
     for part in parts {
       if let verdict = part.contains(
         file, link, in: process, deviceOfMount: device, unknownFiles)
@@ -291,7 +292,7 @@ public final class UserSubtree {
   /// Whether the file behind a link is part of it, and on one of the mounts that were found. The
   /// number alone may be another mount's by now.
   func containsThroughMount(
-    _ file: FileStatus, _ link: String, in process: borrowing Directory
+    _ file: FileStatus, _ link: FilePath, in process: borrowing Directory
   ) -> Bool {
     mountIDs.contains(file.mountID) && contains(file, link, in: process)
   }
@@ -307,7 +308,7 @@ public final class UserSubtree {
   }
 
   /// Where a link of `/proc` leads to; nil when it is gone, or could not be read.
-  private func target(of link: String, _ process: borrowing Directory) -> FilePath? {
+  private func target(of link: FilePath, _ process: borrowing Directory) -> FilePath? {
     do throws(SystemError) {
       return try linkTarget(of: process.path(of: link))
     } catch {

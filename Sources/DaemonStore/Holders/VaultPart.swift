@@ -50,10 +50,10 @@ final class VaultPart {
     let readable = isWhole || !keepsOpen ? nil : try vault.file(".", flags: O_RDONLY | O_DIRECTORY)
     key = status.isEncrypted ? try readable?.encryptionPolicy(shown: vault.path)?.key : nil
     directory = readable
-    path = FilePath(vault.path.utf8)
+    path = vault.path
     device = status.identity.device
     mountDevice = mount.device
-    span = Self.spansDevices(mount) ? FileSystemKind("\(vault.path)") : nil
+    span = Self.spansDevices(mount) ? FileSystemKind(vault.path) : nil
     hasHandles = Self.hasHandle(".", in: vault)
     root = StoreGround(mount: mount).root(of: "\(vault.path)")
   }
@@ -112,9 +112,9 @@ final class VaultPart {
   }
 
   /// A text that the mount table of every namespace contains that has such a mount.
-  func needle(of user: ObfuscatedUsername) -> String {
+  func needle(of user: ObfuscatedUsername) -> FilePath {
     isWhole || !names(user, in: root)
-      ? " \(linux_major(mountDevice)):\(linux_minor(mountDevice)) " : user.description
+      ? " \(linux_major(mountDevice)):\(linux_minor(mountDevice)) " : user.path
   }
 
   /// Whether the file behind a magic link of `/proc` is in it; nil when neither its device nor its
@@ -122,7 +122,7 @@ final class VaultPart {
   ///
   /// - Parameter deviceOfMount: the file system of a mount that is shown anywhere.
   func contains(
-    _ file: FileStatus, _ link: String, in process: borrowing Directory,
+    _ file: FileStatus, _ link: FilePath, in process: borrowing Directory,
     deviceOfMount: (UInt64) -> UInt64?, _ unknowns: Unknowns
   ) -> Bool? {
     guard isHere(file, link, in: process, deviceOfMount) else { return false }
@@ -144,14 +144,14 @@ final class VaultPart {
   /// The path of the file behind a link, as our own mount shows it; nil where the file system has no
   /// handles, or this is not the file system.
   private func pathHere(
-    of file: FileStatus, _ link: String, in process: borrowing Directory
+    of file: FileStatus, _ link: FilePath, in process: borrowing Directory
   ) throws(SystemError) -> FilePath? {
     let mount: CInt
     switch directory {
     case .none: return nil
     case .some(let directory): mount = directory.number
     }
-    let reopened = linux_reopen_through(process.descriptor.number, link, mount)
+    let reopened = linux_reopen_through(process.descriptor.number, link.cString, mount)
     guard reopened >= 0 else {
       let code = errno
       // No handles; a file that is gone; a filter of system calls: the mount decides then.
@@ -168,7 +168,7 @@ final class VaultPart {
   /// Whether a file is a removed directory that was encrypted with the vault's key: it was moved out
   /// of the vault before it was removed.
   private func isStray(
-    _ file: FileStatus, _ link: String, in process: borrowing Directory
+    _ file: FileStatus, _ link: FilePath, in process: borrowing Directory
   ) throws(SystemError) -> Bool {
     guard let key, file.isDirectory, file.isEncrypted, file.links == 0 else { return false }
     do {
@@ -200,7 +200,7 @@ final class VaultPart {
 
   /// The path of a file of it from its directory; nil where the file system does not say.
   func relativePath(
-    of file: FileStatus, _ link: String, in process: borrowing Directory, _ unknowns: Unknowns
+    of file: FileStatus, _ link: FilePath, in process: borrowing Directory, _ unknowns: Unknowns
   ) -> FilePath? {
     guard let path, file.identity.device == device else { return nil }
     do throws(SystemError) {
@@ -219,7 +219,7 @@ final class VaultPart {
 
   /// Where a directory that is part of it is.
   func place(
-    of file: FileStatus, _ link: String, in process: borrowing Directory, _ unknowns: Unknowns
+    of file: FileStatus, _ link: FilePath, in process: borrowing Directory, _ unknowns: Unknowns
   ) -> DirectoryPins.Place? {
     if isWhole { return file.identity.device == device ? .removed(from: nil) : nil }
     guard let path, file.identity.device == device else { return nil }
@@ -240,7 +240,7 @@ final class VaultPart {
   }
 
   private func isHere(
-    _ file: FileStatus, _ link: String, in process: borrowing Directory,
+    _ file: FileStatus, _ link: FilePath, in process: borrowing Directory,
     _ deviceOfMount: (UInt64) -> UInt64?
   ) -> Bool {
     guard let span else { return file.identity.device == device }
@@ -248,12 +248,12 @@ final class VaultPart {
     if let device = deviceOfMount(file.mountID) { return device == mountDevice }
     // Few others have no handles, if that is so here. Not every file system answers statfs(2).
     return Self.hasHandle(link, in: process) == hasHandles
-      && FileSystemKind("\(process.path(of: link))") == span
+      && FileSystemKind(process.path(of: link)) == span
   }
 
   /// Whether name_to_handle_at(2) works: then it is the mount that is wrong.
-  private static func hasHandle(_ link: String, in directory: borrowing Directory) -> Bool {
-    linux_reopen_through(directory.descriptor.number, link, -1) < 0 && errno == EBADF
+  private static func hasHandle(_ link: FilePath, in directory: borrowing Directory) -> Bool {
+    linux_reopen_through(directory.descriptor.number, link.cString, -1) < 0 && errno == EBADF
   }
 
   /// Whether a walk through the directory finds the file. A removed file counts: no walk finds it.
@@ -292,7 +292,7 @@ private struct TreeListing {
   /// Whether part of it could not be read.
   private(set) var isIncomplete = false
 
-  init(_ path: String) {
+  init(_ path: FilePath) {
     do {
       let directory = try Directory(opening: path)
       files.insert(try directory.status().identity)

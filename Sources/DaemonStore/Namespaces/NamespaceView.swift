@@ -161,7 +161,7 @@ public struct NamespaceView: Sendable {
         !alive.contains(copy.mount.id) && !(copy.follows(groups) && copy.covering.isEmpty)
       }
       return gone.isEmpty
-        ? nil : DetachedCopies(keeper: view.keeper, paths: gone.map(\.mount.target.description))
+        ? nil : DetachedCopies(keeper: view.keeper, paths: gone.map(\.mount.target))
     }
   }
 
@@ -172,10 +172,9 @@ public struct NamespaceView: Sendable {
   /// - Parameter isStranger: whether copies in a namespace of this user's do not count: they are for
   ///   ``copies(in:of:)``.
   static func holders(
-    in views: [NamespaceView], besides present: Set<String>,
+    in views: [NamespaceView], besides present: Set<FilePath>,
     isStranger: (uid_t) -> Bool = { _ in false }
   ) -> [Holder] {
-    let present = Set(present.map { "\($0)" as FilePath })
     let places = Set(
       views.filter(\.isOwn).flatMap(\.shown).filter { present.contains($0.mount.target) }
         .compactMap(\.place))
@@ -197,7 +196,7 @@ public struct NamespaceView: Sendable {
           if isExpected { return covering }
           let hold: Holder.Hold =
             view.isOwn
-            ? .mount(path.description, "the same data") : .mountNamespace(path.description)
+            ? .mount(path, "the same data") : .mountNamespace(path)
           return covering + [Holder(keeper: keeper, hold: hold)]
         }
     }
@@ -226,5 +225,5 @@ extension NamespaceView {
 public struct DetachedCopies: Equatable, Sendable {
   public let keeper: MountNamespace.Keeper
   /// Where the copies were in it.
-  public let paths: [String]
+  public let paths: [FilePath]
 }

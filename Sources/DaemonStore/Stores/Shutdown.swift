@@ -109,7 +109,7 @@ public enum Shutdown {
   private static func remove(
     _ store: StoreName, from tree: OpenTree, into report: inout ShutdownReport
   ) throws {
-    let name = store.description
+    let name = store.path
     let identity = try tree.backstage.root.status(of: name)?.identity
     guard let removal = tree.front.clear(name, lazily: false, isOurs: { $0.identity == identity })
     else { return }

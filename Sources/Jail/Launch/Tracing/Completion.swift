@@ -94,7 +94,7 @@ extension StartingJail {
     do throws(SystemError) {
       let process = try Descriptor(process: main.number)
       let end = try copyDescriptor(CInt(truncatingIfNeeded: near), of: process)
-      try ReportSockets.send("r", with: ruleset.number, to: end.number)
+      try ReportSockets.send([UInt8(ascii: "r")], with: ruleset.number, to: end.number)
     } catch {
       let hint =
         error.code == EPERM

@@ -264,7 +264,10 @@ enum TracingRefusal {
     guard error.code == EPERM || error.code == ENOSYS || error.code == EACCES else {
       return "\(error)"
     }
-    if let text = try? ProcessFiles.status("/proc/\(process)/status", "TracerPid"), text != "0" {
+    if let text = try? ProcessFiles.status("/proc/\(process)/status", "TracerPid"),
+      !text.equals("0")
+    {
+      let text = FilePath(truncating: text)
       let name = (try? kernelFile("/proc/\(text)/comm")).map { oneLine($0) } ?? "a debugger"
       return "\(name) (pid \(text)) traces it already"
     }
@@ -272,7 +275,7 @@ enum TracingRefusal {
     if yama == "3" { return "Yama forbids ptrace(2) (kernel.yama.ptrace_scope=3)" }
     if yama == "2" { return "Yama asks for CAP_SYS_PTRACE (kernel.yama.ptrace_scope=2)" }
     let seccomp = try? ProcessFiles.status("/proc/self/status", "Seccomp")
-    if let seccomp, seccomp != "0" {
+    if let seccomp, !seccomp.equals("0") {
       return "a filter of system calls that the launcher runs under (a container's) forbids "
         + "ptrace(2)"
     }
