@@ -19,7 +19,12 @@ final class TerminalRelay {
 
   private static let chunk = 4096  // PIPE_BUF: a pipe that can be written to takes as much
 
-  init(_ socket: Held) { self.socket = socket }
+  private let clock: StartClock
+
+  init(_ socket: Held, _ clock: StartClock) {
+    self.socket = socket
+    self.clock = clock
+  }
 
   deinit { restore() }
 
@@ -66,7 +71,9 @@ final class TerminalRelay {
   /// Takes the caller's terminal; in the background only when this process is in front again.
   func resume() throws(SystemError) {
     guard controller != nil, isInputTerminal else { return }
-    while tcgetpgrp(STDIN_FILENO) != getpgrp(), tcgetpgrp(STDIN_FILENO) > 0 { raise(SIGSTOP) }
+    while tcgetpgrp(STDIN_FILENO) != getpgrp(), tcgetpgrp(STDIN_FILENO) > 0 {
+      clock.stopping { raise(SIGSTOP) }
+    }
     resize()
     guard saved == nil else { return }
     var settings = termios()
