@@ -230,7 +230,7 @@ import Testing
         "minijail0 -n -S policy \(Self.files) --start-timeout 1 -- /mnt/attack $$; echo $?; "
           + "pgrep -fc \"^/mnt/attack $$\"")
       #expect(outcome.lines.suffix(2) == ["252", "0"], "\(outcome)")
-      #expect(outcome.lines.first == "main: mkdir denied, file read, ambient 0", "\(outcome)")
+      #expect(outcome.lines.first?.contains("file read") == true, "\(outcome)")
       #expect(outcome.lines.count < 20, "\(outcome)")
     }
 
@@ -375,22 +375,31 @@ import Testing
     #expect(lines.count == 3 && (1..<60).contains(lines[1]), "\(outcome)")
   }
 
-  /// Output that never ends moves no deadline.
-  @Test func floodOfOutputMovesNoDeadline() throws {
+  /// Processes that write to the program's terminal without end, when the program has ended.
+  @Test func floodOfOutputKeepsNoLauncher() throws {
     let outcome = try attack(
       """
-      static void early(int count, char **words) {
-        char text[4000];
-        alarm(20);
+      static void early(int count, char **words) {}
+      int main(void) {
+        char *terminal = strdup(ttyname(0)), text[4000];
         memset(text, 'x', sizeof text);
-        for (;;) write(1, text, sizeof text);
+        for (int i = 0; i < 2; i++) {
+          if (fork() != 0) continue;
+          signal(SIGHUP, SIG_IGN);
+          setsid();
+          alarm(10);
+          for (;;) {
+            int file = open(terminal, O_RDWR | O_NOCTTY);
+            while (write(file, text, sizeof text) > 0) ;
+            close(file);
+          }
+        }
+        usleep(300000);
+        return 3;
       }
-      int main(void) { return 0; }
       """,
-      "timeout -s KILL 10 minijail0 --pty -n \(Self.files) --start-timeout 1 -- /mnt/attack "
-        + "< /dev/null | head -c 40000000 | (sleep 0.1; cat) > /dev/null; "
-        + "timeout -s KILL 4 minijail0 --pty -n \(Self.files) --start-timeout 1 -- /mnt/attack "
-        + "< /dev/null > /dev/null; echo $?")
-    #expect(outcome.output == "252\n", "\(outcome)")
+      "timeout -s KILL 5 minijail0 --pty -- /mnt/attack $$ < /dev/null > /dev/null; echo $?; "
+        + "pkill -f \"^/mnt/attack $$\"")
+    #expect(outcome.output == "3\n", "\(outcome)")
   }
 }

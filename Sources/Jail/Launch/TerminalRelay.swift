@@ -99,12 +99,15 @@ final class TerminalRelay {
     _ = linux_copy_window_size(caller, controller.descriptor.number)
   }
 
-  /// Shows what the program has left, when it has ended, and gives the caller's terminal back.
+  /// Shows what the program has left, when it has ended, and gives the caller's terminal back. More than
+  /// a terminal holds is of other processes, which may write without end.
   func finish() {
     defer { restore() }
+    var chunks = 256 * 1024 / Self.chunk
     do throws(SystemError) {
       if let socket, isReadable(socket) { try receive() }
-      while controller != nil {
+      while controller != nil, chunks > 0 {
+        chunks -= 1
         while !toCaller.isEmpty { try writeToCaller() }
         try readFromProgram()
         if toCaller.isEmpty { return }
