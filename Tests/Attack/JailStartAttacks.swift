@@ -375,7 +375,8 @@ import Testing
     #expect(lines.count == 3 && (1..<60).contains(lines[1]), "\(outcome)")
   }
 
-  /// Processes that write to the program's terminal without end, when the program has ended.
+  /// Processes that write to the program's terminal without end, faster than it can be shown, when the
+  /// program has ended.
   @Test func floodOfOutputKeepsNoLauncher() throws {
     let outcome = try attack(
       """
@@ -398,7 +399,8 @@ import Testing
         return 3;
       }
       """,
-      "timeout -s KILL 5 minijail0 --pty -- /mnt/attack $$ < /dev/null > /dev/null; echo $?; "
+      "{ timeout -s KILL 6 minijail0 --pty -- /mnt/attack $$ < /dev/null; echo $? > status; } | "
+        + "bash -c 'while read -rN 4096 text; do sleep 0.02; done'; cat status; "
         + "pkill -f \"^/mnt/attack $$\"")
     #expect(outcome.output == "3\n", "\(outcome)")
   }

@@ -206,9 +206,10 @@ struct Launcher {
         entry: name, of: directory.descriptor, flags: flags | O_CREAT | O_EXCL, mode: 0o666,
         shown: shown)
     }
-    return try Descriptor(
-      followingLinks: FilePath(truncating: "/proc/self/fd/\(place.descriptor.number)".utf8),
-      flags: flags)
+    return Descriptor(
+      owning: try check(
+        "open", shown,
+        Glibc.open("/proc/self/fd/\(place.descriptor.number)", flags | O_CLOEXEC)))
   }
 
   private func warn(of link: PathWalk.ForeignLink?, _ file: FilePath) {
