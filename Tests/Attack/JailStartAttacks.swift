@@ -101,6 +101,23 @@ import Testing
         const char *kind = count > 1 ? words[1] : "";
         if (!*kind) return;
         area = (uint64_t)__builtin_thread_pointer() + __rseq_offset;
+        int file = open("/mnt/user/area", O_RDWR | O_CREAT, 0666);
+        uint64_t *shared = 0;
+        if (file >= 0) {
+          ftruncate(file, 4096);
+          shared = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+        }
+        if (!strcmp(kind, "accomplice")) {
+          alarm(20);
+          for (;;) if (shared[8]) ((volatile uint64_t *)shared)[1] = shared[8];
+        }
+        if (words[2] && shared) {
+          // glibc's area has 32 bytes here, and this signature.
+          if (syscall(SYS_rseq, area, 32, 1, 0x53053053)) _exit(9);
+          area = (uint64_t)shared;
+          if (syscall(SYS_rseq, area, 32, 0, 0x53053053)) _exit(9);
+          shared[8] = (uint64_t)&section;
+        }
         uint64_t entry = getauxval(AT_ENTRY);
         section.start = entry - 8;
         section.length = 24;
@@ -131,6 +148,21 @@ import Testing
         where part == kind { #expect(!outcome.output.contains(text), "\(more): \(outcome)") }
         if kind == "ambient" { #expect(!outcome.output.contains("ambient 1"), "\(outcome)") }
       }
+    }
+
+    /// The memory that names the sequence may be shared with a process outside, which writes to it at any
+    /// time.
+    @Test func sharedSequenceChangesNoCall() throws {
+      let outcome = try attack(
+        Self.sequence,
+        """
+        ./attack accomplice & accomplice=$!
+        minijail0 -n \(Self.files) --start-timeout 2 -- /mnt/attack files shared; echo $?
+        kill $accomplice
+        """)
+      #expect(!outcome.output.contains("read"), "\(outcome)")
+      // Noticed, or too late, where its own code crashes or is denied the file.
+      #expect(!outcome.output.hasPrefix("0\n"), "\(outcome)")
     }
 
     /// The controls: without the attack the program runs, and without a jail it can do everything.

@@ -43,12 +43,14 @@ extension StartingJail {
     let patience = ContinuousClock.now + .seconds(10)
     for number in doomed { kill(number, SIGKILL) }
     if let program, programEnd == nil { kill(program, SIGKILL) }
-    if endsFirst { kill(first, SIGKILL) }
+    // Without an init it is the program, and its number may be another's when it was reaped.
+    let isGone = programEnd != nil && program == first
+    if endsFirst, !isGone { kill(first, SIGKILL) }
     clock.end()
     while ContinuousClock.now < patience {
       reapTracees()
-      let isGone = !endsFirst || (try? reapEnded(first)) != .noneEnded
-      if isGone, !isTracing || !TracedThread.hasAny { return true }
+      let isReaped = !endsFirst || isGone || (try? reapEnded(first)) != .noneEnded
+      if isReaped, !isTracing || !TracedThread.hasAny { return true }
       if takeEndingSignal() { return false }
     }
     return false
