@@ -34,6 +34,7 @@
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <syslog.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef STATX_MNT_ID_UNIQUE
@@ -335,6 +336,19 @@ int linux_loop_backing(int device, uint64_t *dev, uint64_t *inode) {
 }
 
 const char *linux_errno_name(int code) { return strerrorname_np(code); }
+int linux_kill_after(uint64_t milliseconds) {
+    static timer_t timer;
+    static int exists;
+    if (!exists) {
+        struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL};
+        if (timer_create(CLOCK_MONOTONIC, &event, &timer) != 0) return -1;
+        exists = 1;
+    }
+    struct itimerspec time = {.it_value = {.tv_sec = (time_t)(milliseconds / 1000),
+                                           .tv_nsec = (long)(milliseconds % 1000) * 1000000}};
+    return timer_settime(timer, 0, &time, NULL);
+}
+
 const char *linux_signal_name(int signal) { return sigabbrev_np(signal); }
 unsigned linux_major(uint64_t device) { return major(device); }
 unsigned linux_minor(uint64_t device) { return minor(device); }

@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -20,8 +21,16 @@ long linux_system_call(long number, const unsigned long arguments[6]) {
 }
 
 int linux_sealed_file(const char *name, const void *bytes, size_t size) {
-    int file = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    return linux_sealed_program(name, bytes, size, 0);
+}
+
+int linux_sealed_program(const char *name, const void *bytes, size_t size, mode_t mode) {
+    enum { EXECUTABLE = 0x10 };  // MFD_EXEC, Linux 6.3
+    unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    int file = mode == 0 ? -1 : memfd_create(name, flags | EXECUTABLE);
+    if (file < 0 && (mode == 0 || errno == EINVAL)) file = memfd_create(name, flags);
     if (file < 0) return -1;
+    if (mode != 0 && fchmod(file, mode) != 0) goto failed;
     const char *rest = bytes;
     while (size > 0) {
         ssize_t written = write(file, rest, size);
@@ -38,6 +47,10 @@ failed:;
     close(file);
     errno = code;
     return -1;
+}
+
+int linux_execute_file(int file, char *const words[], char *const environment[]) {
+    return (int)syscall(SYS_execveat, file, "", words, environment, AT_EMPTY_PATH);
 }
 
 int linux_pidfd_getfd(int process, int descriptor) {

@@ -94,7 +94,9 @@ int linux_file_capabilities(const char *path, uint64_t *permitted, int *effectiv
     return 0;
 }
 
-int *linux_shared_words(void) {
-    void *word = mmap(NULL, 2 * sizeof(int), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return word == MAP_FAILED ? NULL : word;
+int *linux_shared_words(int file) {
+    int flags = MAP_SHARED | (file < 0 ? MAP_ANONYMOUS : 0);
+    if (file >= 0 && ftruncate(file, 4 * sizeof(int)) != 0) return NULL;
+    void *words = mmap(NULL, 4 * sizeof(int), PROT_READ | PROT_WRITE, flags, file, 0);
+    return words == MAP_FAILED ? NULL : words;
 }

@@ -3,6 +3,7 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <linux/audit.h>
 #include <linux/ptrace.h>
 #include <signal.h>
 #include <string.h>
@@ -57,9 +58,8 @@ int linux_trace_message(pid_t thread, uint64_t *out) {
     return 0;
 }
 
-int linux_trace_wait(pid_t thread, int *status) {
-    pid_t found = waitpid(thread, status, __WALL | WNOHANG);
-    return found > 0 ? 1 : (int)found;
+pid_t linux_trace_wait(int *status) {
+    return waitpid(-1, status, __WALL | __WNOTHREAD | WNOHANG);
 }
 
 int linux_trace_peek(pid_t thread, uint64_t address, uint64_t *out) {
@@ -88,6 +88,8 @@ int linux_trace_call(pid_t thread, struct linux_traced_call *out) {
     memset(&info, 0, sizeof info);
     if (trace(PTRACE_GET_SYSCALL_INFO, thread, sizeof info, (unsigned long)&info) < 0) return -1;
     memset(out, 0, sizeof *out);
+    out->architecture = info.arch;
+    out->instruction = info.instruction_pointer;
     if (info.op == PTRACE_SYSCALL_INFO_ENTRY) {
         out->place = 1;
         out->number = info.entry.nr;
@@ -96,6 +98,21 @@ int linux_trace_call(pid_t thread, struct linux_traced_call *out) {
         out->place = 2;
         out->result = info.exit.rval;
     }
+    return 0;
+}
+
+int linux_trace_sequence(pid_t thread, uint64_t *out) {
+    // struct ptrace_rseq_configuration of <linux/ptrace.h>, Linux 5.13.
+    enum { GET_RSEQ_CONFIGURATION = 0x420f, CRITICAL_SECTION = 8 };
+    struct {
+        uint64_t address;
+        uint32_t size, signature, flags, padding;
+    } sequence = {0};
+    *out = 0;
+    if (trace(GET_RSEQ_CONFIGURATION, thread, sizeof sequence, (unsigned long)&sequence) < 0) {
+        return errno == EIO || errno == EINVAL ? 0 : -1;
+    }
+    if (sequence.address != 0) *out = sequence.address + CRITICAL_SECTION;
     return 0;
 }
 
@@ -170,6 +187,9 @@ uint64_t linux_with_call_instruction(uint64_t word) {
     return (word & ~(uint64_t)0xffff) | 0x050f;  // syscall
 }
 
+const uint64_t linux_call_instruction_size = 2;
+const uint32_t linux_native_architecture = AUDIT_ARCH_X86_64;
+
 int linux_trace_break(pid_t thread, uint64_t address) {
     enum { POKE_USER = 6, ENABLED = 1 };  // DR7: execution, one byte, of this thread alone
     unsigned long control = offsetof(struct user, u_debugreg[7]);
@@ -211,6 +231,9 @@ uint64_t linux_with_call_instruction(uint64_t word) {
     return (word & ~(uint64_t)0xffffffff) | 0xd4000001;  // svc #0
 }
 
+const uint64_t linux_call_instruction_size = 4;
+const uint32_t linux_native_architecture = AUDIT_ARCH_AARCH64;
+
 int linux_trace_break(pid_t thread, uint64_t address) {
     // <asm/ptrace.h>, struct user_hwdebug_state, up to the first breakpoint.
     struct {
@@ -239,6 +262,8 @@ void linux_registers_make_call(struct linux_registers *registers, uint64_t instr
 }
 void linux_registers_restart_call(struct linux_registers *registers) { (void)registers; }
 uint64_t linux_with_call_instruction(uint64_t word) { return word; }
+const uint64_t linux_call_instruction_size = 0;
+const uint32_t linux_native_architecture = 0;
 int linux_trace_break(pid_t thread, uint64_t address) {
     (void)thread, (void)address;
     errno = ENOSYS;
@@ -283,6 +308,10 @@ const long linux_call_mmap =
     SYS_mmap2;
 #endif
 const long linux_call_prctl = SYS_prctl;
+const long linux_call_execve = SYS_execve;
+const long linux_call_writev = SYS_writev;
+const long linux_call_exit = SYS_exit;
+const long linux_call_exit_group = SYS_exit_group;
 const long linux_call_seccomp = SYS_seccomp;
 const long linux_call_close = SYS_close;
 const long linux_call_socketpair = SYS_socketpair;

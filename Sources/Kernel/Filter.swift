@@ -53,6 +53,28 @@ extension Descriptor {
   }
 }
 
+extension Descriptor {
+  /// A file in memory that can be executed, whose contents are these for good.
+  public init(
+    program bytes: [UInt8], name: String, permissions: mode_t
+  ) throws(SystemError) {
+    let result = bytes.withUnsafeBytes { bytes -> Result<CInt, SystemError> in
+      let failed = { SystemError(operation: "memfd_create", path: name, code: $0) }
+      guard let start = bytes.baseAddress else { return .failure(failed(EINVAL)) }
+      let result = linux_sealed_program(name, start, bytes.count, permissions)
+      return result >= 0 ? .success(result) : .failure(failed(errno))
+    }
+    self.init(owning: try result.get())
+  }
+}
+
+extension SystemCallFilters {
+  /// Whether this kernel knows these flags: without a program it looks at them first.
+  public static func knows(_ flags: Flags) -> Bool {
+    linux_seccomp(UInt32(SECCOMP_SET_MODE_FILTER), flags.rawValue, nil) != 0 && errno == EFAULT
+  }
+}
+
 /// What a filter that listens tells of, call by call: seccomp_unotify(2).
 public struct CallListener: ~Copyable {
   public let descriptor: Descriptor

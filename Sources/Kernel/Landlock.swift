@@ -27,6 +27,9 @@ public struct FileRights: OptionSet, Hashable, Sendable {
   /// ABI 5, Linux 6.10.
   public static let deviceControl = Self(bit: 15)
 
+  /// The newest ABI with rights to files that are known here.
+  public static let newestABI = 5
+
   /// All that an ABI knows.
   public static func known(abi: Int) -> FileRights {
     let bits: UInt64 =

@@ -157,3 +157,25 @@ public func signalName(_ signal: CInt) -> String {
 /// Gives back the memory of the code that has run so far, most of which was to start; the rest comes
 /// back page by page. For a program that stays.
 public func releaseCode() { linux_release_code() }
+
+/// Runs a function in a thread of its own, and waits for its end. The thread's tracees end with it.
+public func inThread(_ body: () -> Void) throws(SystemError) {
+  let code = withoutActuallyEscaping(body) { body in
+    let box = ThreadWork(body)
+    var thread = pthread_t()
+    let code = pthread_create(
+      &thread, nil,
+      { pointer in
+        if let pointer { Unmanaged<ThreadWork>.fromOpaque(pointer).takeUnretainedValue().run() }
+        return nil
+      }, Unmanaged.passUnretained(box).toOpaque())
+    if code == 0 { pthread_join(thread, nil) }
+    return code
+  }
+  guard code == 0 else { throw SystemError(operation: "pthread_create", path: nil, code: code) }
+}
+
+private final class ThreadWork {
+  let run: () -> Void
+  init(_ run: @escaping () -> Void) { self.run = run }
+}

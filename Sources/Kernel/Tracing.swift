@@ -18,8 +18,8 @@ public enum TraceStop: Equatable, Sendable {
   case other
 }
 
-/// A thread that the calling thread traces: ptrace(2). Every function but ``seize()``,
-/// ``interrupt()`` and ``stop()`` is for one that has stopped.
+/// A thread that the calling thread traces: ptrace(2). Every function but ``seize()``
+/// and ``interrupt()`` is for one that has stopped.
 public struct TracedThread: Hashable, Sendable {
   public let number: pid_t
   public init(_ number: pid_t) { self.number = number }
@@ -37,21 +37,31 @@ public struct TracedThread: Hashable, Sendable {
     try check("ptrace", "PTRACE_INTERRUPT", linux_trace_interrupt(number))
   }
 
-  /// What has happened to it since the last time; nil while nothing has.
-  public func stop() throws(SystemError) -> TraceStop? {
+  /// What has happened to a thread that the calling one traces, known to it or not; nil while nothing
+  /// has. Children of the calling thread are reported too.
+  public static func next() throws(SystemError) -> (thread: TracedThread, stop: TraceStop)? {
     var status: CInt = 0
-    guard try check("waitpid", "\(number)", linux_trace_wait(number, &status)) == 1 else {
+    let number: pid_t
+    do throws(SystemError) {
+      number = try check("waitpid", nil, linux_trace_wait(&status))
+    } catch {
+      guard error.code == ECHILD else { throw error }
       return nil
     }
-    return try stop(status)
+    guard number > 0 else { return nil }
+    let thread = TracedThread(number)
+    do throws(SystemError) { return (thread, try thread.stop(status)) } catch {
+      // Killed since: what made it stop is unknown, and its end is reported next.
+      guard error.code == ESRCH else { throw error }
+      return (thread, .other)
+    }
   }
 
-  /// The next stop, or its end, for a thread that was killed.
-  public func end() throws(SystemError) -> TraceStop {
-    var status: CInt = 0
-    let everyKind = CInt(0x4000_0000)  // __WALL
-    try check("waitpid", "\(number)", waitpid(number, &status, everyKind))
-    return try stop(status)
+  /// Whether the calling thread traces anything, or has children.
+  public static var hasAny: Bool {
+    var information = siginfo_t()
+    let everyKind = CInt(0x6000_0000)  // __WALL, __WNOTHREAD
+    return waitid(P_ALL, 0, &information, WEXITED | WSTOPPED | WNOHANG | WNOWAIT | everyKind) == 0
   }
 
   private func stop(_ status: CInt) throws(SystemError) -> TraceStop {
@@ -129,6 +139,13 @@ public struct TracedThread: Hashable, Sendable {
 
   public func setBlockedSignals(_ mask: UInt64) throws(SystemError) {
     try check("ptrace", "PTRACE_SETSIGMASK", linux_trace_set_signals(number, mask))
+  }
+
+  /// Where the memory is that names its restartable sequence, rseq(2), if it has any.
+  public func sequence() throws(SystemError) -> UInt64? {
+    var place: UInt64 = 0
+    try check("ptrace", "PTRACE_GET_RSEQ_CONFIGURATION", linux_trace_sequence(number, &place))
+    return place == 0 ? nil : place
   }
 
   /// Where it is in a system call.

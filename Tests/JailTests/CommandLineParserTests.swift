@@ -262,7 +262,7 @@ import Testing
     let rules = try Self.parse(["--fs-path-rw", "/a", "--fs-default-paths", "/p"]).configuration
       .fileAccess
     #expect(rules?.rules.first == .init("/a", .readAndWrite))
-    #expect(rules?.rules.count == 11 && rules?.abi == 2)
+    #expect(rules?.rules.count == 11 && rules?.abi == 5)
     #expect(try Self.parse(["/p"]).configuration.fileAccess == nil)
     // The order does not matter: the rights are computed when all is known.
     let abi = try Self.parse(["--fs-path-rw", "/a", "--landlock-abi=3", "/p"]).configuration

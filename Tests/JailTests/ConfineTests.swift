@@ -19,8 +19,11 @@ import Testing
     ].flatMap { $0 }
   }
 
-  private static func configuration() throws -> JailConfiguration {
+  private static func configuration(
+    noNewPrivileges: Bool
+  ) throws -> JailConfiguration {
     var jail = JailConfiguration()
+    jail.noNewPrivileges = noNewPrivileges
     jail.user = .init(number: 65534)
     jail.group = .init(number: 65534)
     jail.supplementaryGroups = []
@@ -57,8 +60,11 @@ import Testing
     return (lines + files).map(String.init) + [hostName]
   }
 
-  @Test func isWhatTheProgramMakesOfAnother() async {
-    await #expect(processExitsWith: .success) {
+  /// Without no_new_privs too, which a filter and rules for files bring along.
+  @Test(arguments: [true, false]) func isWhatTheProgramMakesOfAnother(
+    _ noNewPrivileges: Bool
+  ) async {
+    await #expect(processExitsWith: .success) { [noNewPrivileges] in
       inMountNamespace {
         try writeFile("/mnt/filter", try Self.program())
         let program =
@@ -66,14 +72,15 @@ import Testing
           + "mkdir /mnt/x 2>/dev/null || echo mkdir denied; "
           + "cat /etc/hostname 2>/dev/null || echo file denied; readlink /proc/self/ns/mnt"
         let outcome = try run(
-          "\(try builtPrograms())/minijail0", Self.options + ["--", "/bin/sh", "-c", program])
+          "\(try builtPrograms())/minijail0",
+          Self.options + (noNewPrivileges ? ["-n"] : []) + ["--", "/bin/sh", "-c", program])
         #expect(outcome.status == 0, "\(outcome)")
         let expected = Self.visible(outcome.output, outcome.output, "confined")
         #expect(outcome.lines.contains("mkdir denied") && outcome.lines.contains("file denied"))
         #expect(outcome.lines.contains("confined") && expected.count == Self.fields.count + 2)
         let status = try inChild {
           let outside = try linkTarget(of: "/proc/self/ns/mnt")
-          try Self.configuration().confine()
+          try Self.configuration(noNewPrivileges: noNewPrivileges).confine()
           let name = try readFile("/proc/sys/kernel/hostname").split(separator: "\n").joined()
           // The capabilities of a program of /bin/sh are gone: it is the one that had them.
           let found = Self.visible(

@@ -146,6 +146,8 @@ int linux_peek_descriptors(int socket, int *_Nonnull out, int capacity);
 int linux_loop_backing(int device, uint64_t *_Nonnull dev, uint64_t *_Nonnull inode);
 
 const char *_Nullable linux_errno_name(int code);    // strerrorname_np(3)
+/// A timer whose signal kills this process, stopped or not: timer_create(2). 0 ends it.
+int linux_kill_after(uint64_t milliseconds);
 const char *_Nullable linux_signal_name(int signal);  // sigabbrev_np(3), "KILL"
 unsigned linux_major(uint64_t device);
 unsigned linux_minor(uint64_t device);

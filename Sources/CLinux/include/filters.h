@@ -13,6 +13,11 @@ int linux_seccomp(unsigned operation, unsigned flags, const void *_Nullable prog
 long linux_system_call(long number, const unsigned long arguments[_Nonnull 6]);
 /// memfd_create(2), close-on-exec, with `size` bytes in it that nobody can change any more.
 int linux_sealed_file(const char *_Nonnull name, const void *_Nonnull bytes, size_t size);
+/// The same, as a program with these permissions. EACCES where vm.memfd_noexec is 2.
+int linux_sealed_program(const char *_Nonnull name, const void *_Nonnull bytes, size_t size, mode_t mode);
+/// execveat(2) of an open file.
+int linux_execute_file(int file, char *_Nullable const *_Nonnull words,
+                       char *_Nullable const *_Nonnull environment);
 /// pidfd_getfd(2), Linux 5.6: a copy of another process's descriptor, close-on-exec.
 int linux_pidfd_getfd(int process, int descriptor);
 /// SECCOMP_IOCTL_NOTIF_ID_VALID of an id that no notification has: whether it is a listener.

@@ -33,5 +33,6 @@ int linux_landlock_restrict(int ruleset);
 /// they are effective. 0 and no capability for a file without; capabilities(7).
 int linux_file_capabilities(const char *_Nonnull path, uint64_t *_Nonnull permitted,
                             int *_Nonnull effective);
-/// mmap(2) of two words that are shared with the children of this process; NULL on failure.
-int *_Nullable linux_shared_words(void);
+/// mmap(2) of four words that are shared with the children of this process, in an empty file unless
+/// that is -1; NULL on failure.
+int *_Nullable linux_shared_words(int file);

@@ -84,7 +84,7 @@ enum Help {
       --fs-path-advanced-rw PATH
                              The same, and links, sockets, pipes and devices.
       --fs-default-paths     Read and execute where programs and libraries are.
-      --landlock-abi N       Handle the rights of this ABI, 2 unless given; 0 for none.
+      --landlock-abi N       Handle the rights of this ABI, 5 unless given; 0 for none.
       --no-fs-restrictions   No rules, for a profile.
       --enable-profile-fs-restrictions
                              The rules of a profile: so it is.

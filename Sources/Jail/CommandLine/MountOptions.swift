@@ -109,7 +109,8 @@ extension CommandLineParser {
       rules += [.init("/dev", .edit), .init("/proc", .read), .init("/tmp", .readAndWrite)]
     }
     guard !rules.isEmpty else { return }
-    command.configuration.fileAccess = FileAccess(rules: rules, abi: landlockABI ?? 2)
+    command.configuration.fileAccess = FileAccess(
+      rules: rules, abi: landlockABI ?? FileRights.newestABI)
   }
 
   private static func isWritable(_ mount: JailMount) -> Bool {

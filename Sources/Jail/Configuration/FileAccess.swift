@@ -33,7 +33,7 @@ public struct FileAccess: Equatable, Sendable {
   /// The newest ABI whose rights are handled; the kernel's counts if it is older. 0 for none.
   public var abi: Int
 
-  public init(rules: [Rule] = [], abi: Int = 2) {
+  public init(rules: [Rule] = [], abi: Int = FileRights.newestABI) {
     self.rules = rules
     self.abi = abi
   }
@@ -61,7 +61,10 @@ extension FileAccess.Kind {
   /// The rights that it stands for, of those that `abi` knows.
   public func rights(abi: Int) -> FileRights {
     let read: FileRights = [.readFile, .readDirectory]
-    let edit = read.union([.writeFile, .removeDirectory, .removeFile, .truncate])
+    // Without deviceControl a terminal that can be written to has no settings.
+    let edit = read.union([
+      .writeFile, .removeDirectory, .removeFile, .truncate, .deviceControl,
+    ])
     let rights: FileRights =
       switch self {
       case .readAndExecute: read.union(.execute)
@@ -70,7 +73,7 @@ extension FileAccess.Kind {
       case .advancedReadAndWrite:
         edit.union([
           .makeCharacterDevice, .makeDirectory, .makeFile, .makeSocket, .makePipe,
-          .makeBlockDevice, .makeLink, .refer, .deviceControl,
+          .makeBlockDevice, .makeLink, .refer,
         ])
       case .edit: edit
       }

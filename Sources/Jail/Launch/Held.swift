@@ -40,15 +40,24 @@ final class HeldRuleset {
 /// What a process and its children share, and a program that they execute does not.
 final class SharedOutcome {
   private let words: UnsafeMutablePointer<CInt>
+  /// The memory, for a program that maps it.
+  let file: Held?
 
-  init() throws(SystemError) {
-    guard let words = linux_shared_words() else {
+  /// - Parameter isFile: whether a program is to share it.
+  init(isFile: Bool) throws(SystemError) {
+    file =
+      isFile
+      ? Held(
+        Descriptor(
+          owning: try check("memfd_create", "outcome", linux_memory_file("minijail-outcome"))))
+      : nil
+    guard let words = linux_shared_words(file?.descriptor.number ?? -1) else {
       throw SystemError(operation: "mmap", path: nil, code: errno)
     }
     self.words = words
   }
 
-  deinit { munmap(words, 2 * MemoryLayout<CInt>.size) }
+  deinit { munmap(words, 4 * MemoryLayout<CInt>.size) }
 
   // Each is read when the process that sets it has ended.
 
@@ -57,6 +66,9 @@ final class SharedOutcome {
     get { words[0] }
     set { words[0] = newValue }
   }
+
+  /// Where the list of a ``Trampoline`` went on when a call failed; 0 where there is none.
+  var failedCall: CInt { words[2] }
 
   /// The signal that ended the program of an init; 0 unless one did.
   var programSignal: CInt {

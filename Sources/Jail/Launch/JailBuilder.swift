@@ -32,6 +32,8 @@ final class JailBuilder {
   var library: PreloadLibrary?
   /// The filter of system calls for the library, made before limits are in force.
   var sealedFilter: Held?
+  /// What executes the program, where it has other files than the caller.
+  var trampoline: Held?
   /// The rules for files that are in force in the end.
   var ruleset: HeldRuleset?
   /// Those that are in force before, where a loader has to do its work first.
@@ -130,10 +132,14 @@ final class JailBuilder {
   /// The last thing but `execve`: from here on, the filter decides what this process can still do.
   private func loadFilter(_ filter: SystemCallFilter, _ program: FilterProgram?) throws(JailError) {
     guard let program else { throw JailError("\(filter.name): there is no filter for a loader") }
-    try step("load the filter of \(filter.name) (needs no_new_privs, -n)") {
+    try step(Self.loading(filter)) {
       () throws(SystemError) in
       try SystemCallFilters.load(program.bytes, flags: filter.flags)
     }
+  }
+
+  static func loading(_ filter: SystemCallFilter) -> String {
+    "load the filter of \(filter.name) (needs no_new_privs, -n)"
   }
 
   /// Everything of the host that the set-up had open.

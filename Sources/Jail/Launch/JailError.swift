@@ -58,7 +58,11 @@ struct ExecutionFailure {
   let status: CInt
 
   init(_ configuration: JailConfiguration, _ code: CInt) {
-    text = "execve failed: \(configuration.program): \(String(cString: strerror(code)))"
+    text = Self.start(configuration) + String(cString: strerror(code))
     status = code == ENOENT ? ExitStatus.notFound : ExitStatus.notExecutable
+  }
+
+  static func start(_ configuration: JailConfiguration) -> String {
+    oneLine("execve failed: \(configuration.program): ")
   }
 }

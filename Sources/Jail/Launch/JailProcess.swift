@@ -39,6 +39,7 @@ struct JailProcess {
       for (index, jailStep) in plan.steps.enumerated() {
         switch jailStep {
         case .setLimits:
+          try makeTrampoline(builder)  // while files can be made
           try tellLauncher(StartingJail.Report.wantsLimits)
           try awaitLauncher()
         case .closeDescriptors:
@@ -49,8 +50,11 @@ struct JailProcess {
           if let terminalSocket { try builder.giveTerminal(through: terminalSocket) }
         case .requestCompletion: try requestCompletion(builder)
         case .prepareProgram: program = try prepare(builder)
+        // The trampoline's.
+        case .loadFilter where plan.configuration.usesTrampoline: break
+        case .tellCalls where plan.configuration.usesTrampoline: break
         case .tellCalls: try tellCalls()
-        case .execute: try execute(program)
+        case .execute: try execute(program, builder.trampoline)
         default: try builder.carryOut(jailStep)
         }
       }
@@ -87,6 +91,7 @@ struct JailProcess {
     numbers += builder.library?.descriptors ?? []
     if let connection = log.connection { numbers.append(connection) }
     if let terminalSocket { numbers.append(terminalSocket.descriptor.number) }
+    if let file = outcome.file { numbers.append(file.descriptor.number) }
     return numbers + builder.terminalDescriptors
   }
 
@@ -109,6 +114,7 @@ struct JailProcess {
   /// Gives the launcher what it needs to complete the jail when the loader is done.
   private func requestCompletion(_ builder: JailBuilder) throws(JailError) {
     guard builder.isCompletedLater else { return }
+    if plan.configuration.endsWithNoNewPrivileges { try builder.refuseUntraced() }
     let ruleset = builder.firstRuleset == nil ? nil : builder.ruleset
     try step("let the launcher complete the jail") { () throws(SystemError) in
       try ReportSockets.send(
@@ -132,9 +138,9 @@ struct JailProcess {
     let program = configuration.program
     var environment = EnvironmentEdit.apply(
       configuration.environment, to: currentEnvironment())
-    var path = program
+    try makeTrampoline(builder)
+    let path = try self.path(builder)
     if let library = builder.library {
-      path = RawArgument(bytes: try absolutePath(program.bytes))
       let orders = try step("preload the library") { () throws(SystemError) -> String in
         try self.orders(builder)
       }
@@ -149,15 +155,67 @@ struct JailProcess {
     try tellLauncher(StartingJail.Report.isSetUp)
     let open = openAtExecution(builder)
     if configuration.learnedPolicy != nil {
-      // The number that the listener gets: the lowest that is free.
-      let number = (0..<CInt.max).first { !open.contains($0) } ?? 0
+      let number = Self.lowestFree(open)
       let reporting = builder.library == nil ? "" : "r\(launcher.descriptor.number)"
       tell("L\(number)\(reporting)")
     } else if builder.library == nil {
       tell("R")
     }
-    try closeDescriptors(during: "the launcher", but: open)
+    var stay = open
+    if let file = builder.trampoline, let memory = outcome.file {
+      stay += [file.descriptor.number, memory.descriptor.number]
+      _ = fcntl(memory.descriptor.number, F_SETFD, 0)
+    }
+    try closeDescriptors(during: "the launcher", but: stay)
     return result
+  }
+
+  private func path(_ builder: JailBuilder) throws(JailError) -> RawArgument {
+    let program = plan.configuration.program
+    return builder.library == nil
+      ? program : RawArgument(bytes: try absolutePath(program.bytes))
+  }
+
+  /// The number that the next descriptor gets.
+  private static func lowestFree(_ open: [CInt]) -> CInt {
+    (0..<CInt.max).first { !open.contains($0) } ?? 0
+  }
+
+  private func makeTrampoline(_ builder: JailBuilder) throws(JailError) {
+    let configuration = plan.configuration
+    guard configuration.usesTrampoline, builder.trampoline == nil, let memory = outcome.file else {
+      return
+    }
+    var parameters = Trampoline.Parameters(
+      path: try path(builder), outcome: memory.descriptor.number)
+    if let filter = configuration.filter {
+      let program = builder.isCompletedLater ? filter.startup : filter.program
+      guard let program else { throw JailError("\(filter.name): there is no filter for a loader") }
+      parameters.filter = (program.bytes, filter.flags.rawValue)
+    }
+    if configuration.learnedPolicy != nil {
+      parameters.listener = (
+        Learning.filter, Self.listening.rawValue, Self.lowestFree(openAtExecution(builder))
+      )
+    }
+    if configuration.background {
+      parameters.complaint = "minijail0: \(ExecutionFailure.start(configuration))"
+    }
+    let file = Trampoline.file(configuration.trampolineCalls, parameters)
+    // Who cannot read it cannot look into the process either; the launcher has to, for a listener.
+    let permissions: mode_t = configuration.learnedPolicy == nil ? 0o111 : 0o555
+    do throws(SystemError) {
+      builder.trampoline = Held(
+        try Descriptor(program: file, name: "minijail-trampoline", permissions: permissions))
+    } catch {
+      let hint = error.code == EACCES ? " (vm.memfd_noexec=2 forbids programs in memory)" : ""
+      throw JailError("prepare the execution of \(configuration.program): \(error)\(hint)")
+    }
+  }
+
+  private static var listening: SystemCallFilters.Flags {
+    let flags: SystemCallFilters.Flags = [.listens, .waitsThroughSignals]
+    return SystemCallFilters.knows(flags) ? flags : .listens  // before 5.19
   }
 
   /// What the library is to do, in the letters of minijailpreload.c.
@@ -177,22 +235,16 @@ struct JailProcess {
   /// Every call waits for the launcher from here on, `execve` first.
   private func tellCalls() throws(JailError) {
     try step("--learn (needs no_new_privs, -n)") { () throws(SystemError) in
-      let listener: CInt
-      do throws(SystemError) {
-        listener = try SystemCallFilters.load(
-          Learning.filter, flags: [.listens, .waitsThroughSignals])
-      } catch {
-        guard error.code == EINVAL else { throw error }
-        listener = try SystemCallFilters.load(Learning.filter, flags: .listens)  // before 5.19
-      }
-      close(listener)
+      close(try SystemCallFilters.load(Learning.filter, flags: Self.listening))
     }
   }
 
   /// Replaces this process by the program, with the word that names it as it was typed.
-  private func execute(_ program: PreparedProgram?) throws(JailError) -> Never {
+  private func execute(
+    _ program: PreparedProgram?, _ trampoline: Held?
+  ) throws(JailError) -> Never {
     guard let program else { throw JailError("the program was not prepared") }
-    program.execute()
+    program.execute(trampoline: trampoline?.descriptor.number)
     let code = errno
     outcome.executionError = code
     if plan.configuration.background {

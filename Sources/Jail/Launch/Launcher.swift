@@ -93,7 +93,9 @@ struct Launcher {
     }
     var (near, far) = try Self.sockets()
     var (terminal, terminalSocket) = try configuration.ownTerminal ? Self.sockets() : (nil, nil)
-    let outcome = try step("map memory") { () throws(SystemError) in try SharedOutcome() }
+    let outcome = try step("map memory") { () throws(SystemError) in
+      try SharedOutcome(isFile: configuration.usesTrampoline)
+    }
     let kinds = configuration.namespaces.intersection([.process, .user])
     let process = try step(Self.what(kinds)) { () throws(SystemError) in try fork(into: kinds) }
     guard let process else {
@@ -109,9 +111,10 @@ struct Launcher {
     far = nil
     terminalSocket = nil
     guard let near else { throw JailError("the jail has no socket") }
+    let clock = StartClock(seconds: configuration.startTimeout, ownsProcess: taking != .none)
     let starting = StartingJail(
       configuration, first: process, messages: near, signals: signals, forwards: taking == .all,
-      terminal: terminal.map(TerminalRelay.init))
+      terminal: terminal.map { TerminalRelay($0, clock) }, clock: clock)
     return try finish(starting, outcome, mask, ownsProcess: taking != .none)
   }
 
@@ -147,15 +150,24 @@ struct Launcher {
           try processControl(PR_SET_DUMPABLE, 0, named: "PR_SET_DUMPABLE")
         }
       }
-      if starting.traces { try starting.beginTracing() }
-      try starting.releaseJail()
-      let result = try starting.run()
-      try starting.endTracing()
-      return try RunningJail(starting, result, outcome, log)
+      guard starting.traces else {
+        try starting.releaseJail()
+        return try RunningJail(starting, try starting.run(), outcome, log)
+      }
+      // What a thread traces is told from all other children of this process, and ends with it.
+      var result: Result<StartingJail.Result, JailError>?
+      try step("trace the program") { () throws(SystemError) in
+        try inThread {
+          do throws(JailError) { result = .success(try starting.runTracing()) } catch {
+            result = .failure(error)
+          }
+        }
+      }
+      guard let result else { throw JailError("the program was not traced") }
+      return try RunningJail(starting, try result.get(), outcome, log)
     } catch {
-      starting.killAndReap()
+      if !starting.isTracing { starting.endAll() }
       starting.terminal?.finish()
-      try starting.endTracing()
       guard error.status == ExitStatus.noJail else { throw error }
       return try RunningJail(starting, .failed(error.description), outcome, log)
     }
@@ -171,13 +183,40 @@ struct Launcher {
   /// The process's number, for whoever supervises it: before the program can run.
   private func write(_ process: pid_t, to file: FilePath) throws(JailError) {
     try step("-f \(file)") { () throws(SystemError) in
-      let descriptor = Descriptor(
-        owning: try check(
-          "open", "\(file)",
-          open(file.cString, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC, 0o666)))
+      let descriptor = try pidFile(file)
       try descriptor.write(Array("\(process)\n".utf8), shown: "\(file)")
       try descriptor.close()
     }
+  }
+
+  /// Made where it is missing. A symbolic link on the way is noticed when it is another user's.
+  private func pidFile(_ file: FilePath) throws(SystemError) -> Descriptor {
+    let shown = "\(file)"
+    let flags = O_WRONLY | O_TRUNC | O_NONBLOCK
+    var walk = try PathWalk(from: file, refusing: configuration.isStrict)
+    defer { warn(of: walk.foreignLink, file) }
+    let place: Held
+    do throws(SystemError) { place = try walk.open(file) } catch {
+      guard error.code == ENOENT, let name = file.components.last, name != "..", name != "." else {
+        throw error
+      }
+      walk = try PathWalk(from: file, refusing: configuration.isStrict)
+      let directory = try walk.open(file.directory.isEmpty ? "." : file.directory)
+      return try Descriptor(
+        entry: name, of: directory.descriptor, flags: flags | O_CREAT | O_EXCL, mode: 0o666,
+        shown: shown)
+    }
+    return Descriptor(
+      owning: try check(
+        "open", shown,
+        Glibc.open("/proc/self/fd/\(place.descriptor.number)", flags | O_CLOEXEC)))
+  }
+
+  private func warn(of link: PathWalk.ForeignLink?, _ file: FilePath) {
+    guard let link else { return }
+    log.warning(
+      "-f \(file): it leads through the symbolic link \(link.path) of user \(link.owner), who can "
+        + "point it at any file; name the file that is meant")
   }
 
   private func status(of end: RunningJail.End, _ process: pid_t) -> CInt {

@@ -46,6 +46,8 @@ extension JailConfiguration {
       throw JailError("this process has \(threads) threads, and only one would be confined")
     }
     var configuration = self
+    // As a program that minijail0 starts, which has a loader, as a rule.
+    configuration.noNewPrivileges = endsWithNoNewPrivileges
     configuration.linkage = .static  // its loader has run: nothing waits for it
     let plan = try JailPlan(configuration)
     try StoreMounts.verify(daemonStores)

@@ -18,8 +18,15 @@ final class PreparedProgram {
     for pointer in words + environment { pointer?.deallocate() }
   }
 
-  /// Replaces this process by the program; returns only when that failed, with errno.
-  func execute() { execve(path, &words, &environment) }
+  /// Replaces this process by the program, or by the trampoline that is open there; returns only when
+  /// that failed, with errno.
+  func execute(trampoline: CInt? = nil) {
+    guard let trampoline else {
+      execve(path, &words, &environment)
+      return
+    }
+    _ = linux_execute_file(trampoline, &words, &environment)
+  }
 
   private static func copy(_ word: RawArgument) -> UnsafeMutablePointer<CChar> {
     let text = word.cString

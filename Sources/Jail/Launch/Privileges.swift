@@ -80,12 +80,23 @@ extension JailBuilder {
       return log.warning(text)
     }
     let abi = min(known, access.abi)
+    if known < min(access.abi, FileRights.newestABI) { try warnOfOldLandlock(known) }
     ruleset = try newRuleset(access, abi: abi, isFinal: true)
     // The rest of the restriction comes when the loader is done.
     guard isCompletedLater, library != nil || !access.allowsExecution else { return }
     let first = try newRuleset(access.whileLoading, abi: abi, isFinal: false)
     try step("rules for files") { () throws(SystemError) in try library?.allow(in: first.ruleset) }
     firstRuleset = first
+  }
+
+  private func warnOfOldLandlock(_ known: Int) throws(JailError) {
+    let free =
+      known < 3 ? "truncate(2) by path and ioctl(2) on devices are" : "ioctl(2) on devices is"
+    let text =
+      "this kernel has Landlock ABI \(known): \(free) not restricted; --landlock-abi \(known) "
+      + "accepts that"
+    if configuration.isStrict { throw JailError("--strict: \(text)") }
+    log.warning(text)
   }
 
   private func newRuleset(

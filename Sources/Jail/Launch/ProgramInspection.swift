@@ -90,6 +90,22 @@ enum ProgramInspection {
 extension JailBuilder {
   /// Whether a part of the jail waits for a loader after all, and whether that can work.
   func inspectProgram() throws(JailError) {
+    try findLoader()
+    // Without no_new_privs only CAP_SYS_ADMIN may load a filter, and it may be gone later.
+    if isCompletedLater, configuration.isCompletedByTracer, !configuration.endsWithNoNewPrivileges {
+      try refuseUntraced()
+    }
+  }
+
+  /// Makes everything a tracee that the program makes.
+  func refuseUntraced() throws(JailError) {
+    let program = try UntracedFilter.program(refusesRings: configuration.hasFileRulesForLater)
+    try step("let the launcher complete the jail (needs no_new_privs, -n, or CAP_SYS_ADMIN)") {
+      () throws(SystemError) in try SystemCallFilters.load(program)
+    }
+  }
+
+  private func findLoader() throws(JailError) {
     let program = configuration.program
     var path: [UInt8] = []
     let kind = try step("look at \(program)") { () throws(SystemError) in

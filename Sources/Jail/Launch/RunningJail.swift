@@ -110,6 +110,13 @@ public final class RunningJail {
   /// with.
   private func executionFailed(_ end: ProcessEnd) -> End? {
     guard outcome.executionError != 0 else { return nil }
+    if let filter = configuration.filter,
+      Trampoline.failedCall(configuration.trampolineCalls, at: outcome.failedCall) == .loadFilter
+    {
+      let error = SystemError(operation: "seccomp", path: nil, code: outcome.executionError)
+      log.error("\(JailBuilder.loading(filter)): \(error)")
+      return .ended(.exited(ExitStatus.failure), programSignal: nil)
+    }
     let failed = ExecutionFailure(configuration, outcome.executionError)
     if !configuration.background { log.error(failed.text) }
     // What a filter does to the call that ends the process is no violation of the program's.

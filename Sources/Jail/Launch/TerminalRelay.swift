@@ -19,7 +19,12 @@ final class TerminalRelay {
 
   private static let chunk = 4096  // PIPE_BUF: a pipe that can be written to takes as much
 
-  init(_ socket: Held) { self.socket = socket }
+  private let clock: StartClock
+
+  init(_ socket: Held, _ clock: StartClock) {
+    self.socket = socket
+    self.clock = clock
+  }
 
   deinit { restore() }
 
@@ -66,7 +71,9 @@ final class TerminalRelay {
   /// Takes the caller's terminal; in the background only when this process is in front again.
   func resume() throws(SystemError) {
     guard controller != nil, isInputTerminal else { return }
-    while tcgetpgrp(STDIN_FILENO) != getpgrp(), tcgetpgrp(STDIN_FILENO) > 0 { raise(SIGSTOP) }
+    while tcgetpgrp(STDIN_FILENO) != getpgrp(), tcgetpgrp(STDIN_FILENO) > 0 {
+      clock.stopping { raise(SIGSTOP) }
+    }
     resize()
     guard saved == nil else { return }
     var settings = termios()
@@ -92,12 +99,15 @@ final class TerminalRelay {
     _ = linux_copy_window_size(caller, controller.descriptor.number)
   }
 
-  /// Shows what the program has left, when it has ended, and gives the caller's terminal back.
+  /// Shows what the program has left, when it has ended, and gives the caller's terminal back. More than
+  /// a terminal holds is of other processes, which may write without end.
   func finish() {
     defer { restore() }
+    var chunks = 256 * 1024 / Self.chunk
     do throws(SystemError) {
       if let socket, isReadable(socket) { try receive() }
-      while controller != nil {
+      while controller != nil, chunks > 0 {
+        chunks -= 1
         while !toCaller.isEmpty { try writeToCaller() }
         try readFromProgram()
         if toCaller.isEmpty { return }

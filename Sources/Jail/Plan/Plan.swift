@@ -118,6 +118,24 @@ extension JailConfiguration {
     return noNewPrivileges || (isLater && linkage != .static)
   }
 
+  /// Whether a filter is loaded before privileges are given up: without no_new_privs only
+  /// CAP_SYS_ADMIN may load one. In a static program the policy must allow the change of user then, as
+  /// in the reference.
+  var filterComesFirst: Bool { filter != nil && !endsWithNoNewPrivileges }
+
+  /// Whether a ``Trampoline`` executes the program: where the files are not the caller's, what they
+  /// name as `/proc/self/exe` must not be the host's. What it does comes after the change of user, and
+  /// it could load no filter then that has to come first.
+  var usesTrampoline: Bool {
+    let hasOwnFiles = root != .none || namespaces.contains(.mount) || mountNamespaceFile != nil
+    return Trampoline.isAvailable && hasOwnFiles && !filterComesFirst
+  }
+
+  var trampolineCalls: [Trampoline.Call] {
+    [.mapOutcome, .closeOutcome] + (filter == nil ? [] : [.loadFilter])
+      + (learnedPolicy == nil ? [] : [.tellCalls, .closeListener]) + [.execute]
+  }
+
   /// The combinations that cannot be meant.
   func check() throws(JailError) {
     if processNamespace != .inherited, !newSessions {
@@ -283,10 +301,7 @@ private struct Planner {
     if configuration.mayNeedCompletion { steps.append(.inspectProgram) }
     if let access = configuration.fileAccess { steps.append(.prepareFileAccess(access)) }
     if !configuration.limits.isEmpty { steps.append(.setLimits(configuration.limits)) }
-    // Without no_new_privs only CAP_SYS_ADMIN may load a filter. In a static program it comes before
-    // the change of user then, which the policy must allow, as in the reference.
-    let filterComesFirst =
-      configuration.filter != nil && !configuration.endsWithNoNewPrivileges
+    let filterComesFirst = configuration.filterComesFirst
     if filterComesFirst {
       restrictFiles()
       forkInit()

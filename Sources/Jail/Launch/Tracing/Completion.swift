@@ -4,13 +4,15 @@ import Kernel
 
 /// What is done in the program at its entry point, by system calls that the launcher makes it make:
 /// its whole memory and all its descriptors may be an attacker's by then. Every call is checked
-/// when it begins and when it ends; nothing of the program runs in between.
+/// when it begins and when it ends, and its memory is written in between: what the program could
+/// make a thread do on the way to the call (rseq(2), a handler) changes nothing, or is noticed.
 extension StartingJail {
   /// - Returns: false when there is another program by now, or none.
   func complete(_ main: TracedThread) throws(JailError) -> Bool {
     guard try halt(main.number) else { return false }
     // On aarch64 it would stop the program again at the first call, which is made at the same place.
     try tracing { () throws(SystemError) in try main.setBreakpoint(nil) }
+    completedImage = images
     try checkFilters(main.number)
     // What is to be delivered waits until the end.
     var calls = try ProgramCalls(main, self)
@@ -66,17 +68,15 @@ extension StartingJail {
   }
 
   private func load(_ filter: SystemCallFilter, _ calls: inout ProgramCalls) throws(JailError) {
+    typealias Place = ProgramCalls.Place
     let bytes = filter.completion.bytes
-    try calls.write(words(bytes), at: ProgramCalls.Place.instructions)
-    try calls.write(
-      [UInt64(bytes.count / 8), calls.address(ProgramCalls.Place.instructions)],
-      at: ProgramCalls.Place.filter)
     let flags = filter.flags.union(.synchronizesThreads)
     try calls.expectSuccess(
       "load the filter of \(filter.name)", linux_call_seccomp,
-      [
-        UInt64(SECCOMP_SET_MODE_FILTER), UInt64(flags.rawValue),
-        calls.address(ProgramCalls.Place.filter),
+      [UInt64(SECCOMP_SET_MODE_FILTER), UInt64(flags.rawValue), calls.address(Place.filter)],
+      with: [
+        (Place.instructions, words(bytes)),
+        (Place.filter, [UInt64(bytes.count / 8), calls.address(Place.instructions)]),
       ])
   }
 
@@ -103,13 +103,12 @@ extension StartingJail {
     }
     typealias Place = ProgramCalls.Place
     // struct iovec, struct msghdr and room for one descriptor.
-    try calls.write([calls.address(Place.byte), 1], at: Place.vector)
-    try calls.write(
-      [0, 0, calls.address(Place.vector), 1, calls.address(Place.control), 24, 0],
-      at: Place.message)
+    let message = [0, 0, calls.address(Place.vector), 1, calls.address(Place.control), 24, 0]
     let flags = UInt64(MSG_CMSG_CLOEXEC) | UInt64(MSG_DONTWAIT)
-    guard try calls.make(linux_call_recvmsg, [far, calls.address(Place.message), flags]) == 1,
-      try calls.read(Place.control) == 20
+    let count = try calls.make(
+      linux_call_recvmsg, [far, calls.address(Place.message), flags],
+      with: [(Place.vector, [calls.address(Place.byte), 1]), (Place.message, message)])
+    guard count == 1, try calls.read(Place.control) == 20
     else { throw JailError("the rules for files did not arrive", status: ExitStatus.noJail) }
     let number = try calls.read(Place.control + 16) & 0xffff_ffff
     for end in [near, far] { try calls.expectSuccess("close", linux_call_close, [end]) }
@@ -145,6 +144,8 @@ struct ProgramCalls {
   private struct Saved {
     let registers: linux_registers
     let blocked: UInt64
+    /// Where the thread names a critical section of rseq(2), and which.
+    let sequence: (place: UInt64, section: UInt64)?
   }
 
   private var current: TracedThread
@@ -181,11 +182,10 @@ struct ProgramCalls {
     try jail.tracing { () throws(SystemError) in try main.word(at: memory + place) }
   }
 
-  func write(_ words: [UInt64], at place: UInt64) throws(JailError) {
-    try jail.tracing { () throws(SystemError) in
-      for (index, word) in words.enumerated() {
-        try main.set(word, at: memory + place + UInt64(index) * 8)
-      }
+  /// At the beginning of a call only: before, the program could change it.
+  private func write(_ words: [UInt64], at place: UInt64) throws(SystemError) {
+    for (index, word) in words.enumerated() {
+      try main.set(word, at: memory + place + UInt64(index) * 8)
     }
   }
 
@@ -195,7 +195,15 @@ struct ProgramCalls {
     if saved != nil { try leave() }
     current = thread
     saved = try jail.tracing { () throws(SystemError) in
-      Saved(registers: try thread.registers(), blocked: try thread.blockSignals())
+      // The kernel would move the thread to the handler of its critical section, or forget that it is
+      // in one.
+      let sequence = try thread.sequence().map { (place) throws(SystemError) in
+        let section = try thread.word(at: place)
+        if section != 0 { try thread.set(0, at: place) }
+        return (place: place, section: section)
+      }
+      return Saved(
+        registers: try thread.registers(), blocked: try thread.blockSignals(), sequence: sequence)
     }
   }
 
@@ -207,6 +215,9 @@ struct ProgramCalls {
     try jail.tracing { () throws(SystemError) in
       try current.set(saved.registers.restartingCall())
       try current.setBlockedSignals(saved.blocked)
+      if let (place, section) = saved.sequence, section != 0 {
+        try current.set(section, at: place)
+      }
     }
   }
 
@@ -219,9 +230,10 @@ struct ProgramCalls {
   }
 
   mutating func expectSuccess(
-    _ what: String, _ number: Int, _ arguments: [UInt64]
+    _ what: String, _ number: Int, _ arguments: [UInt64],
+    with memory: [(place: UInt64, words: [UInt64])] = []
   ) throws(JailError) {
-    let result = try make(number, arguments)
+    let result = try make(number, arguments, with: memory)
     guard result == 0 else { throw Self.failure(what, result) }
   }
 
@@ -235,7 +247,11 @@ struct ProgramCalls {
   }
 
   /// Makes one call, and returns its result or minus its error.
-  mutating func make(_ number: Int, _ arguments: [UInt64]) throws(JailError) -> Int64 {
+  ///
+  /// - Parameter memory: what the kernel reads there.
+  mutating func make(
+    _ number: Int, _ arguments: [UInt64], with memory: [(place: UInt64, words: [UInt64])] = []
+  ) throws(JailError) -> Int64 {
     guard let saved else { preconditionFailure("no thread was entered") }
     let current = current
     let place = place
@@ -247,14 +263,25 @@ struct ProgramCalls {
       begun.arguments.0, begun.arguments.1, begun.arguments.2, begun.arguments.3,
       begun.arguments.4, begun.arguments.5,
     ]
-    guard begun.place == 1, begun.number == UInt64(number), made.starts(with: arguments) else {
+    guard begun.place == 1, begun.number == UInt64(number), made.starts(with: arguments),
+      isOurs(begun)
+    else {
       throw JailError("it makes other system calls than it is told", status: ExitStatus.noJail)
     }
+    try jail.tracing { () throws(SystemError) in
+      for part in memory { try self.write(part.words, at: part.place) }
+    }
     let ended = try nextCall()
-    guard ended.place == 2 else {
+    guard ended.place == 2, isOurs(ended) else {
       throw JailError("a system call did not end", status: ExitStatus.noJail)
     }
     return ended.result
+  }
+
+  /// Whether the thread is at the instruction that was put there, and makes a call of this machine.
+  private func isOurs(_ call: linux_traced_call) -> Bool {
+    call.architecture == linux_native_architecture
+      && call.instruction == place + linux_call_instruction_size
   }
 
   /// Lets the thread go on to the next beginning or end of a call.
@@ -270,7 +297,7 @@ struct ProgramCalls {
         throw JailError(
           "\(signalName(signal)) came while the jail was completed", status: ExitStatus.noJail)
       case .ended(let end):
-        jail.programEnd = end
+        if current == main { jail.programEnd = end }
         throw JailError("it was killed while the jail was completed", status: ExitStatus.noJail)
       case .made, .executed, .other:
         throw JailError("it does something else than it is told", status: ExitStatus.noJail)
@@ -283,8 +310,14 @@ extension StartingJail {
   /// The next stop of this thread, while all others have stopped.
   func wait(for thread: TracedThread) throws(JailError) -> TraceStop {
     while true {
-      try checkDeadline()
-      if let stop = try tracing({ () throws(SystemError) in try thread.stop() }) { return stop }
+      try clock.check()
+      while let (other, stop) = try nextStop() {
+        if other == thread { return stop }
+        try take(stop, of: other.number)
+        guard programEnd == nil, images == completedImage else {
+          throw JailError("it ended while the jail was completed", status: ExitStatus.noJail)
+        }
+      }
       try awaitEvent()
     }
   }

@@ -1,71 +1,69 @@
-import CLinux
 import Glibc
 import Kernel
 
 extension StartingJail {
-  /// Stops every thread of the program and kills every process that it has started, also those
-  /// that it has hidden from the tracer (CLONE_UNTRACED).
+  /// Stops every thread of the program, and waits until every process that it has started is gone.
+  /// All of them are traced from their birth: ``UntracedFilter``.
   ///
-  /// - Returns: false when another program was executed meanwhile.
+  /// - Returns: false when another program was executed meanwhile, or the program has ended.
   func halt(_ main: pid_t) throws(JailError) -> Bool {
     let generation = images
     isHalting = true
+    for (number, state) in threads where state == .running {
+      try ignoringEnd { () throws(SystemError) in try TracedThread(number).interrupt() }
+    }
     while true {
+      try takeStops()
+      if images != generation || programEnd != nil { return false }
+      if hasMoreStops || threads.values.contains(.running) || !doomed.isEmpty {
+        try awaitEvent()
+        continue
+      }
+      // Nothing of the program runs any more, so that nothing new can appear.
       let listed = try tracing { () throws(SystemError) in
         try ProcessFiles.threads(of: main)
       }
-      for number in listed where threads[number] == nil {
-        try ignoringEnd { () throws(SystemError) in
-          try TracedThread(number).seize()
-          self.threads[number] = .running
-        }
+      if listed == Set(threads.keys) { return true }
+      guard listed.isSubset(of: threads.keys) else {
+        throw JailError(
+          "the kernel runs a thread in it that cannot be traced (io_uring)",
+          status: ExitStatus.noJail)
       }
-      for (number, state) in threads where state == .running {
-        try ignoringEnd { () throws(SystemError) in try TracedThread(number).interrupt() }
-      }
-      while threads.values.contains(.running) || !doomed.isEmpty {
-        try awaitEvent()
-        try takeStops()
-        if images != generation || programEnd != nil { return false }
-      }
-      let killed = try killHidden(main)
-      // Nothing of the program runs any more, so that nothing new can appear.
-      if !killed, listed == Set(threads.keys) { return true }
+      try awaitEvent()  // one was killed
     }
   }
 
-  /// - Returns: whether there was one.
-  private func killHidden(_ main: pid_t) throws(JailError) -> Bool {
-    let hidden = try tracing { () throws(SystemError) in try self.hidden(main) }
-    for process in hidden {
-      guard let start = ProcessStat(of: process), let own = ProcessStat(of: main),
-        start.startTime >= own.startTime
-      else { continue }
-      try ignoringEnd { () throws(SystemError) in
-        let end = try Descriptor(process: process)
-        try check("kill", "\(process)", kill(process, SIGKILL))
-        var entry = pollfd(fd: end.number, events: Int16(POLLIN), revents: 0)
-        try check("poll", nil, poll(&entry, 1, self.remaining()))
-        // The launcher's by now, unless the program is its parent.
-        _ = waitpid(process, nil, WNOHANG)
-      }
-      try checkDeadline()
+  /// Ends everything of the jail, after an error: every process that this thread traces, those too
+  /// that no stop has told of, and the first process. An init ends last of all.
+  ///
+  /// - Parameter endsFirst: whether the first process is killed, or is left to end by itself.
+  /// - Returns: false when one of them does not end: a call in the kernel keeps it.
+  @discardableResult
+  func endAll(endsFirst: Bool = true) -> Bool {
+    let patience = ContinuousClock.now + .seconds(10)
+    for number in doomed { kill(number, SIGKILL) }
+    if let program, programEnd == nil { kill(program, SIGKILL) }
+    // Without an init it is the program, and its number may be another's when it was reaped.
+    let isGone = programEnd != nil && program == first
+    if endsFirst, !isGone { kill(first, SIGKILL) }
+    clock.end()
+    while ContinuousClock.now < patience {
+      reapTracees()
+      let isReaped = !endsFirst || isGone || (try? reapEnded(first)) != .noneEnded
+      if isReaped, !isTracing || !TracedThread.hasAny { return true }
+      if takeEndingSignal() { return false }
     }
-    return !hidden.isEmpty
+    return false
   }
 
-  private func hidden(_ main: pid_t) throws(SystemError) -> Set<pid_t> {
-    var children: Set<pid_t> = []
-    for thread in threads.keys {
-      children.formUnion(try ProcessFiles.children(of: main, thread: thread))
-    }
-    let parent = main == first ? getpid() : first
-    children.formUnion(try ProcessFiles.children(of: parent, thread: parent))
-    if parent == getpid() { children.subtract(ownChildren) }
-    children.subtract([main, first])
-    return children.filter { process in
-      guard let stat = ProcessStat(of: process) else { return false }
-      return !stat.hasEnded
+  private func reapTracees() {
+    guard isTracing else { return }
+    while let next = try? TracedThread.next() {
+      if case .ended(let end) = next.stop {
+        if next.thread.number == program, programEnd == nil { programEnd = end }
+      } else {
+        kill(next.thread.number, SIGKILL)
+      }
     }
   }
 }

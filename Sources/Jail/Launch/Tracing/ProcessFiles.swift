@@ -8,29 +8,6 @@ enum ProcessFiles {
     try numbers(in: "/proc/\(process)/task")
   }
 
-  /// The children that a thread has, those that have ended too: proc_tid_children(5). Empty for a
-  /// thread that is gone.
-  static func children(of process: pid_t, thread: pid_t) throws(SystemError) -> Set<pid_t> {
-    do throws(SystemError) {
-      let text = try kernelFile("/proc/\(process)/task/\(thread)/children")
-      return Set(text.split(separator: UInt8(ascii: " ")).compactMap(number))
-    } catch {
-      guard error.code == ENOENT || error.code == ESRCH else { throw error }
-      // CONFIG_PROC_CHILDREN is off, or the thread is gone.
-      guard access("/proc/self/task/\(getpid())/children", F_OK) != 0 else { return [] }
-    }
-    guard process == thread else { return [] }
-    return try numbers(in: "/proc").filter { parent(of: $0) == process }
-  }
-
-  private static func parent(of process: pid_t) -> pid_t? {
-    guard let text = try? kernelFile("/proc/\(process)/stat"),
-      let end = text.lastIndex(of: UInt8(ascii: ")"))
-    else { return nil }
-    let fields = text[(end + 1)...].split(separator: UInt8(ascii: " "))
-    return fields.count > 1 ? number(fields[1]) : nil
-  }
-
   /// The value of a line `Name:\tvalue`.
   static func status(_ path: FilePath, _ name: String) throws(SystemError) -> [UInt8] {
     try value(name, in: try kernelFile(path), path)

@@ -44,24 +44,31 @@ final class StartingJail {
   var trustsLoader = true
   var ruleset: Descriptor?
   var listener: CallListener?
+  /// Where the listener will be open.
+  private var announced: (process: pid_t, number: CInt, tries: Int)?
   var learning: Learning?
 
   private var interruption: CInt?
   /// Until when the program must be at its entry point.
-  private var deadline: ContinuousClock.Instant?
+  let clock: StartClock
 
   // Tracing.
   let traces: Bool
+  /// Whether the calling thread has begun to.
+  var isTracing = false
   var program: pid_t?
   var threads: [pid_t: ThreadState] = [:]
   var doomed: Set<pid_t> = []
   var image: ProgramImage?
+  /// Without the trampoline's.
   var images = 0
+  var trampolineRuns = false
+  /// That of the program whose jail is being completed.
+  var completedImage = 0
+  var hasMoreStops = false
   var isHalting = false
   var isAtEntry = false
   var programEnd: ProcessEnd?
-  /// Children of the launcher that are not the jail's.
-  var ownChildren: Set<pid_t> = []
   /// How many filters of system calls the program started with.
   var filters: SeccompState?
 
@@ -73,15 +80,18 @@ final class StartingJail {
 
   init(
     _ configuration: JailConfiguration, first: pid_t, messages: Held,
-    signals: consuming SignalDescriptor, forwards: Bool, terminal: TerminalRelay?
+    signals: consuming SignalDescriptor, forwards: Bool, terminal: TerminalRelay?,
+    clock: StartClock
   ) {
     self.configuration = configuration
     self.first = first
     self.messages = messages
     self.signals = signals
     self.forwards = forwards
+    self.clock = clock
     forwarding = SignalForwarding(
-      process: first, hasInit: configuration.processNamespace == .withInit, terminal: terminal)
+      process: first, hasInit: configuration.processNamespace == .withInit, terminal: terminal,
+      clock: clock)
     traces = configuration.isCompletedByTracer
   }
 
@@ -107,25 +117,39 @@ final class StartingJail {
   }
 
   /// The result of an end of the program or of the first process.
-  func result(of end: ProcessEnd, _ process: pid_t) throws(JailError) -> Result {
-    if let interruption {
-      if process != first {
-        _ = try step("wait for the jail") { () throws(SystemError) in try Kernel.wait(for: first) }
-      }
-      return .interrupted(interruption)
-    }
+  func result(of end: ProcessEnd, _ process: pid_t) -> Result {
+    if let interruption { return .interrupted(interruption) }
     return images > 0 ? .programEnded(end) : process == first ? .ended(end) : .programEnded(end)
   }
 
-  func startClock() {
-    guard let limit = configuration.startTimeout, deadline == nil else { return }
-    deadline = .now + .seconds(limit)
+  /// ``run()`` in the thread that traces, and the end of everything where the jail is not complete.
+  func runTracing() throws(JailError) -> Result {
+    do throws(JailError) {
+      try beginTracing()
+      try releaseJail()
+      let result = try run()
+      switch result {
+      case .complete: break
+      // An init says how the program has ended.
+      case .programEnded: endAll(endsFirst: false)
+      default: endAll()
+      }
+      clock.end()
+      return result
+    } catch {
+      guard endAll() else {
+        throw JailError(
+          "\(error.description); one of its processes does not end", status: error.status)
+      }
+      throw error
+    }
   }
 
   // MARK: Events
 
   /// Waits for something to happen, and deals with it unless it is a stop of a traced thread.
   func awaitEvent() throws(JailError) {
+    try takeListener()
     let none: CInt = -1
     let own = [
       signals.descriptor.number, messagesEnded ? none : messages.descriptor.number, listenerNumber,
@@ -134,36 +158,35 @@ final class StartingJail {
       pollfd(fd: $0, events: Int16($1), revents: 0)
     }
     try step("wait for the jail") { () throws(SystemError) in
-      try check("poll", nil, poll(&entries, nfds_t(entries.count), remaining()))
+      let time = hasMoreStops ? 0 : announced == nil ? clock.remaining() : 1
+      try check("poll", nil, poll(&entries, nfds_t(entries.count), time))
     }
-    try checkDeadline()
+    try clock.check()
     // What was sent before a signal came counts first: it may be that the set-up is over.
     if entries[1].revents != 0 { try takeMessages() }
     if entries[0].revents != 0 { try takeSignals() }
     if entries[2].revents & Int16(POLLIN) != 0 { try takeCall() }
     if let terminal {
       let ready = entries.dropFirst(own.count).map { $0.revents != 0 }
-      try step("--pty") { () throws(SystemError) in
-        try stoppingClock { () throws(SystemError) in try terminal.handle(ready[...]) }
-      }
+      try step("--pty") { () throws(SystemError) in try terminal.handle(ready[...]) }
     }
   }
 
+  /// It opens a moment after it was announced, which nothing tells.
+  private func takeListener() throws(JailError) {
+    guard var announced else { return }
+    announced.tries -= 1
+    self.announced = announced
+    listener = try step("--learn: take the listener of process \(announced.process)") {
+      () throws(SystemError) in
+      let process = try Descriptor(process: announced.process)
+      return try CallListener(of: process, at: announced.number)
+    }
+    if listener != nil { self.announced = nil }
+    if listener == nil, announced.tries == 0 { throw Self.noListener }
+  }
+
   private var listenerNumber: CInt { listener == nil ? -1 : (listener?.descriptor.number ?? -1) }
-
-  func checkDeadline() throws(JailError) {
-    guard let deadline, ContinuousClock.now >= deadline else { return }
-    throw JailError(
-      "the program was not at its entry point within \(configuration.startTimeout ?? 0) s "
-        + "(--start-timeout)", status: ExitStatus.noJail)
-  }
-
-  /// For poll(2).
-  func remaining() -> CInt {
-    guard let deadline else { return -1 }
-    let left = ContinuousClock.now.duration(to: deadline)
-    return CInt(clamping: Int64(max(0, left / .milliseconds(1)).rounded(.up)))
-  }
 
   private func takeSignals() throws(JailError) {
     // A launcher that forwards nothing, and has nothing left to do, takes them itself afterwards.
@@ -192,7 +215,7 @@ final class StartingJail {
     if isHalting, signal == SIGTSTP || signal == SIGCONT {
       deferred.append(signal)
     } else {
-      try stoppingClock { () throws(SystemError) in try forwarding.pass(signal) }
+      try forwarding.pass(signal)
     }
   }
 
@@ -200,17 +223,19 @@ final class StartingJail {
     let signals = deferred
     deferred = []
     for signal in signals {
-      try step("pass a signal on") { () throws(SystemError) in
-        try stoppingClock { () throws(SystemError) in try forwarding.pass(signal) }
-      }
+      try step("pass a signal on") { () throws(SystemError) in try forwarding.pass(signal) }
     }
   }
 
-  /// The time for which this process is stopped is not the program's.
-  private func stoppingClock(_ body: () throws(SystemError) -> Void) throws(SystemError) {
-    let before = ContinuousClock.now
-    try body()
-    if let deadline { self.deadline = deadline + before.duration(to: .now) }
+  /// Waits a second, or until a process has ended.
+  ///
+  /// - Returns: whether a signal that ends this process has come.
+  func takeEndingSignal() -> Bool {
+    var entry = pollfd(fd: signals.descriptor.number, events: Int16(POLLIN), revents: 0)
+    _ = poll(&entry, 1, 1_000)
+    var ends = false
+    while let signal = try? signals.next() { ends = ends || Self.endsSetUp(signal) }
+    return ends
   }
 
   static let ending = [SIGTERM, SIGINT, SIGHUP, SIGQUIT]
@@ -248,8 +273,7 @@ final class StartingJail {
       let text = String(decoding: bytes.dropFirst(), as: UTF8.self)
       guard let number = CInt(text) else { throw Self.noListener }
       learning = try Learning(report: nil, isLoading: expectsCompletion)
-      listener = try RunningJail.listener(of: sender, at: number)
-      guard listener != nil else { throw Self.noListener }
+      announced = (sender, number, tries: 2_000)
     default: break
     }
   }
@@ -282,36 +306,6 @@ final class StartingJail {
   func releaseJail() throws(JailError) {
     try step("let the jail go on") { () throws(SystemError) in
       try messages.descriptor.write([1], shown: "socket")
-    }
-  }
-
-  /// Ends everything of the jail, after an error.
-  func killAndReap() {
-    var numbers = doomed.union(threads.keys)
-    if let program {
-      kill(program, SIGKILL)
-      numbers.formUnion((try? ProcessFiles.threads(of: program)) ?? [])
-    }
-    // One that an init has just forked is traced already.
-    if configuration.processNamespace == .withInit, traces {
-      numbers.formUnion((try? ProcessFiles.children(of: first, thread: first)) ?? [])
-    }
-    for number in doomed { kill(number, SIGKILL) }
-    kill(first, SIGKILL)
-    // The first thread of a process is reported after all others.
-    for number in numbers.subtracting([first, program ?? first]) { Self.reap(number) }
-    if let program, program != first { Self.reap(program) }
-    Self.reap(first)
-  }
-
-  private static func reap(_ number: pid_t) {
-    while true {
-      do throws(SystemError) {
-        guard case .ended = try TracedThread(number).end() else { continue }
-        return
-      } catch {
-        return  // not ours, or taken already
-      }
     }
   }
 }

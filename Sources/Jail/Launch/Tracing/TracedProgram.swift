@@ -46,13 +46,7 @@ extension StartingJail {
         "a jail is completed from outside on x86-64 and aarch64 alone; use --jail-by=preload, "
           + "which trusts the program")
     }
-    do throws(SystemError) {
-      ownChildren = try ProcessFiles.children(of: getpid(), thread: getpid()).subtracting([first])
-      // What a hostile program leaves behind becomes a child of the launcher, and is found.
-      try processControl(PR_SET_CHILD_SUBREAPER, 1, named: "PR_SET_CHILD_SUBREAPER")
-    } catch {
-      throw JailError("prepare to complete the jail", error)
-    }
+    isTracing = true
     do throws(SystemError) { try TracedThread(first).seize() } catch {
       throw TracingRefusal.error(of: first, error)
     }
@@ -60,18 +54,11 @@ extension StartingJail {
     if configuration.processNamespace != .withInit { program = first }
   }
 
-  func endTracing() throws(JailError) {
-    guard traces else { return }
-    try step("end tracing") { () throws(SystemError) in
-      try processControl(PR_SET_CHILD_SUBREAPER, 0, named: "PR_SET_CHILD_SUBREAPER")
-    }
-  }
-
   /// Deals with all stops that have happened; nil while there is more to wait for.
   func advanceTracing() throws(JailError) -> Result? {
     while true {
       try takeStops()
-      if let programEnd, let program { return try result(of: programEnd, program) }
+      if let programEnd, let program { return result(of: programEnd, program) }
       if images > 0, !expectsCompletion {
         try tracing { () throws(SystemError) in try self.detachAll() }
         return .complete
@@ -88,55 +75,46 @@ extension StartingJail {
     try step("it could not be completed", status: ExitStatus.noJail, body)
   }
 
+  /// Deals with stops that have happened; ``hasMoreStops`` when others come first.
   func takeStops() throws(JailError) {
-    adoptOrphan()
-    var found = true
-    while found {
-      found = false
-      try checkDeadline()
-      for number in Array(threads.keys) + Array(doomed) {
-        guard let stop = try stop(of: number) else { continue }
-        found = true
-        try take(stop, of: number)
-        if programEnd != nil { return }
-      }
+    hasMoreStops = false
+    for _ in 0..<64 {
+      guard let (thread, stop) = try nextStop() else { return }
+      try take(stop, of: thread.number)
+      if programEnd != nil { return }
     }
+    hasMoreStops = true
   }
 
-  /// An init that was killed as it forked waits until its child, which is traced already, was waited
-  /// for: no stop tells of that child any more.
-  private func adoptOrphan() {
-    let isExiting: UInt64 = 4  // PF_EXITING
-    guard images == 0, program == nil, configuration.processNamespace == .withInit,
-      let stat = ProcessStat(of: first), stat.flags & isExiting != 0
-    else { return }
-    doomed.formUnion((try? ProcessFiles.children(of: first, thread: first)) ?? [])
+  func nextStop() throws(JailError) -> (thread: TracedThread, stop: TraceStop)? {
+    try tracing { () throws(SystemError) in try TracedThread.next() }
   }
 
-  /// nil while nothing has happened; a thread that is gone has ended.
-  private func stop(of number: pid_t) throws(JailError) -> TraceStop? {
-    do throws(SystemError) { return try TracedThread(number).stop() } catch {
-      guard error.code == ECHILD else { throw JailError("it could not be completed", error) }
+  func take(_ stop: TraceStop, of number: pid_t) throws(JailError) {
+    if case .ended(let end) = stop {
       threads[number] = nil
       doomed.remove(number)
-      return nil
+      if number == program || number == first { programEnd = end }
+      if number == first, program == nil { program = first }
+      return
     }
-  }
-
-  private func take(_ stop: TraceStop, of number: pid_t) throws(JailError) {
+    // Its first stop may come before that of the thread that made it, whose may never come.
+    if threads[number] == nil, !doomed.contains(number) { adopt(number) }
     if doomed.contains(number) {
-      if case .ended = stop { doomed.remove(number) } else { kill(number, SIGKILL) }
+      kill(number, SIGKILL)
       return
     }
     let thread = TracedThread(number)
     switch stop {
-    case .ended(let end):
-      threads[number] = nil
-      if number == program || number == first { programEnd = end }
-      if number == first, program == nil { program = first }
+    case .ended: break
     case .made(let new):
-      if try adopt(new, of: number) { return }
-      try goOn(thread, toEndOfCall: true)
+      adopt(new)
+      guard images == 0, number == first, program != first else {
+        return try goOn(thread, toEndOfCall: true)
+      }
+      // An init has made the program, and is not traced any longer.
+      threads[number] = nil
+      try ignoringEnd { () throws(SystemError) in try thread.detach() }
     case .executed: try takeImage(thread)
     case .signal(SIGTRAP) where isEntry(thread):
       threads[number] = .stopped(0)
@@ -195,33 +173,32 @@ extension StartingJail {
 
   /// Takes a new thread of the program in; kills a new process, but the program that an init has
   /// forked.
-  ///
-  /// - Returns: whether the thread that made it is no longer traced.
-  private func adopt(_ new: pid_t, of number: pid_t) throws(JailError) -> Bool {
-    if images == 0, program == nil, number == first {
+  private func adopt(_ new: pid_t) {
+    guard threads[new] == nil, !doomed.contains(new) else { return }
+    if images == 0, program == nil {
       program = new
-      threads = [new: .running]
-      try tracing { () throws(SystemError) in try TracedThread(number).detach() }
-      return true
-    }
-    if let program, TracedThread(new).isThread(of: program) {
+      threads[new] = .running
+    } else if let program, TracedThread(new).isThread(of: program) {
       threads[new] = .running
     } else {
       doomed.insert(new)
       kill(new, SIGKILL)
     }
-    return false
   }
 
   /// Starts over with what execve(2) has put in the program's place.
   private func takeImage(_ thread: TracedThread) throws(JailError) {
     try takeMessages()
+    if configuration.usesTrampoline, !trampolineRuns {
+      trampolineRuns = true
+      return try goOn(thread)
+    }
     images += 1
     isHalting = false
     isAtEntry = false
     threads = [thread.number: .running]
     guard expectsCompletion else { return }
-    startClock()
+    clock.start()
     if images == 1 {
       filters = try SeccompState(of: thread.number, thread: thread.number)
     } else {

@@ -1,0 +1,62 @@
+import CLinux
+import Glibc
+import Kernel
+
+/// Until when a program must be at its entry point. The time for which this process stops itself, as
+/// the terminal asks it to, is not the program's.
+final class StartClock {
+  private let seconds: Int?
+  private let ownsProcess: Bool
+  private var deadline: ContinuousClock.Instant?
+
+  /// - Parameter ownsProcess: whether this process is the launcher's, and not a service's.
+  init(seconds: Int?, ownsProcess: Bool) {
+    self.seconds = seconds
+    self.ownsProcess = ownsProcess
+  }
+
+  func start() {
+    guard let seconds, deadline == nil else { return }
+    deadline = .now + .seconds(seconds)
+    arm()
+  }
+
+  /// A program of the same user can stop this process, which then looks at no clock. The kernel kills
+  /// it a second after the deadline, and what it traces with it.
+  private func arm() {
+    guard ownsProcess, deadline != nil else { return }
+    _ = linux_kill_after(UInt64(remaining()) + 1_000)
+  }
+
+  private func disarm() { if ownsProcess { _ = linux_kill_after(0) } }
+
+  func end() {
+    guard deadline != nil else { return }
+    deadline = nil
+    disarm()
+  }
+
+  /// What stops this process.
+  func stopping(_ body: () -> Void) {
+    guard deadline != nil else { return body() }
+    disarm()
+    let before = ContinuousClock.now
+    body()
+    deadline = deadline.map { $0 + before.duration(to: .now) }
+    arm()
+  }
+
+  func check() throws(JailError) {
+    guard let deadline, ContinuousClock.now >= deadline else { return }
+    throw JailError(
+      "the program was not at its entry point within \(seconds ?? 0) s (--start-timeout)",
+      status: ExitStatus.noJail)
+  }
+
+  /// In milliseconds, for poll(2).
+  func remaining() -> CInt {
+    guard let deadline else { return -1 }
+    let left = ContinuousClock.now.duration(to: deadline)
+    return CInt(clamping: Int64(max(0, left / .milliseconds(1)).rounded(.up)))
+  }
+}
