@@ -56,12 +56,12 @@ extension Descriptor {
 extension Descriptor {
   /// A file in memory that can be executed, whose contents are these for good.
   public init(
-    program bytes: [UInt8], name: String, permissions: mode_t
+    program bytes: [UInt8], name: FilePath, permissions: mode_t
   ) throws(SystemError) {
     let result = bytes.withUnsafeBytes { bytes -> Result<CInt, SystemError> in
       let failed = { SystemError(operation: "memfd_create", path: name, code: $0) }
       guard let start = bytes.baseAddress else { return .failure(failed(EINVAL)) }
-      let result = linux_sealed_program(name, start, bytes.count, permissions)
+      let result = linux_sealed_program(name.cString, start, bytes.count, permissions)
       return result >= 0 ? .success(result) : .failure(failed(errno))
     }
     self.init(owning: try result.get())

@@ -32,8 +32,10 @@ enum Files {
   /// Whether both paths lead to one regular file.
   static func areSame(_ path: FilePath, _ other: FilePath) -> Bool {
     var (file, second) = (stat(), stat())
-    return stat(path.cString, &file) == 0 && file.st_mode & S_IFMT == S_IFREG && stat(other.cString, &second) == 0
-      && file.st_dev == second.st_dev && file.st_ino == second.st_ino
+    guard stat(path.cString, &file) == 0, file.st_mode & S_IFMT == S_IFREG,
+      stat(other.cString, &second) == 0
+    else { return false }
+    return file.st_dev == second.st_dev && file.st_ino == second.st_ino
   }
 
   static func parser(

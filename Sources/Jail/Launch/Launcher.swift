@@ -191,7 +191,6 @@ struct Launcher {
 
   /// Made where it is missing. A symbolic link on the way is noticed when it is another user's.
   private func pidFile(_ file: FilePath) throws(SystemError) -> Descriptor {
-    let shown = "\(file)"
     let flags = O_WRONLY | O_TRUNC | O_NONBLOCK
     var walk = try PathWalk(from: file, refusing: configuration.isStrict)
     defer { warn(of: walk.foreignLink, file) }
@@ -204,11 +203,11 @@ struct Launcher {
       let directory = try walk.open(file.directory.isEmpty ? "." : file.directory)
       return try Descriptor(
         entry: name, of: directory.descriptor, flags: flags | O_CREAT | O_EXCL, mode: 0o666,
-        shown: shown)
+        shown: file)
     }
     return Descriptor(
       owning: try check(
-        "open", shown,
+        "open", file,
         Glibc.open("/proc/self/fd/\(place.descriptor.number)", flags | O_CLOEXEC)))
   }
 
