@@ -178,7 +178,7 @@ extension HomePlace {
       guard let parent = try open(layout) else { return [] }
       let removal = parent.clear(user.description, lazily: lazily, isOurs: isOurs)
       if let removal, removal.isHeld { return [removal] }
-      try parent.removeDirectory(user.description)
+      try parent.removeMountPoint(user.description)
       return removal.map { [$0] } ?? []
     } catch {
       return [Removal(path: layout.below("home/\(rawValue)/\(user)"), heldBy: error)]

@@ -39,7 +39,7 @@ struct PasswdHome: ~Copyable {
   consuming func opened() -> Directory { parent }
 
   /// The path of the entry's, checked: it is not one of the places where vaults are kept and shown.
-  static func path(of name: String, _ account: Account?) throws -> String {
+  static func path(of name: String, _ account: Account?) throws(Refusal) -> String {
     guard let path = account?.home else {
       throw Refusal(path: name, reason: "has no passwd entry, so no home directory to be covered")
     }

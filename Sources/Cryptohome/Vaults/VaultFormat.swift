@@ -186,17 +186,12 @@ extension VaultFile {
   private static func account(_ value: JSON?) throws(Damage) -> VaultAccount {
     var members = try Members(value)
     guard let user = try members.number("uid", in: ids),
-      let name = try members.text("name", atMost: 1024), isAccountName(name)
+      let name = try members.text("name"), VaultAccount.isName(name)
     else { throw .damaged }
-    let sealed = try members.text("sealedName", atMost: 1024)
-    guard sealed.map(isAccountName) ?? true else { throw .damaged }
+    let sealed = try members.text("sealedName")
+    guard sealed.map(VaultAccount.isName) ?? true else { throw .damaged }
     try members.requireNothingCritical()
     return VaultAccount(user: uid_t(user), name: name, sealedName: sealed)
-  }
-
-  /// Whether a line of passwd(5) could have it.
-  private static func isAccountName(_ name: String) -> Bool {
-    !name.isEmpty && name.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7f && $0 != UInt8(ascii: ":") }
   }
 
   private static func label(_ members: inout Members) throws(Damage) -> KeyLabel {
