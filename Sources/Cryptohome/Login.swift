@@ -285,7 +285,7 @@ public enum Login {
   ) -> (repairs: [String], problems: [String]) {
     do {
       guard let account, let home = try UserDirectory.shadow(layout)?.existing(user.description),
-        let moved = try HomeBelow.prepare(account, in: home, layout)
+        let moved = try HomeBelow.prepare(account, in: home, layout, makesMissing: false)
       else { return ([], []) }
       return (["\(account.home): \(moved)"], moved.problems)
     } catch is Refusal {

@@ -96,15 +96,17 @@ enum HomeBelow {
   /// Moves the directory away, and puts an empty one in its place: one exchange of two names.
   ///
   /// - Returns: what was moved; nil when there was nothing to do.
+  ///
+  /// - Parameter makesMissing: whether a home that does not exist is made.
   static func prepare(
-    _ account: Account, in vault: borrowing Directory, _ layout: Layout
+    _ account: Account, in vault: borrowing Directory, _ layout: Layout, makesMissing: Bool = true
   ) throws -> MovedHome? {
     guard var file = try VaultFile.read(in: vault),
       let path = try file.coveredHome(of: account)
     else { return nil }
     let group = account.group
     let home = try PasswdHome(path, layout)
-    if try home.parent.makeDirectory(home.name, mode: emptyMode) {
+    if try makesMissing && home.parent.makeDirectory(home.name, mode: emptyMode) {
       try home.parent.directory(home.name).set(owner: 0, group: group, mode: emptyMode)
     }
     guard try !isPrepared(path, layout) else { return nil }

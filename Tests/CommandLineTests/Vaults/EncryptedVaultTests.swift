@@ -269,7 +269,8 @@ import Testing
         let written = try readFile("/home/.shadow/\(Host.alice)/vault.json")
         _ = try host.script(
           "cat /dev/zero > /home/filler; for i in 1 2 3 4 5 6 7 8 9; do "
-            + "cat /dev/zero > /home/filler$i; done")
+            + "cat /dev/zero > /home/filler$i; done; "
+            + "i=0; while mkdir /home/filler.$i; do i=$((i + 1)); done")
         let create = try host.run(lines: "secret", arguments: "create", "bob")
         #expect(create.status == 1 && create.complains(of: "No space left"), "\(create)")
         #expect(try host.vaults() == [Host.alice])
@@ -278,7 +279,7 @@ import Testing
         let list = try host.script("ls -A /home/.shadow/\(Host.alice)")
         #expect(list.lines == ["mount", "vault.json"], "\(list)")
         #expect(try readFile("/home/.shadow/\(Host.alice)/vault.json") == written)
-        _ = try host.script("rm /home/filler*")
+        _ = try host.script("rm -r /home/filler*")
         try host.unlock("alice")
       }
     }
