@@ -30,7 +30,8 @@ BUILD_PACKAGES := binutils gcc libc6-dev libcap-dev libmount-dev libpam0g-dev \
 TEST_PACKAGES := attr bash-completion bubblewrap crun dbus-bin dbus-daemon e2fsprogs fish graphviz libcap2-bin libglib2.0-bin \
 	libseccomp-dev mandoc mount pamtester passwd pkg-config podman procps python3 \
 	python3-cryptography python3-jsonschema strace systemd uidmap util-linux zsh
-LINT_PACKAGES := python3-venv shellcheck
+# The headers of another architecture: its C is compiled, and not linked.
+LINT_PACKAGES := libc6-dev-arm64-cross python3-venv shellcheck
 DEB_PACKAGES := build-essential debhelper lintian
 BOOT_PACKAGES := debootstrap e2fsprogs mount python3 qemu-system-x86 systemd-container util-linux
 RUFF := 0.17.6
@@ -56,7 +57,7 @@ COMPLETIONS := $(foreach program,$(PROGRAMS),$(foreach shell,bash zsh fish,$(BIN
 VERSION := $(shell sed -n 's/^public let version = "\(.*\)"/\1/p' Sources/Kernel/Version.swift)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps check-build build links demo test test-sample test-full faults model bench docs fuzz fuzz-short lint format \
+.PHONY: help deps check-build build links demo test test-sample test-full flood faults model bench docs fuzz fuzz-short lint format \
   install install-client deb image test-package test-boot dist clean
 
 help: ## Lists the verbs.
@@ -130,10 +131,11 @@ $(BIN)/completions/%.bash $(BIN)/completions/%.zsh $(BIN)/completions/%.fish: $(
 demo: build ## Shows the main job, in namespaces of its own: the host is not touched.
 	@$(SUDO) env PATH="$(BIN):$$PATH" sh docs/demo.sh
 
-test: build ## Runs every test, those that need root too.
+test: build ## Runs every test, those that need root too, and each fuzz target for a few seconds.
 	$(call require,test,$(TEST_PACKAGES))
 	$(SWIFT) build --build-tests
 	$(SUDO) env $(if $(CI),CI="$(CI)" NO_COLOR=1) DAEMON_STORE_BUILD="$(BIN)" $(TESTS) --testing-library swift-testing
+	$(MAKE) --no-print-directory fuzz-short
 
 # Which commands, and for how many seconds; all of them and everything when left out.
 FAULTS_COMMANDS ?=
@@ -152,13 +154,23 @@ model: build ## Runs random sequences of commands, and compares each step with a
 	$(SUDO) env DAEMON_STORE_BUILD="$(BIN)" python3 -B Tests/Campaigns/model.py --steps $(MODEL_STEPS)
 
 test-sample: ## Fuzzes, models and injects faults for a few minutes each.
-	$(MAKE) fuzz-short
+	$(MAKE) fuzz FUZZ_SECONDS=12
 	$(MAKE) model
 	$(MAKE) faults FAULTS_SECONDS=300
 
-test-full: ## Runs what takes long: packages and boots in a Debian, every fault, a long model run. By hand.
+# How many seconds one user floods the bus.
+FLOOD_SECONDS ?= 60
+
+flood: build ## Floods the bus for FLOOD_SECONDS as one user, and looks at the logins of others.
+	$(call require,flood,$(TEST_PACKAGES))
+	$(SWIFT) build --build-tests
+	$(SUDO) env CI=true NO_COLOR=1 DAEMON_STORE_BUILD="$(BIN)" DAEMON_STORE_FLOOD_SECONDS=$(FLOOD_SECONDS) \
+	  $(TESTS) --testing-library swift-testing --filter floodOfOneUserDelaysNoLogoutByRoot
+
+test-full: ## Runs what takes long: packages and boots in a Debian, a flood, faults, a long model run. By hand.
 	$(MAKE) test-package
 	$(MAKE) test-boot
+	$(MAKE) flood
 	$(MAKE) model MODEL_STEPS=100000
 	$(MAKE) faults
 
@@ -179,8 +191,8 @@ FUZZ_BUILD := .build/debug
 fuzz: fuzz-build ## Feeds the parsers with made-up input, FUZZ_SECONDS for each of FUZZ_TARGETS.
 	sh Fuzz/run.sh $(FUZZ_SECONDS) -1 $(FUZZ_TARGETS)
 
-fuzz-short: fuzz-build ## The same for a few seconds and at most 20000 inputs each.
-	sh Fuzz/run.sh 4 20000
+fuzz-short: fuzz-build ## The same for four seconds and at most 5000 inputs each, as make test does.
+	sh Fuzz/run.sh 4 5000
 
 .PHONY: fuzz-build
 fuzz-build: check-build
@@ -196,10 +208,15 @@ lint: ## Checks the form of the code, and looks for mistakes that tools find.
 	$(call require,lint,$(LINT_PACKAGES))
 	$(SWIFT) format lint --strict -r Package.swift Sources Tests Benchmarks Fuzz
 	shellcheck -S warning -e SC2046 $(SCRIPTS)  # words are split on purpose
+	sh tools/check-bytes.sh
 	$(LINT_TOOLS)/bin/ruff check --no-cache --quiet --select E9,F,B $(PYTHON)
 	for file in $(C_SOURCES); do \
 	  $(CLANG) --analyze -Xanalyzer -analyzer-werror -std=c11 -ISources/CLinux/include \
 	    -ISources/libdaemonstore/include -o /dev/null $$file || exit 1; \
+	done
+	for file in $(filter-out %/pam_daemonstore.c,$(C_SOURCES)); do \
+	  $(CLANG) --target=aarch64-linux-gnu -isystem /usr/aarch64-linux-gnu/include -std=c11 -O2 -Wall -Wextra \
+	    -Werror -ISources/CLinux/include -ISources/libdaemonstore/include -c -o /dev/null $$file || exit 1; \
 	done
 
 format: ## Brings the code into form.

@@ -155,7 +155,7 @@ let package = Package(
       name: "CommandLineTests",
       dependencies: ["CLinux", "DaemonStoreClient", "Kernel", "TestSupport"],
       path: "Tests",
-      exclude: ["Boot", "Campaigns", "Package", "CommandLineTests/Bus/client.py"],
+      exclude: ["Boot", "Campaigns", "Package", "Sanitized", "CommandLineTests/Bus/client.py"],
       // The attacks are tests of the same programs, on the same machines.
       sources: ["CommandLineTests", "Attack"], swiftSettings: strict),
   ]

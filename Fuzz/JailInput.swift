@@ -9,38 +9,36 @@ func fuzzConfiguration(_ bytes: [UInt8]) {
   let text = Array((ConfigurationFile.header + "\n").utf8) + bytes
   guard let options = try? ConfigurationFile.options(text, file: "c") else { return }
   guard let written = try? ConfigurationFile.text(options) else { return }
-  guard let again = try? ConfigurationFile.options(Array(written.utf8), file: "c") else {
-    fatalError("what was written is refused:\n\(written)")
+  guard let again = try? ConfigurationFile.options(written, file: "c") else {
+    fatalError("what was written is refused:\n\(shownBytes(written))")
   }
-  precondition(
-    again.map(\.name) == options.map(\.name) && again.map(\.value) == options.map(\.value),
-    "what was written means something else:\n\(written)")
+  let isSame = again.elementsEqual(options) { $0.name == $1.name && $0.value == $1.value }
+  precondition(isSame, "what was written means something else:\n\(shownBytes(written))")
 }
 
 /// The value of one option; the first byte says which.
 func fuzzOptionValues(_ bytes: [UInt8]) {
-  guard let kind = bytes.first,
-    let text = String(validating: bytes.dropFirst(), as: UTF8.self)
-  else { return }
+  guard let kind = bytes.first else { return }
+  let value = RawArgument(bytes: bytes.dropFirst())
   switch kind % 10 {
   case 0:
-    guard let mount = try? OptionValues.bind(text) else { return }
-    precondition(mount.target.utf8.first == UInt8(ascii: "/"))
+    guard let mount = try? OptionValues.bind(value) else { return }
+    precondition(mount.target.isAbsolute)
   case 1:
-    guard let mount = try? OptionValues.mount(text) else { return }
-    precondition(mount.target.utf8.first == UInt8(ascii: "/"))
-  case 2: _ = MountFlags(expression: text)
-  case 3: if let size = try? OptionValues.size(text) { precondition(size > 0) }
-  case 4: _ = try? OptionValues.limit(text)
-  case 5: _ = try? OptionValues.secureBits(text)
-  case 6: _ = try? CapabilitySet(optionText: text, last: 40)
-  case 7: _ = try? OptionValues.variable(text)
+    guard let mount = try? OptionValues.mount(value) else { return }
+    precondition(mount.target.isAbsolute)
+  case 2: _ = value.text.flatMap { MountFlags(expression: $0) }
+  case 3: if let size = try? OptionValues.size(value) { precondition(size > 0) }
+  case 4: _ = try? OptionValues.limit(value)
+  case 5: _ = try? OptionValues.secureBits(value)
+  case 6: _ = try? CapabilitySet(optionText: value, last: 40)
+  case 7: _ = try? OptionValues.variable(value)
   case 8:
     guard let name = try? OptionValues.store(text) else { return }
-    precondition(("\(name)" as FilePath).isName && name.utf8.count <= 255)
+    precondition(name.isName && name.bytes.count <= 255)
   default:
-    _ = try? OptionValues.descriptor(text)
-    _ = try? OptionValues.landlockABI(text)
+    _ = try? OptionValues.descriptor(value)
+    _ = try? OptionValues.landlockABI(value)
   }
 }
 
@@ -57,7 +55,7 @@ func fuzzCommandLine(_ bytes: [UInt8]) {
     callerUser: { 0 }, callerGroup: { 0 }, maySetGroups: { true },
     linkage: { (_) throws(JailError) in .dynamic }, probe: { (_) throws(SystemError) in },
     contents: { (path, _) throws(SystemError) in
-      guard path == "p" else { throw SystemError(operation: "open", path: path, code: ENOENT) }
+      guard path == "p" else { throw SystemError(operation: "open", path: nil, code: ENOENT) }
       return Array("read: 1\n".utf8)
     }, canLog: { true }, isOpen: { $0 < 3 })
   var parser = CommandLineParser(world: world)

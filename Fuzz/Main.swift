@@ -6,7 +6,7 @@ private let targets: [String: ([UInt8]) -> Void] = [
   "policy": fuzzPolicy, "program": fuzzProgram, "trace": fuzzTrace, "config": fuzzConfiguration,
   "option": fuzzOptionValues, "command": fuzzCommandLine, "name": fuzzNames, "vault": fuzzVault,
   "session": fuzzSession, "request": fuzzRequest, "mountinfo": fuzzMountInfo,
-  "process": fuzzProcessFiles, "baseline": fuzzBaseline,
+  "process": fuzzProcessFiles, "baseline": fuzzBaseline, "bus": fuzzBusCall,
 ]
 
 nonisolated(unsafe) private var target: ([UInt8]) -> Void = { _ in fatalError("no target") }

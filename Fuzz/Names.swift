@@ -2,7 +2,7 @@
 @testable import Cryptohome
 @testable import DaemonStore
 @testable import Kernel
-@testable import UserDataAuth
+@testable import cryptohomed
 
 /// A name of a template or a user: what is accepted is safe as a component of a path, and the same
 /// from bytes as from text.
@@ -19,22 +19,30 @@ func fuzzNames(_ bytes: [UInt8]) {
     return
   }
   precondition(StoreName(text) == store && ObfuscatedUsername(text) == hash)
-  if let user = try? Username(text), case .hash(let other) = user { precondition(other == hash) }
-  if SystemUsers.isName(text) { precondition(("\(text)" as FilePath).isName) }
+  if let name = FilePath(bytes) {
+    if let user = try? Username(name), case .hash(let other) = user { precondition(other == hash) }
+    if SystemUsers.isName(name) { precondition(name.isName) }
+  }
   precondition(!shownBytes(bytes).unicodeScalars.contains { $0.value < 0x20 })
 }
 
 /// vault.json.
 func fuzzVault(_ bytes: [UInt8]) {
-  guard let file = try? VaultFile(bytes, path: "vault.json") else { return }
-  precondition((1...VaultFile.slotLimit).contains(file.slots.count))
+  let user = "d09e6ca23c64d738ac3a6de2615bf8b654346632"
+  guard let file = try? VaultFile(bytes, path: "vault.json", in: "/home/.shadow/\(user)") else {
+    return
+  }
+  precondition(file.slots.count <= VaultFile.slotLimit)
+  precondition(file.kind != .fscrypt || !file.slots.isEmpty)
 }
 
-/// The name of a file of a session: one text for each leader.
+/// The name of a file of a session: one text for each session, and for each leader.
 func fuzzSession(_ bytes: [UInt8]) {
-  guard let text = String(validating: bytes, as: UTF8.self),
-    let leader = SessionLeader(text)
-  else { return }
+  guard let name = FilePath(bytes) else { return }
+  if let text = String(validating: bytes, as: UTF8.self), let session = SessionRecord(text) {
+    precondition(Array(session.description.utf8) == bytes && session.leader.process > 0)
+  }
+  guard let leader = SessionLeader(name) else { return }
   precondition(Array(leader.description.utf8) == bytes && leader.process > 0)
 }
 

@@ -14,6 +14,7 @@ cat >$out/modules/module.modulemap <<END
 module CLinux { umbrella "$PWD/Sources/CLinux/include" export * }
 module CDaemonStore { umbrella "$PWD/Sources/libdaemonstore/include" export * }
 module CLibcap [system] { header "$PWD/Sources/CLibcap/shim.h" export * }
+module CSystemd [system] { header "$PWD/Sources/CSystemd/shim.h" export * }
 END
 
 for file in Sources/CLinux/*.c Sources/libdaemonstore/daemonstore.c; do
@@ -41,17 +42,19 @@ compile() {
     -emit-module-path "$out/modules/$module.swiftmodule" -c -o "$object" "$@"
 }
 for module in Kernel MountTable Accounts Seccomp DaemonStoreClient DaemonStore Jail ServiceAudit \
-  Cryptohome; do
+  Cryptohome Bus Program; do
   # shellcheck disable=SC2046  # no name of ours has a blank in it
   compile $module $(find Sources/$module -name '*.swift' | sort)
 done
-compile UserDataAuth Sources/cryptohomed/UserDataAuth.pb.swift
+# shellcheck disable=SC2046
+compile cryptohomed $(find Sources/cryptohomed -name '*.swift' ! -name main.swift \
+  ! -name Confinement.swift | sort)
 compile Fuzz Fuzz/*.swift
 
 for library in Crypto CryptoExtras CryptoBoringWrapper CCryptoBoringSSL CCryptoBoringSSLShims CXKCP \
-  CXKCPShims SwiftASN1 SwiftProtobuf; do
+  CXKCPShims SwiftASN1 SwiftProtobuf ArgumentParser ArgumentParserToolInfo; do
   find "$built/$library.build/" -name '*.o' -printf '"%p"\n' 2>/dev/null || true
 done >$out/libraries
-swiftc -use-ld=lld -sanitize=fuzzer,address -o $out/fuzz $out/objects/*.o @$out/libraries -l:libcap.a -lstdc++
+swiftc -use-ld=lld -sanitize=fuzzer,address -o $out/fuzz $out/objects/*.o @$out/libraries -l:libcap.a -lsystemd -lstdc++
 "$clang" -fuse-ld=lld -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
   -o $out/preload Fuzz/preload.c -ldl

@@ -8,7 +8,7 @@ public struct AccountNames {
   private let files: (users: [[ArraySlice<UInt8>]], groups: [[ArraySlice<UInt8>]])?
 
   /// - Parameter root: `/`, or the directory of an image, where a missing file names nobody.
-  public init(root: String) throws(SystemError) {
+  public init(root: FilePath) throws(SystemError) {
     guard root != "/" else {
       files = nil
       return
@@ -19,30 +19,30 @@ public struct AccountNames {
     )
   }
 
-  public func user(named name: String) throws(SystemError) -> uid_t? {
+  public func user(named name: FilePath) throws(SystemError) -> uid_t? {
     guard let files else { return try Account.named(name)?.user }
-    return files.users.first { $0[0].elementsEqual(name.utf8) }.flatMap { $0[2].number() }
+    return files.users.first { $0[0].elementsEqual(name.bytes) }.flatMap { $0[2].number() }
   }
 
-  public func group(named name: String) throws(SystemError) -> gid_t? {
+  public func group(named name: FilePath) throws(SystemError) -> gid_t? {
     guard let files else { return try Group.named(name) }
-    return files.groups.first { $0[0].elementsEqual(name.utf8) }.flatMap { $0[2].number() }
+    return files.groups.first { $0[0].elementsEqual(name.bytes) }.flatMap { $0[2].number() }
   }
 
   /// nil where nobody has that number.
-  public func name(ofUser user: uid_t) throws(SystemError) -> String? {
+  public func name(ofUser user: uid_t) throws(SystemError) -> FilePath? {
     guard let files else { return try Account.named(user) }
-    return files.users.first { $0[2].number() == user }.map { shownBytes($0[0]) }
+    return files.users.first { $0[2].number() == user }.map { FilePath(truncating: $0[0]) }
   }
 
-  public func name(ofGroup group: gid_t) throws(SystemError) -> String? {
+  public func name(ofGroup group: gid_t) throws(SystemError) -> FilePath? {
     guard let files else { return try Group.named(group) }
-    return files.groups.first { $0[2].number() == group }.map { shownBytes($0[0]) }
+    return files.groups.first { $0[2].number() == group }.map { FilePath(truncating: $0[0]) }
   }
 
   /// The lines of passwd(5) or group(5) that have a number: name, password, number.
   private static func lines(
-    _ name: String, in directory: borrowing Directory
+    _ name: FilePath, in directory: borrowing Directory
   ) throws(SystemError) -> [[ArraySlice<UInt8>]] {
     let file: Descriptor
     do {
@@ -62,12 +62,12 @@ public struct AccountNames {
 /// Users of the system's own, for daemons.
 public enum SystemUsers {
   /// Whether every tool would take it: `[a-z_][a-z0-9_-]*`, at most 31 bytes.
-  public static func isName(_ text: String) -> Bool {
-    guard let first = text.utf8.first, text.utf8.count <= 31 else { return false }
+  public static func isName(_ name: FilePath) -> Bool {
+    guard let first = name.bytes.first, name.bytes.count <= 31 else { return false }
     let small = UInt8(ascii: "a")...UInt8(ascii: "z")
     let digits = UInt8(ascii: "0")...UInt8(ascii: "9")
     return (small.contains(first) || first == UInt8(ascii: "_"))
-      && text.utf8.allSatisfy {
+      && name.bytes.allSatisfy {
         small.contains($0) || digits.contains($0) || "_-".utf8.contains($0)
       }
   }
@@ -77,7 +77,7 @@ public enum SystemUsers {
   /// home and no shell. Both names are such as ``isName(_:)`` takes.
   ///
   /// - Throws: ``SystemUsersError`` when the tool does not end well, or there is none.
-  public static func make(user: String, group: String, root: String) throws {
+  public static func make(user: FilePath, group: FilePath, root: FilePath) throws {
     let names = try AccountNames(root: root)
     let needsUser = try names.user(named: user) == nil
     let needsGroup = try names.group(named: group) == nil
@@ -88,7 +88,7 @@ public enum SystemUsers {
       try run(["systemd-sysusers", "--root=\(root)", "-"], input: lines)
     } catch let error as SystemError where error.code == ENOENT {
       // --prefix works in an image whose programs cannot run here, which --root does not.
-      let place = root == "/" ? [] : ["--prefix", root]
+      let place: [FilePath] = root == "/" ? [] : ["--prefix", root]
       if needsGroup { try run(["groupadd"] + place + ["--system", group]) }
       if needsUser {
         try run(
@@ -103,7 +103,7 @@ public enum SystemUsers {
     }
   }
 
-  private static func run(_ words: [String], input: String = "") throws {
+  private static func run(_ words: [FilePath], input: String = "") throws {
     let end = try runProgram(words, input: input)
     guard end == .exited(0) else {
       let how =
@@ -111,7 +111,7 @@ public enum SystemUsers {
         case .exited(let status): "status \(status)"
         case .killed(let signal): "\(signalName(signal))"
         }
-      throw SystemUsersError("\(words.joined(separator: " ")) ended with \(how)")
+      throw SystemUsersError("\(words.map(\.description).joined(separator: " ")) ended with \(how)")
     }
   }
 }

@@ -45,7 +45,7 @@ public struct Connection: ~Copyable {
       pointer, &slot, path, interface.name, published.rows, retained.toOpaque())
     guard result >= 0 else {
       retained.release()
-      throw SystemError(operation: "sd_bus_add_object_vtable", path: path, code: -result)
+      throw SystemError(operation: "sd_bus_add_object_vtable", path: "\(path)", code: -result)
     }
     float(slot) { userdata in
       userdata.map { Unmanaged<PublishedInterface>.fromOpaque($0).release() }

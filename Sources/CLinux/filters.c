@@ -101,8 +101,18 @@ ssize_t linux_receive_descriptor(int socket, void *buffer, size_t size, pid_t *s
             struct ucred sent;
             memcpy(&sent, CMSG_DATA(header), sizeof sent);
             *sender = sent.pid;
-        } else if (header->cmsg_type == SCM_RIGHTS && *descriptor < 0) {
-            memcpy(descriptor, CMSG_DATA(header), sizeof *descriptor);
+        } else if (header->cmsg_type == SCM_RIGHTS) {
+            // The room is that of two, for alignment.
+            size_t there = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+            for (size_t i = 0; i < there; i++) {
+                int sent;
+                memcpy(&sent, CMSG_DATA(header) + i * sizeof sent, sizeof sent);
+                if (*descriptor < 0) {
+                    *descriptor = sent;
+                } else {
+                    close(sent);
+                }
+            }
         }
     }
     return count;

@@ -198,11 +198,13 @@ void linux_registers_make_call(struct linux_registers *registers, uint64_t instr
                                uint64_t number, const uint64_t arguments[6]) {
     machine_registers *values = (machine_registers *)registers;
     values->pc = instruction;
+    // As if it had not been branched to: the instruction is no landing pad (BTI).
+    values->pstate &= ~(uint64_t)0xc00;
     values->regs[8] = number;
     for (int i = 0; i < 6; i++) values->regs[i] = arguments[i];
 }
 
-/// This kernel does it before the thread stops.
+/// This kernel does it before the thread stops, and what sleeps sleeps its whole time again.
 void linux_registers_restart_call(struct linux_registers *registers) { (void)registers; }
 
 uint64_t linux_with_call_instruction(uint64_t word) {
@@ -259,7 +261,14 @@ int linux_trace_registers(pid_t thread, struct linux_registers *out) {
 int linux_trace_set_registers(pid_t thread, const struct linux_registers *values) {
 #if defined(__x86_64__) || defined(__aarch64__)
     struct linux_registers copy = *values;
-    return registers(PTRACE_SETREGSET, thread, &copy, sizeof(machine_registers));
+    if (registers(PTRACE_SETREGSET, thread, &copy, sizeof(machine_registers)) != 0) return -1;
+#ifdef __aarch64__
+    // As orig_rax of x86-64: at the end of a call, none is left that the kernel would restart.
+    int none = -1;
+    struct iovec part = {&none, sizeof none};
+    if (trace(PTRACE_SETREGSET, thread, NT_ARM_SYSTEM_CALL, (unsigned long)&part) != 0) return -1;
+#endif
+    return 0;
 #else
     (void)thread, (void)values;
     errno = ENOSYS;

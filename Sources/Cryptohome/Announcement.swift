@@ -48,7 +48,7 @@ public enum ControlSocket {
   public static let longestRequest = 1024
   public static let longestAnswer = 1 << 16
 
-  public static func path(_ layout: Layout) -> String { "\(layout.state)/control" }
+  public static func path(_ layout: Layout) -> FilePath { "\(layout.state)/control" }
 
   /// - Throws: `ENOENT` or `ECONNREFUSED` when cryptohomed does not run.
   public static func connect(_ layout: Layout) throws -> PacketSocket {

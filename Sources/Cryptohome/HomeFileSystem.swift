@@ -8,7 +8,7 @@ import MountTable
 enum HomeFileSystem {
   private static let limit = 1 << 20
   /// In the order in which systemd prefers them.
-  private static let unitDirectories = [
+  private static let unitDirectories: [FilePath] = [
     "etc/systemd/system", "run/systemd/system", "run/systemd/generator",
     "usr/local/lib/systemd/system", "usr/lib/systemd/system", "lib/systemd/system",
     "run/systemd/generator.late",
@@ -24,26 +24,26 @@ enum HomeFileSystem {
   }
 
   private static func isMounted(_ layout: Layout) throws -> Bool {
-    let home = FilePath(layout.below("home").utf8)
+    let home = layout.below("home")
     return try MountTable.current().mounts.contains { $0.target == home }
   }
 
   /// What lists it; nil for nothing.
-  private static func lister(_ layout: Layout) throws -> String? {
+  private static func lister(_ layout: Layout) throws -> FilePath? {
     let fstab = layout.below("etc/fstab")
     if try lists(fstab) { return fstab }
     for directory in unitDirectories {
       let path = layout.below("\(directory)/home.mount")
       var status = stat()
-      guard stat(path, &status) == 0 else { continue }
+      guard stat(path.cString, &status) == 0 else { continue }
       // A masked unit is a link to /dev/null.
       return status.st_mode & S_IFMT == S_IFREG ? path : nil
     }
     return nil
   }
 
-  private static func lists(_ fstab: String) throws -> Bool {
-    let number = open(fstab, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+  private static func lists(_ fstab: FilePath) throws -> Bool {
+    let number = open(fstab.cString, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard number >= 0 else {
       guard errno == ENOENT else {
         throw SystemError(operation: "open", path: fstab, code: errno)

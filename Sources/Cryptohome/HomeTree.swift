@@ -47,17 +47,19 @@ struct HomeTree: ~Copyable {
 }
 
 /// The two places where a home is shown: `/home/user/H` and `/home/root/H`.
-enum HomePlace: String, CaseIterable {
+enum HomePlace: String, CaseIterable, PathConvertible {
+  var path: FilePath { "\(rawValue)" }
+
   case user, root
 
   /// Opens `/home/user` or `/home/root`, made if absent. The names in it tell who has logged in, so
   /// it can be passed but not listed.
   func make(_ layout: Layout) throws -> Directory {
     let home = try Directory(opening: layout.root).trusted("home")
-    if try home.makeDirectory(rawValue) {
-      try home.directory(rawValue).set(owner: 0, group: 0, mode: self == .user ? 0o711 : 0o700)
+    if try home.makeDirectory(path) {
+      try home.directory(path).set(owner: 0, group: 0, mode: self == .user ? 0o711 : 0o700)
     }
-    return try home.trusted(rawValue)
+    return try home.trusted(path)
   }
 
   /// Opens it, whoever can write it, to take something away; nil when it is absent.
@@ -69,7 +71,7 @@ enum HomePlace: String, CaseIterable {
 /// One bind of a home, built but not shown.
 struct HomeBind: ~Copyable {
   private let parent: Directory
-  private let name: String
+  private let name: FilePath
   /// Whether the mount point comes and goes with it.
   private let makesMountPoint: Bool
   /// nil when it is mounted already.
@@ -82,11 +84,11 @@ struct HomeBind: ~Copyable {
     _ layout: Layout
   ) throws {
     try self.init(
-      user.description, in: place.make(layout), source: source, makesMountPoint: true)
+      user.path, in: place.make(layout), source: source, makesMountPoint: true)
   }
 
   /// Over the home directory of a passwd entry.
-  init(over path: String, source: borrowing OwnedDirectory, _ layout: Layout) throws {
+  init(over path: FilePath, source: borrowing OwnedDirectory, _ layout: Layout) throws {
     let home = try PasswdHome(path, layout)
     try home.complete()
     let name = home.name
@@ -94,7 +96,7 @@ struct HomeBind: ~Copyable {
   }
 
   private init(
-    _ name: String, in parent: consuming Directory, source: borrowing OwnedDirectory,
+    _ name: FilePath, in parent: consuming Directory, source: borrowing OwnedDirectory,
     makesMountPoint: Bool
   ) throws {
     let isPresent = try Self.isMounted(
@@ -116,7 +118,7 @@ struct HomeBind: ~Copyable {
   }
 
   private static func isMounted(
-    _ name: String, in parent: borrowing Directory, source: FileIdentity, mayHoldFiles: Bool
+    _ name: FilePath, in parent: borrowing Directory, source: FileIdentity, mayHoldFiles: Bool
   ) throws -> Bool {
     let path = parent.path(of: name)
     guard let status = try parent.status(of: name) else {

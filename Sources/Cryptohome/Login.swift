@@ -134,7 +134,7 @@ public enum Login {
     switch request.username {
     case .hash(let user):
       guard try VaultKind.existing(of: user, layout) != nil else {
-        throw Refusal(path: user.description, reason: "no user with this hash has a vault here")
+        throw Refusal(path: user.path, reason: "no user with this hash has a vault here")
       }
       return user
     case .name(let name):
@@ -149,7 +149,7 @@ public enum Login {
 
   private static func noVault(_ request: LoginRequest) -> Refusal {
     Refusal(
-      path: request.username.description,
+      path: request.username.path,
       reason: "has no vault; make one with cryptohome create, or with --vault plain or --vault "
         + "ephemeral")
   }
@@ -167,7 +167,7 @@ public enum Login {
       if let shadow = try UserDirectory.shadow(layout) {
         guard try request.vault != nil || !VaultRemoval.isPending(user, in: shadow) else {
           throw Refusal(
-            path: request.username.description,
+            path: request.username.path,
             reason: "has no vault, and the removal of an earlier one was interrupted; finish it "
               + "with: cryptohome remove \(user)")
         }
@@ -178,11 +178,11 @@ public enum Login {
     case (nil, nil): throw noVault(request)
     case (nil, .fscrypt):
       throw Refusal(
-        path: request.username.description,
+        path: request.username.path,
         reason: "has no vault; make an encrypted one with cryptohome create")
     case (let existing?, let wanted?) where existing != wanted:
       throw Refusal(
-        path: request.username.description,
+        path: request.username.path,
         reason: "has a vault of the kind \(existing.rawValue), not \(wanted.rawValue); leave "
           + "--vault out to use it")
     case (let existing?, _): return existing
@@ -208,12 +208,12 @@ public enum Login {
   ) throws -> Owner? {
     if let account { return Owner(user: account.user, group: account.group) }
     guard let owner = file?.owner else { return request.owner }
-    try requireOwner(owner, request, user.description, "in its vault")
+    try requireOwner(owner, request, user.path, "in its vault")
     return owner
   }
 
   private static func requireOwner(
-    _ owner: Owner, _ request: LoginRequest, _ name: String, _ place: String
+    _ owner: Owner, _ request: LoginRequest, _ name: FilePath, _ place: FilePath
   ) throws {
     guard let asked = request.owner, asked != owner else { return }
     throw Refusal(
@@ -284,7 +284,7 @@ public enum Login {
     _ account: Account?, of user: ObfuscatedUsername, _ layout: Layout
   ) -> (repairs: [String], problems: [String]) {
     do {
-      guard let account, let home = try UserDirectory.shadow(layout)?.existing(user.description),
+      guard let account, let home = try UserDirectory.shadow(layout)?.existing(user.path),
         let moved = try HomeBelow.prepare(account, in: home, layout, makesMissing: false)
       else { return ([], []) }
       return (["\(account.home): \(moved)"], moved.problems)
@@ -334,7 +334,7 @@ public enum Login {
     guard kind != .ephemeral, let changed else { return [] }
     do {
       guard let shadow = try UserDirectory.shadow(layout),
-        let home = try shadow.existing(user.description)
+        let home = try shadow.existing(user.path)
       else { return [] }
       if changed != file { try changed.write(in: home) }
       if hasOpened { try changed.remember(user, in: shadow, layout) }
@@ -349,14 +349,14 @@ public enum Login {
     // The error of the login is the one that counts, so what fails here is not reported.
     _ = try? vault.close()
     if let shadow = try? UserDirectory.shadow(layout) ?? nil {
-      try? shadow.removeEmptyTree(user.description)
+      try? shadow.removeEmptyTree(user.path)
     }
   }
 }
 
 extension Account {
   /// Names that differ in case are one user: the account of either is that user's.
-  static func loggingIn(as name: String) throws -> Account? {
+  static func loggingIn(as name: FilePath) throws -> Account? {
     try named(name) ?? named(name.asciiLowercased())
   }
 }

@@ -19,6 +19,8 @@ public struct LogoutReport: Sendable {
   var files: [Holder] = []
   /// What other users keep of the user's directories: nothing is in those any more.
   public internal(set) var pins: [DirectoryPin] = []
+  /// The directories below the vault that other users keep and that could not be emptied.
+  public internal(set) var unemptied: [FilePath] = []
   /// The processes that got a signal because they held files.
   public internal(set) var ended: [ProcessName] = []
   /// What the kernel has of the vault's key; nil for a vault without one. A key that is wiped, and that
@@ -29,15 +31,22 @@ public struct LogoutReport: Sendable {
   /// What else has failed, each in one line.
   public internal(set) var problems: [String] = []
 
-  /// Whether nothing is mounted, nobody uses anything, and the key is gone.
+  /// Whether nothing is mounted, there is no holder, and the key is gone.
   public var isComplete: Bool {
     holders.isEmpty && takenAlong.isEmpty && removals.allSatisfy { $0.outcome == .removed }
       && (lock ?? .locked) == .locked && lockProblem == nil && problems.isEmpty
+      && unemptied.isEmpty
   }
 }
 
 /// Unmounts a user everywhere, and finds out whether that is true.
 public enum Logout {
+  /// A logout is over within 30 seconds, with whatever is left named. So long it searches for holders
+  /// and empties directories that other users keep.
+  private static let timeForHolders = Duration.seconds(22)
+  /// So long it searches afterwards for what still refers to the key.
+  private static let timeForExplanation = Duration.seconds(4)
+
   /// - Parameter lazily: detach what is busy.
   /// - Throws: when nothing could be done at all. What is busy is no error, but in the report.
   public static func run(
@@ -59,23 +68,25 @@ public enum Logout {
       vault = try VaultKind.mounted(of: user, layout)?.vault(of: user, layout, size: nil)
     }
     // Whatever of the vault is open here is closed when this returns: the key could not go else.
-    let departure = LogoutDeparture(user, vault, layout, lazily: lazily)
-    departure.run(&report)
-    report.lock(vault, layout)
+    let start = ContinuousClock.now
+    let unmount = LogoutUnmount(
+      user, vault, layout, lazily: lazily, until: start + timeForHolders)
+    unmount.run(&report)
+    report.lock(vault, layout, until: start + timeForHolders + timeForExplanation)
     report.problems += (layout.distrustedHomes() + layout.distrustedStores()).map(\.description)
     report.attempt { try Sessions.note($0, layout) }
     return report
   }
 
-  /// Again until nobody holds anything, or `patience` is over: the last time then.
+  /// Again until there is no holder, or `time` is over: the last time then.
   ///
-  /// - Parameter patience: nil to try once, after another login or logout has ended.
+  /// - Parameter time: nil to try once, after another login or logout has ended.
   public static func run(
-    _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool, patience: Duration?
+    _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool, patience time: Duration?
   ) throws -> LogoutReport {
-    guard let patience else { return try run(user, layout, lazily: lazily) }
-    let deadline = ContinuousClock.now + patience
-    var time = Duration.milliseconds(20)
+    guard let time else { return try run(user, layout, lazily: lazily) }
+    let deadline = ContinuousClock.now + time
+    var interval = Duration.milliseconds(20)
     var earlier: LogoutReport?
     while true {
       // Lazily only when waiting has not helped.
@@ -91,8 +102,8 @@ public enum Logout {
       if let earlier { report.add(earlier) }
       if report.isComplete || isLast { return report }
       earlier = report
-      pause(max(.zero, min(time, ContinuousClock.now.duration(to: deadline))))
-      time = min(time * 2, .milliseconds(500))
+      pause(max(.zero, min(interval, ContinuousClock.now.duration(to: deadline))))
+      interval = min(interval * 2, .milliseconds(500))
     }
   }
 }
@@ -108,7 +119,9 @@ extension LogoutReport {
   }
 
   /// Takes the key away, also from what is still in use, and asks the kernel whether it is gone.
-  fileprivate mutating func lock(_ vault: (any Vault)?, _ layout: Layout) {
+  fileprivate mutating func lock(
+    _ vault: (any Vault)?, _ layout: Layout, until deadline: ContinuousClock.Instant
+  ) {
     do {
       lock = try vault?.lock()
       switch lock {
@@ -116,7 +129,7 @@ extension LogoutReport {
         // No file of it is open anywhere, whatever could not be looked at: the kernel says so.
         files.removeAll(where: \.isDoubt)
       case .busy where mounts.isEmpty && !removals.contains(where: \.isHeld):
-        try explainBusy(vault, layout)
+        try explainBusy(vault, layout, until: deadline)
       default: break
       }
     } catch {
@@ -125,25 +138,36 @@ extension LogoutReport {
   }
 
   /// Finds out what a key is referred to by that is wiped: perhaps by nothing but empty directories.
-  private mutating func explainBusy(_ vault: (any Vault)?, _ layout: Layout) throws {
+  private mutating func explainBusy(
+    _ vault: (any Vault)?, _ layout: Layout, until deadline: ContinuousClock.Instant
+  ) throws {
     do {
-      // Somebody who has opened something since we looked; or we did ourselves, and it is gone. What
+      // A file was opened since the search; or the search itself had it open, and it is closed. What
       // this search has open is closed when it is over.
       let subtree = try UserSubtree(
         of: user, in: layout, recordedOwner: VaultFile.recordedOwner(of: user, layout))
-      let uses = try subtree.uses(Departure.Rest(), strictly: true)
+      subtree.deadline = deadline
+      let uses = try subtree.uses(UnmountAudit.Rest(), strictly: true)
       files = uses.files
-      for pin in uses.pins where !pins.contains(pin) { pins.append(pin) }
+      add(uses.pins)
       // Too late for these: the key is wiped, and what is in them still shows.
-      if !uses.pinned.isEmpty { files.append(Holder(keeper: nil, hold: .unseen)) }
+      if !uses.pinned.isEmpty, unemptied.isEmpty {
+        files.append(Holder(keeper: nil, hold: .unseen))
+      }
     }
     lock = try vault?.lock()
-    guard lock == .busy, files.isEmpty else { return }
+    guard lock == .busy, files.isEmpty, unemptied.isEmpty else { return }
     if pins.isEmpty {
       files.append(Holder(keeper: nil, hold: .unseen))
     } else {
       lock = .locked
     }
+  }
+
+  /// Adds the pins that are not there yet.
+  mutating func add(_ found: [DirectoryPin]) {
+    let known = Set(pins)
+    pins += found.filter { !known.contains($0) }
   }
 
   /// Takes over what an earlier attempt has done.
@@ -159,7 +183,7 @@ extension VaultKind {
   /// The kind of vault that is there to be unmounted, whether or not this version could open it.
   public static func mounted(of user: ObfuscatedUsername, _ layout: Layout) throws -> VaultKind? {
     guard let shadow = try UserDirectory.shadow(layout),
-      let status = try shadow.status(of: user.description), status.isDirectory,
+      let status = try shadow.status(of: user.path), status.isDirectory,
       try shadow.status(of: "\(user)/mount") != nil
     else { return nil }
     if try status.isMountRoot && EphemeralVault.isMounted(status) { return .ephemeral }
@@ -176,9 +200,9 @@ extension HomePlace {
   ) -> [Removal] {
     do {
       guard let parent = try open(layout) else { return [] }
-      let removal = parent.clear(user.description, lazily: lazily, isOurs: isOurs)
+      let removal = parent.clear(user.path, lazily: lazily, isOurs: isOurs)
       if let removal, removal.isHeld { return [removal] }
-      try parent.removeMountPoint(user.description)
+      try parent.removeMountPoint(user.path)
       return removal.map { [$0] } ?? []
     } catch {
       return [Removal(path: layout.below("home/\(rawValue)/\(user)"), heldBy: error)]

@@ -44,7 +44,7 @@ public struct MountedUsers: Equatable, Sendable {
   ///
   /// The mounts of everything else, which may be many, are left out before the rest is parsed.
   public static func current(_ layout: Layout) throws -> MountedUsers {
-    let path = "/proc/thread-self/mountinfo"
+    let path: FilePath = "/proc/thread-self/mountinfo"
     let text = try kernelFile(path)
     let places =
       StoreTree.allCases.map { layout.directory(of: $0) }

@@ -8,10 +8,10 @@ import Kernel
 struct PasswdHome: ~Copyable {
   /// The directory above it: nobody but root can put anything there.
   let parent: Directory
-  let name: String
+  let name: FilePath
 
   /// - Parameter isForRemoval: whether it does not matter who else can write the directory above.
-  init(_ path: String, _ layout: Layout, isForRemoval: Bool = false) throws {
+  init(_ path: FilePath, _ layout: Layout, isForRemoval: Bool = false) throws {
     guard let (above, name) = Self.components(of: path) else {
       throw Refusal(path: path, reason: "is no place that a home can be mounted on")
     }
@@ -29,23 +29,29 @@ struct PasswdHome: ~Copyable {
 
   /// Puts another directory in its place, with the same owner, mode, attributes and files: what other
   /// namespaces keep on it is detached.
-  static func replace(_ path: String, _ layout: Layout) throws {
+  static func replace(_ path: FilePath, _ layout: Layout) throws {
     let home = try PasswdHome(path, layout, isForRemoval: true)
-    guard let name = FilePath(home.name.utf8) else { return }
-    try home.renewal().renew(name)
+    let renewal = try home.renewal()
+    try renewal.finish()
+    try renewal.renew(home.name)
   }
 
   /// Gives up the name.
   consuming func opened() -> Directory { parent }
 
   /// The path of the entry's, checked: it is not one of the places where vaults are kept and shown.
-  static func path(of name: String, _ account: Account?) throws(Refusal) -> String {
+  static func path(of name: FilePath, _ account: Account?) throws(Refusal) -> FilePath {
     guard let path = account?.home else {
       throw Refusal(path: name, reason: "has no passwd entry, so no home directory to be covered")
     }
-    let ours = ["home/.shadow", "home/user", "home/root"]
+    guard path.text != nil else {
+      throw Refusal(
+        path: path,
+        reason: "is the home directory of \(name), and not UTF-8, so vault.json cannot name it")
+    }
+    let ours: [FilePath] = ["home/.shadow", "home/user", "home/root"]
     guard let (parent, own) = components(of: path),
-      !ours.contains(where: { "\(parent)/\(own)/".utf8.starts(with: "\($0)/".utf8) })
+      !ours.contains(where: { parent.appending(own).isEqualOrBelow($0) })
     else {
       throw Refusal(
         path: path,
@@ -56,7 +62,7 @@ struct PasswdHome: ~Copyable {
 
   /// Unmounts the user's files from it, if they are there; the directory stays.
   static func remove(
-    _ path: String, _ layout: Layout, lazily: Bool, isOurs: (FileStatus) -> Bool
+    _ path: FilePath, _ layout: Layout, lazily: Bool, isOurs: (FileStatus) -> Bool
   ) -> Removal? {
     do {
       let home = try PasswdHome(path, layout, isForRemoval: true)
@@ -71,9 +77,9 @@ struct PasswdHome: ~Copyable {
   }
 
   /// Below the root and at least two names deep, without `.` and `..`.
-  private static func components(of path: String) -> (parent: String, name: String)? {
+  private static func components(of path: FilePath) -> (parent: FilePath, name: FilePath)? {
     let slash = UInt8(ascii: "/")
-    var bytes = Array(path.utf8)[...]
+    var bytes = Array(path.bytes)[...]
     if bytes.count > 1, bytes.last == slash { bytes = bytes.dropLast() }
     let names = bytes.split(separator: slash, omittingEmptySubsequences: false).dropFirst()
       .map { Array($0) }
@@ -82,6 +88,6 @@ struct PasswdHome: ~Copyable {
       return nil
     }
     let parent = Array(names.dropLast().joined(separator: [slash]))
-    return (String(decoding: parent, as: UTF8.self), String(decoding: last, as: UTF8.self))
+    return (FilePath(truncating: parent), FilePath(truncating: last))
   }
 }

@@ -10,11 +10,11 @@ public struct Salt: Equatable, Sendable {
   static let sizes = 16...1 << 20
 
   /// The older place, which counts where the other does not exist.
-  static func legacyPath(_ layout: Layout) -> String { "\(layout.shadow)/salt" }
-  static func path(_ layout: Layout) -> String { layout.below("var/lib/system_salt") }
-  private static let copyName = "salt.copy"
+  static func legacyPath(_ layout: Layout) -> FilePath { "\(layout.shadow)/salt" }
+  static func path(_ layout: Layout) -> FilePath { layout.below("var/lib/system_salt") }
+  private static let copyName: FilePath = "salt.copy"
   /// What the vaults beside it were named with.
-  static func copyPath(_ layout: Layout) -> String { "\(layout.shadow)/\(copyName)" }
+  static func copyPath(_ layout: Layout) -> FilePath { "\(layout.shadow)/\(copyName)" }
 
   /// Reads the salt of the system.
   public static func read(_ layout: Layout) throws -> Salt {
@@ -69,11 +69,11 @@ public struct Salt: Equatable, Sendable {
       mend: command(copy, to: path(layout), layout))
   }
 
-  private static func restoration(_ copy: Salt?, to path: String, _ layout: Layout) -> String {
+  private static func restoration(_ copy: Salt?, to path: FilePath, _ layout: Layout) -> String {
     command(copy, to: path, layout).map { "restore it with: \($0)" } ?? "restore it from a backup"
   }
 
-  private static func command(_ copy: Salt?, to path: String, _ layout: Layout) -> String? {
+  private static func command(_ copy: Salt?, to path: FilePath, _ layout: Layout) -> String? {
     copy == nil ? nil : Finding.command("install", "-m", "644", copyPath(layout), path)
   }
 
@@ -112,7 +112,7 @@ public struct Salt: Equatable, Sendable {
   }
 
   private static func read(
-    _ path: String, wayOut: String, _ command: String?
+    _ path: FilePath, wayOut: String, _ command: String?
   ) throws -> Salt {
     func refused(_ reason: String) -> Refusal {
       Refusal(path: path, reason: "\(reason); \(wayOut)", mend: command)
@@ -136,7 +136,7 @@ public struct Salt: Equatable, Sendable {
   private static func make(_ layout: Layout) throws -> Salt {
     let salt = Salt(bytes: randomBytes(sizes.lowerBound))
     let directory = try Directory(opening: layout.root).trusted("var/lib")
-    let temporary = ".system_salt.\(getpid())"
+    let temporary: FilePath = ".system_salt.\(getpid())"
     // What a process of the same number left when it was killed.
     _ = try? directory.removeFile(temporary)
     let file = try directory.file(temporary, flags: O_WRONLY | O_CREAT | O_EXCL, mode: 0o644)

@@ -10,9 +10,9 @@ enum Skeleton {
   /// Makes the directory `name` with a copy of what is in `/etc/skel`: it appears as a whole, or not at
   /// all. Directories, files and symbolic links are copied, and nothing else.
   static func make(
-    _ name: String, in parent: borrowing Directory, _ owner: Owner, _ layout: Layout
+    _ name: FilePath, in parent: borrowing Directory, _ owner: Owner, _ layout: Layout
   ) throws {
-    let temporary = ".\(name).new"
+    let temporary: FilePath = ".\(name).new"
     if let old = try parent.existing(temporary) {
       _ = try old.removeContents()
       try parent.removeDirectory(temporary)
@@ -56,7 +56,7 @@ enum Skeleton {
   }
 
   private static func copyFile(
-    _ name: String, _ mode: mode_t, from source: borrowing Directory,
+    _ name: FilePath, _ mode: mode_t, from source: borrowing Directory,
     to target: borrowing Directory, _ owner: Owner
   ) throws {
     let path = source.path(of: name)

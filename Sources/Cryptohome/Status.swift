@@ -7,7 +7,7 @@ import MountTable
 public struct UserStatus: Equatable, Sendable {
   public let user: ObfuscatedUsername
   /// Of the account that the vault belongs to; nil where that is not recorded.
-  public let name: String?
+  public let name: FilePath?
   /// nil for a user whose vault is gone, or of a kind that this version cannot tell.
   public let vault: VaultKind?
   /// Whether an encrypted vault can be read; nil for any other.
@@ -21,9 +21,9 @@ public struct UserStatus: Equatable, Sendable {
   /// Whether anything is mounted.
   public let isMounted: Bool
   /// Of a user who is logged in: the paths where something should be, and is not.
-  public let missing: [String]
+  public let missing: [FilePath]
   /// Of a user whose logout is not finished: the paths where something is still mounted.
-  public let remaining: [String]
+  public let remaining: [FilePath]
 
   /// Every user who has a directory or a mount, in the order of their hashes.
   public static func all(_ layout: Layout) throws -> [UserStatus] {
@@ -57,10 +57,10 @@ public struct UserStatus: Equatable, Sendable {
     self.isMounted = isMounted
     let isLeaving =
       isMounted && (lock == .busy || homes.isEmpty || Self.isAbandoned(user, layout))
-    let places: [(path: String, isMounted: Bool)] = HomePlace.allCases.map { place in
+    let places: [(path: FilePath, isMounted: Bool)] = HomePlace.allCases.map { place in
       (layout.below("home/\(place.rawValue)/\(user)"), homes.contains(place))
     }
-    func paths(in stores: some Sequence<StoreName>) -> [(path: String, isMounted: Bool)] {
+    func paths(in stores: some Sequence<StoreName>) -> [(path: FilePath, isMounted: Bool)] {
       stores.flatMap { store in
         StoreTree.allCases.map { tree in
           (layout.path(of: user, in: store, tree), folders[store]?.contains(tree) == true)
@@ -82,7 +82,7 @@ public struct UserStatus: Equatable, Sendable {
 
   private static func record(
     of user: ObfuscatedUsername, isRemoving: Bool, _ layout: Layout
-  ) -> (name: String?, problem: String?) {
+  ) -> (name: FilePath?, problem: String?) {
     let name = ((try? VaultFile.existing(of: user, layout)) ?? nil)?.identity?.account.name
     guard !isRemoving else { return (name, nil) }
     do {
@@ -127,7 +127,7 @@ struct UserMounts {
     }
   }
 
-  private static func names(below directory: String, _ target: FilePath) -> [FilePath] {
+  private static func names(below directory: FilePath, _ target: FilePath) -> [FilePath] {
     target.dropping(prefix: "\(directory)/")?.components ?? []
   }
 }

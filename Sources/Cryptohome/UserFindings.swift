@@ -109,7 +109,7 @@ extension UserStatus {
     guard lock == .busy, !isMounted else { return false }
     let uses = try UserSubtree(
       of: user, in: layout, recordedOwner: VaultFile.recordedOwner(of: user, layout)
-    ).uses(Departure.Rest(), strictly: true)
+    ).uses(UnmountAudit.Rest(), strictly: true)
     return uses.holders.isEmpty && !uses.pins.isEmpty && uses.pinned.isEmpty
   }
 

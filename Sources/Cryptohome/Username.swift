@@ -1,17 +1,18 @@
 import Crypto
 import DaemonStore
+import Kernel
 
 /// Who is meant on a command line.
 public enum Username: Equatable, Sendable, CustomStringConvertible {
   /// A name, as at login.
-  case name(String)
+  case name(FilePath)
   /// The obfuscated name of a user who exists.
   case hash(ObfuscatedUsername)
 
   /// A text of 40 lower-case hexadecimal digits is a hash, everything else a name.
   ///
   /// - Throws: ``Refusal`` for an empty text, and for one that is a hash but for its upper case.
-  public init(_ text: String) throws(Refusal) {
+  public init(_ text: FilePath) throws(Refusal) {
     guard !text.isEmpty else { throw Refusal(path: "USER", reason: "is empty; name a user") }
     if let hash = ObfuscatedUsername(text) {
       self = .hash(hash)
@@ -25,9 +26,17 @@ public enum Username: Equatable, Sendable, CustomStringConvertible {
 }
 
 extension Username {
-  public var description: String {
+  /// The name or the hash, as bytes.
+  public var path: FilePath {
     switch self {
     case .name(let name): name
+    case .hash(let hash): hash.path
+    }
+  }
+
+  public var description: String {
+    switch self {
+    case .name(let name): name.description
     case .hash(let hash): hash.description
     }
   }
@@ -36,26 +45,28 @@ extension Username {
 extension ObfuscatedUsername {
   /// The obfuscated form of a user's name: SHA-1 of the salt and the name with A-Z folded to a-z,
   /// in hexadecimal. Nothing else is folded or trimmed.
-  public init(of name: String, salt: Salt) throws(Refusal) {
+  public init(of name: FilePath, salt: Salt) throws(Refusal) {
     guard !name.isEmpty else {
       throw Refusal(path: "USER", reason: "is empty; an empty name is nobody's")
     }
     var hash = Insecure.SHA1()
     hash.update(data: salt.bytes)
-    hash.update(data: Array(name.asciiLowercased().utf8))
+    hash.update(data: Array(name.asciiLowercased().bytes))
     let digits = Array("0123456789abcdef".utf8)
     let hex = hash.finalize().flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }
-    guard let user = ObfuscatedUsername(String(decoding: hex, as: UTF8.self)) else {
+    guard let user = ObfuscatedUsername(hex) else {
       throw Refusal(path: name, reason: "has no obfuscated form")
     }
     self = user
   }
 }
 
-extension String {
+extension FilePath {
   /// With A-Z as a-z, and every other byte as it is.
-  func asciiLowercased() -> String {
-    let bytes = utf8.map { (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0) ? $0 | 0x20 : $0 }
-    return String(decoding: bytes, as: UTF8.self)
+  func asciiLowercased() -> FilePath {
+    FilePath(
+      truncating: bytes.map {
+        (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0) ? $0 | 0x20 : $0
+      })
   }
 }

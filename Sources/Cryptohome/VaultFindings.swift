@@ -52,7 +52,7 @@ enum VaultFindings {
   private static func before(
     _ user: ObfuscatedUsername, _ layout: Layout
   ) throws -> Finding? {
-    guard let vault = try UserDirectory.shadow(layout)?.existing(user.description) else {
+    guard let vault = try UserDirectory.shadow(layout)?.existing(user.path) else {
       return nil
     }
     let users = try HomeBelow.usersOfBefore(in: vault)

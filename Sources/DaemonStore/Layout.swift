@@ -9,7 +9,7 @@ public enum StoreTree: String, CaseIterable, Sendable {
   case cache
 
   /// Below `/run`.
-  var name: String {
+  var name: FilePath {
     switch self {
     case .data: "daemon-store"
     case .cache: "daemon-store-cache"
@@ -20,39 +20,39 @@ public enum StoreTree: String, CaseIterable, Sendable {
 /// Where everything is, below the root of the system or of an image of one.
 public struct Layout: Equatable, Sendable {
   /// Absolute and without a symbolic link: `/`, or the directory of an image.
-  public let root: String
+  public let root: FilePath
 
   /// The layout of the running system.
   public static let system = Layout(root: "/")
 
-  public init(root: String) { self.root = root }
+  public init(root: FilePath) { self.root = root }
 
-  public var templates: String { below("etc/daemon-store") }
-  public var shadow: String { below("home/.shadow") }
+  public var templates: FilePath { below("etc/daemon-store") }
+  public var shadow: FilePath { below("home/.shadow") }
   /// Runtime state of `cryptohome`: locks, one a user.
-  public var state: String { below("run/cryptohome") }
+  public var state: FilePath { below("run/cryptohome") }
 
-  public func directory(of tree: StoreTree) -> String { below("run/\(tree.name)") }
+  public func directory(of tree: StoreTree) -> FilePath { below("run/\(tree.name)") }
 
-  public func path(of store: StoreName, in tree: StoreTree) -> String {
+  public func path(of store: StoreName, in tree: StoreTree) -> FilePath {
     "\(directory(of: tree))/\(store)"
   }
 
   public func path(
     of user: ObfuscatedUsername, in store: StoreName, _ tree: StoreTree
-  ) -> String {
+  ) -> FilePath {
     "\(path(of: store, in: tree))/\(user)"
   }
 
-  public func below(_ path: String) -> String { root == "/" ? "/\(path)" : "\(root)/\(path)" }
+  public func below(_ path: FilePath) -> FilePath { root.appending(path) }
 }
 
 extension Layout {
   /// The directories of both trees of stores.
-  static let storeDirectories = StoreTree.allCases.map { "run/\($0.name)" }
+  static let storeDirectories: [FilePath] = StoreTree.allCases.map { "run/\($0.name)" }
 
   /// Those of the directories that somebody else than root can change, each once, with the way out.
-  public func distrusted(_ paths: [String]) -> [Refusal] {
+  public func distrusted(_ paths: [FilePath]) -> [Refusal] {
     var found: [Refusal] = []
     for path in paths {
       do {
@@ -78,16 +78,15 @@ extension Directory {
   /// anything there: each component a directory of root's that only root can write.
   ///
   /// - Throws: ``Refusal``, or a ``SystemError`` of `ENOENT` when it is absent.
-  public func trusted(_ path: String) throws -> Directory {
+  public func trusted(_ path: FilePath) throws -> Directory {
     try requireTrust()
-    guard let slash = path.utf8.firstIndex(of: UInt8(ascii: "/")) else {
-      return try trustedChild(path)
-    }
-    let rest = String(path[path.utf8.index(after: slash)...])
-    return try trustedChild(String(path[..<slash])).trusted(rest)
+    let parts = path.bytes.split(separator: UInt8(ascii: "/"), maxSplits: 1)
+    guard let first = parts.first else { return try directory(".") }
+    let child = try trustedChild(FilePath(truncating: first))
+    return parts.count == 1 ? child : try child.trusted(FilePath(truncating: parts[1]))
   }
 
-  private func trustedChild(_ name: String) throws -> Directory {
+  private func trustedChild(_ name: FilePath) throws -> Directory {
     if let status = try status(of: name), !status.isDirectory {
       throw Refusal(
         path: self.path(of: name), reason: "is \(status.kind), not a directory",

@@ -15,7 +15,7 @@ extension FileLock {
   ///
   /// - Throws: ``Refusal`` when another process still holds it at `deadline`.
   static func take(
-    _ name: String, in directory: borrowing Directory, until deadline: ContinuousClock.Instant,
+    _ name: FilePath, in directory: borrowing Directory, until deadline: ContinuousClock.Instant,
     for purpose: String
   ) throws -> FileLock {
     if let lock = try FileLock(name, in: directory, until: deadline) { return lock }

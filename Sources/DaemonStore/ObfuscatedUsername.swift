@@ -1,6 +1,10 @@
+import Kernel
+
 /// The form of a user name that paths and logs carry: 40 lower-case hexadecimal digits. A value of
 /// this type is safe as a component of a path. How it is derived is `Cryptohome`'s.
-public struct ObfuscatedUsername: Hashable, Sendable, CustomStringConvertible, Comparable {
+public struct ObfuscatedUsername: Hashable, Sendable, CustomStringConvertible, Comparable,
+  PathConvertible
+{
   public let description: String
 
   /// nil unless `text` is exactly 40 of `0-9a-f`; upper case is refused, so that two texts are
@@ -18,10 +22,17 @@ public struct ObfuscatedUsername: Hashable, Sendable, CustomStringConvertible, C
     self.init(text)
   }
 
+  public init?(_ name: FilePath) { self.init(name.bytes) }
+
+  /// As a component of a path.
+  public var path: FilePath { "\(description)" }
+
   private static func isDigit(_ byte: UInt8) -> Bool {
     (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
       || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains(byte)
   }
 
-  public static func < (left: Self, right: Self) -> Bool { left.description < right.description }
+  public static func < (left: Self, right: Self) -> Bool {
+    left.description.utf8.lexicographicallyPrecedes(right.description.utf8)
+  }
 }

@@ -18,7 +18,7 @@ public struct OwnedDirectory: ~Copyable {
   ///   - crossingMounts: whether something may be mounted on it.
   /// - Throws: ``Refusal`` when something else is at the place, or ``SystemError``.
   public init(
-    _ name: String, in parent: borrowing Directory, owner: uid_t, group: gid_t, mode: mode_t?,
+    _ name: FilePath, in parent: borrowing Directory, owner: uid_t, group: gid_t, mode: mode_t?,
     crossingMounts: Bool = false
   ) throws {
     let isNew = try parent.makeDirectory(name)

@@ -55,7 +55,9 @@ enum Processes {
   /// - Throws: `ENOENT` where `/proc` does not show this process by its number: it is empty, or of
   ///   another pid namespace, and shows nothing of use.
   static func all() throws(SystemError) -> [pid_t] {
-    let processes = try Directory(opening: "/proc").names().compactMap { pid_t($0) }.sorted()
+    let processes = try Directory(opening: "/proc").names().compactMap {
+      $0.bytes.number(as: pid_t.self)
+    }.sorted()
     let own = getpid()
     let link = try linkTarget(of: "/proc/self")
     guard processes.contains(own), link.bytes.elementsEqual("\(own)".utf8) else {
@@ -68,7 +70,9 @@ enum Processes {
   /// thread's own (unshare(2)), and a process may live on without its first thread.
   static func threads(of process: pid_t, _ unknowns: Unknowns) -> [pid_t] {
     do throws(SystemError) {
-      return try Directory(opening: "/proc/\(process)/task").names().compactMap { pid_t($0) }
+      return try Directory(opening: "/proc/\(process)/task").names().compactMap {
+        $0.bytes.number(as: pid_t.self)
+      }
     } catch {
       unknowns.add(error, about: "/proc/\(process)")
       return []

@@ -1,14 +1,16 @@
+import Kernel
+
 /// Something that is there but is not what it must be: refused, and never changed or overwritten.
 /// Beside ``SystemError``, ``MountTableError`` and `StoreClientError` the only error of this module;
 /// each of them prints as one line.
 public struct Refusal: Error, Equatable, CustomStringConvertible, Sendable {
-  public let path: String
+  public let path: FilePath
   /// Goes on after the path, and ends with the way out: `is a file, not a directory; remove it`.
   public let reason: String
   /// The command that is the way out, where there is one.
   public let mend: String?
 
-  public init(path: String, reason: String, mend: String? = nil) {
+  public init(path: FilePath, reason: String, mend: String? = nil) {
     self.path = path
     self.reason = reason
     self.mend = mend

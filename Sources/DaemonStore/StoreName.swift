@@ -1,6 +1,10 @@
+import Kernel
+
 /// The name of a store: `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 255 bytes. Safe as a component of a
 /// path, and never that of a directory of our own, whose names begin with a dot.
-public struct StoreName: Hashable, Sendable, CustomStringConvertible, Comparable {
+public struct StoreName: Hashable, Sendable, CustomStringConvertible, Comparable,
+  PathConvertible
+{
   public let description: String
 
   public init?(_ text: String) {
@@ -17,6 +21,11 @@ public struct StoreName: Hashable, Sendable, CustomStringConvertible, Comparable
     }
     self.init(text)
   }
+
+  public init?(_ name: FilePath) { self.init(name.bytes) }
+
+  /// As a component of a path.
+  public var path: FilePath { "\(description)" }
 
   private static func isAlphanumeric(_ byte: UInt8) -> Bool {
     switch byte {

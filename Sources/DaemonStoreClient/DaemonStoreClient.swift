@@ -33,34 +33,45 @@ public struct StoreDirectory: Equatable, Sendable {
 
 /// The folder of one user in a store. A value of this type says nothing about whether it is mounted.
 public struct UserFolder: Equatable, Sendable {
-  /// `/run/daemon-store/D/H`.
+  /// `/run/daemon-store/D/H`. Replacement characters stand for what is not UTF-8.
   public let path: String
+  /// The bytes, which are looked up.
+  private let cString: [CChar]
 
   /// - Parameter user: the 40-digit hash, or a name, which needs the system's salt.
   public init(
     of user: String, in store: String, cache: Bool = false
   ) throws(StoreClientError) {
-    path = try makePath(store, user: user, cache: cache)
+    self.init(path: try makePath(store, user: user, cache: cache))
   }
 
   /// A folder that is shown elsewhere, as in some containers.
-  public init(path: String) { self.path = path }
+  public init(path: String) {
+    self.path = path
+    cString = Array(path.utf8CString)
+  }
+
+  /// The same for a path that need not be UTF-8, with the NUL that ends it.
+  public init(cString: [CChar]) {
+    path = String(decoding: cString.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+    self.cString = cString.contains(0) ? cString : cString + [0]
+  }
 
   /// Whether the user's folder is there now: one statx(2).
   public func isMounted() throws(StoreClientError) -> Bool {
-    try ask(path) { daemonstore_is_mounted($0) } == 1
+    try ask(path, cString) { daemonstore_is_mounted($0) } == 1
   }
 
   /// Waits until it is mounted; false when `timeout` has passed. nil waits for ever. The error is
   /// `EINTR` when a signal was caught, `ENOENT` without the store, and `ENOTSUP` without a `/proc` of
   /// this process's.
   public func wait(for timeout: Duration? = nil) throws(StoreClientError) -> Bool {
-    try ask(path) { daemonstore_wait($0, milliseconds(timeout)) } == 1
+    try ask(path, cString) { daemonstore_wait($0, milliseconds(timeout)) } == 1
   }
 
   /// The same until it is gone.
   public func waitUntilGone(for timeout: Duration? = nil) throws(StoreClientError) -> Bool {
-    try ask(path) { daemonstore_wait_gone($0, milliseconds(timeout)) } == 1
+    try ask(path, cString) { daemonstore_wait_gone($0, milliseconds(timeout)) } == 1
   }
 }
 
@@ -138,10 +149,10 @@ private func makePath(
 
 /// Asks C something about a path; a zero byte would end it early there.
 private func ask(
-  _ path: String, _ call: (UnsafePointer<CChar>) -> CInt
+  _ path: String, _ cString: [CChar], _ call: (UnsafePointer<CChar>) -> CInt
 ) throws(StoreClientError) -> CInt {
   guard !path.utf8.contains(0) else { throw StoreClientError(code: EINVAL, subject: path) }
-  let (answer, code) = path.withCString { (call($0), errno) }
+  let (answer, code) = (call(cString), errno)
   guard answer >= 0 else { throw StoreClientError(code: code, subject: path) }
   return answer
 }

@@ -37,7 +37,7 @@ extension Credentials {
 /// prctl(2), with the arguments that it does not use at 0.
 @discardableResult
 public func processControl(
-  _ option: CInt, _ a: UInt = 0, _ b: UInt = 0, _ c: UInt = 0, named name: String
+  _ option: CInt, _ a: UInt = 0, _ b: UInt = 0, _ c: UInt = 0, named name: FilePath
 ) throws(SystemError) -> CInt {
   try check("prctl", name, linux_prctl(option, a, b, c))
 }

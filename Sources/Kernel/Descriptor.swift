@@ -16,30 +16,23 @@ public struct Descriptor: ~Copyable, Sendable {
   public init(owning number: CInt) { self.number = number }
 
   /// Opens `path`, refusing a symbolic link anywhere in it (openat2(2)); `O_CLOEXEC` is implied.
-  public init(opening path: String, flags: CInt, mode: mode_t = 0) throws(SystemError) {
+  public init(opening path: FilePath, flags: CInt, mode: mode_t = 0) throws(SystemError) {
     try self.init(
       opening: path, at: AT_FDCWD, flags: flags, mode: mode,
       resolve: RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS, shown: path)
   }
 
-  /// The same for a path of the kernel's, which may be no text.
-  public init(opening path: FilePath, flags: CInt) throws(SystemError) {
-    try self.init(
-      opening: path.cString, at: AT_FDCWD, flags: flags,
-      resolve: RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS, shown: path.description)
-  }
-
   /// openat2(2) with `resolve` as given; `shown` is what an error calls the place.
   init(
-    opening path: UnsafePointer<CChar>, at directory: CInt, flags: CInt, mode: mode_t = 0,
-    resolve: CInt, shown: String
+    opening path: FilePath, at directory: CInt, flags: CInt, mode: mode_t = 0,
+    resolve: CInt, shown: FilePath
   ) throws(SystemError) {
     var how = open_how()
     how.flags = UInt64(flags | O_CLOEXEC)
     how.mode = UInt64(mode)
     how.resolve = UInt64(resolve)
     do {
-      number = try check("open", shown, linux_openat2(directory, path, &how))
+      number = try check("open", shown, linux_openat2(directory, path.cString, &how))
     } catch  where error.code == ENOSYS {
       throw SystemError(operation: "openat2", path: shown, code: ENOSYS)
     }
@@ -62,12 +55,12 @@ public struct Descriptor: ~Copyable, Sendable {
   }
 
   /// What is open here. An `O_PATH` descriptor will do.
-  public func status(shown: String? = nil) throws(SystemError) -> FileStatus {
+  public func status(shown: FilePath? = nil) throws(SystemError) -> FileStatus {
     try FileStatus(at: number, "", flags: LINUX_AT_EMPTY_PATH, shown: shown)
   }
 
   /// The bytes up to the end of the file, at most `limit`; nil when there are more.
-  public func read(atMost limit: Int, shown: String) throws(SystemError) -> [UInt8]? {
+  public func read(atMost limit: Int, shown: FilePath) throws(SystemError) -> [UInt8]? {
     var bytes: [UInt8] = []
     var buffer = [UInt8](repeating: 0, count: 1 << 16)
     while true {
@@ -86,11 +79,11 @@ public struct Descriptor: ~Copyable, Sendable {
   }
 
   /// fsync(2): what was written is on the disk.
-  public func sync(shown: String) throws(SystemError) {
+  public func sync(shown: FilePath) throws(SystemError) {
     try check("fsync", shown, fsync(number))
   }
 
-  public func write(_ bytes: [UInt8], shown: String) throws(SystemError) {
+  public func write(_ bytes: [UInt8], shown: FilePath) throws(SystemError) {
     var rest = bytes[...]
     while !rest.isEmpty {
       let written = try check(

@@ -19,8 +19,8 @@ public struct MountAttributes: OptionSet, Hashable, Sendable {
   public static let data: Self = [.home, .noExecution, .noSymlinkFollow]
 
   /// As mountinfo calls them.
-  public var names: [String] {
-    let known: [(Self, String)] = [
+  public var names: [FilePath] {
+    let known: [(Self, FilePath)] = [
       (.readOnly, "ro"), (.noSetID, "nosuid"), (.noDevices, "nodev"), (.noExecution, "noexec"),
       (.noSymlinkFollow, "nosymfollow"),
     ]
@@ -42,10 +42,10 @@ public enum Propagation: String, Sendable, CaseIterable {
   }
 
   /// Sets it on the mount at `path`, and with `recursive` on all below.
-  public func set(on path: String, recursive: Bool) throws(SystemError) {
+  public func set(on path: FilePath, recursive: Bool) throws(SystemError) {
     try check(
       "mount", "\(path) (make it \(rawValue))",
-      mount(nil, path, nil, UInt(flag | (recursive ? MS_REC : 0)), nil))
+      mount(nil, path.cString, nil, UInt(flag | (recursive ? MS_REC : 0)), nil))
   }
 }
 
@@ -57,7 +57,7 @@ public struct DetachedMount: ~Copyable {
   /// A copy of the mount that `source` is on, from `source` down; with `recursive`, of all mounts
   /// below it too. It is a peer of the original until told otherwise.
   public init(
-    cloning source: borrowing Descriptor, recursive: Bool = false, shown: String
+    cloning source: borrowing Descriptor, recursive: Bool = false, shown: FilePath
   ) throws(SystemError) {
     let flags =
       CInt(OPEN_TREE_CLONE) | O_CLOEXEC | LINUX_AT_EMPTY_PATH
@@ -70,15 +70,15 @@ public struct DetachedMount: ~Copyable {
 
   /// A new file system: fsopen(2), fsconfig(2), fsmount(2).
   public init(
-    newFilesystem type: String, source: String, options: [(String, String)],
+    newFilesystem type: FilePath, source: FilePath, options: [(String, FilePath)],
     attributes: MountAttributes = []
   ) throws(SystemError) {
     let context = Descriptor(
-      owning: try check("fsopen", type, fsopen(type, UInt32(FSOPEN_CLOEXEC))))
+      owning: try check("fsopen", type, fsopen(type.cString, UInt32(FSOPEN_CLOEXEC))))
     for (key, value) in [("source", source)] + options {
       try check(
         "fsconfig", "\(type) \(key)=\(value)",
-        fsconfig(context.number, UInt32(FSCONFIG_SET_STRING.rawValue), key, value, 0))
+        fsconfig(context.number, UInt32(FSCONFIG_SET_STRING.rawValue), key, value.cString, 0))
     }
     try check(
       "fsconfig", type,
@@ -104,18 +104,18 @@ public struct DetachedMount: ~Copyable {
   /// Shows the mount on `name` in `directory`, a directory or a file that exists. Nothing is
   /// mounted under an earlier one: a second mount at the place comes on top.
   public consuming func attach(
-    on name: String, in directory: borrowing Directory
+    on name: FilePath, in directory: borrowing Directory
   ) throws(SystemError) {
     try check(
       "move_mount", directory.path(of: name),
       move_mount(
-        root.descriptor.number, "", directory.descriptor.number, name,
+        root.descriptor.number, "", directory.descriptor.number, name.cString,
         UInt32(MOVE_MOUNT_F_EMPTY_PATH)))
   }
 
   /// Shows the mount on what is open at `target`.
   public consuming func attach(
-    on target: borrowing Descriptor, shown: String
+    on target: borrowing Descriptor, shown: FilePath
   ) throws(SystemError) {
     try check(
       "move_mount", shown,
@@ -128,7 +128,7 @@ public struct DetachedMount: ~Copyable {
 /// mount_setattr(2) on the mount whose root is open at `mount`.
 public func setMountAttributes(
   _ mount: borrowing Descriptor, _ set: MountAttributes, clear: MountAttributes = [],
-  propagation: Propagation? = nil, recursive: Bool = false, shown: String
+  propagation: Propagation? = nil, recursive: Bool = false, shown: FilePath
 ) throws(SystemError) {
   var attributes = mount_attr()
   attributes.attr_set = set.rawValue
@@ -145,11 +145,11 @@ extension Directory {
   /// umount2(2) of what is mounted on `name` in here, without following a symbolic link. There is
   /// no form of it that takes a descriptor, so this directory is the working directory meanwhile, and
   /// `/` afterwards: no `/proc` is needed.
-  public func unmount(_ name: String, lazily: Bool = false) throws(SystemError) {
+  public func unmount(_ name: FilePath, lazily: Bool = false) throws(SystemError) {
     try changeDirectory(to: descriptor, shown: path)
     defer { _ = chdir("/") }
     try check(
       "umount", path(of: name),
-      umount2(name, CInt(UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0))))
+      umount2(name.cString, CInt(UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0))))
   }
 }

@@ -6,9 +6,9 @@ import Glibc
 public struct Directory: ~Copyable, Sendable {
   /// `O_PATH`: for the calls that take a directory and a name.
   public let descriptor: Descriptor
-  public let path: String
+  public let path: FilePath
 
-  init(_ descriptor: consuming Descriptor, path: String) {
+  init(_ descriptor: consuming Descriptor, path: FilePath) {
     self.descriptor = descriptor
     self.path = path
   }
@@ -16,39 +16,26 @@ public struct Directory: ~Copyable, Sendable {
   static let flags = LINUX_O_PATH | O_DIRECTORY | O_NOFOLLOW
 
   /// Opens an absolute path without symbolic links in it.
-  public init(opening path: String) throws(SystemError) {
+  public init(opening path: FilePath) throws(SystemError) {
     self.init(try Descriptor(opening: path, flags: Self.flags), path: path)
   }
 
-  /// The same for a path of the kernel's, which may be no text.
-  public init(opening path: FilePath) throws(SystemError) {
-    let descriptor = try Descriptor(
-      opening: path.cString, at: AT_FDCWD, flags: Self.flags,
-      resolve: RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS, shown: path.description)
-    self.init(descriptor, path: path.description)
-  }
-
   /// Opens what the user named, following symbolic links: only for a path from the command line.
-  ///
-  /// - Throws: `EILSEQ` where a link leads to a path that is not UTF-8.
-  public init(followingLinks path: String) throws(SystemError) {
+  public init(followingLinks path: FilePath) throws(SystemError) {
     let descriptor = try Descriptor(
       opening: path, at: AT_FDCWD, flags: LINUX_O_PATH | O_DIRECTORY, resolve: 0, shown: path)
-    let real = try linkTarget(of: "/proc/self/fd/\(descriptor.number)")
-    guard let text = real.text else {
-      throw SystemError(operation: "open", path: real.description, code: EILSEQ)
-    }
-    self.init(descriptor, path: text)
+    let path = try linkTarget(of: "/proc/self/fd/\(descriptor.number)")
+    self.init(descriptor, path: path)
   }
 
   /// The path of `name` in here, for messages.
-  public func path(of name: String) -> String { path == "/" ? "/\(name)" : "\(path)/\(name)" }
+  public func path(of name: FilePath) -> FilePath { path.appending(name) }
 
   /// Opens the directory `name`, which may have several components, beneath this one and without
   /// a symbolic link in it. With `crossingMounts` false, a mount point on the way is refused
   /// (`EXDEV`): what is opened is then on the very mount that this directory is on.
   public func directory(
-    _ name: String, crossingMounts: Bool = true
+    _ name: FilePath, crossingMounts: Bool = true
   ) throws(SystemError) -> Directory {
     Directory(
       try file(name, flags: Self.flags, crossingMounts: crossingMounts), path: path(of: name))
@@ -56,7 +43,7 @@ public struct Directory: ~Copyable, Sendable {
 
   /// Opens or creates a file beneath this directory, by the same rules.
   public func file(
-    _ name: String, flags: CInt, mode: mode_t = 0, crossingMounts: Bool = true
+    _ name: FilePath, flags: CInt, mode: mode_t = 0, crossingMounts: Bool = true
   ) throws(SystemError) -> Descriptor {
     try Descriptor(
       opening: name, at: descriptor.number, flags: flags, mode: mode,
@@ -69,7 +56,7 @@ public struct Directory: ~Copyable, Sendable {
 
   /// What `name` is, itself if it is a symbolic link; nil when there is nothing. Shows the root
   /// of what is mounted there, if something is.
-  public func status(of name: String) throws(SystemError) -> FileStatus? {
+  public func status(of name: FilePath) throws(SystemError) -> FileStatus? {
     do {
       return try FileStatus(at: descriptor.number, name, flags: 0, shown: path(of: name))
     } catch  where error.code == ENOENT {
@@ -79,7 +66,7 @@ public struct Directory: ~Copyable, Sendable {
 
   /// The file that the magic link `name` leads to; nil when there is none. A file system that does
   /// not answer, as FUSE does not to other users, is known by its device and mount alone.
-  public func status(behind name: String) throws(SystemError) -> FileStatus? {
+  public func status(behind name: FilePath) throws(SystemError) -> FileStatus? {
     do {
       return try FileStatus(
         at: descriptor.number, name, flags: 0, followingLinks: true, shown: path(of: name))
@@ -97,7 +84,7 @@ public struct Directory: ~Copyable, Sendable {
     how.flags = UInt64(LINUX_O_PATH | O_NOFOLLOW | O_CLOEXEC)
     how.resolve = UInt64(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
     do {
-      let shown = self.path(of: "\(path)")
+      let shown = self.path(of: path)
       let file = Descriptor(
         owning: try check("open", shown, linux_openat2(descriptor.number, path.cString, &how)))
       return try file.status(shown: shown)
@@ -108,9 +95,9 @@ public struct Directory: ~Copyable, Sendable {
 
   /// Creates `name`; false when there is something already, whatever it is.
   @discardableResult
-  public func makeDirectory(_ name: String, mode: mode_t = 0o700) throws(SystemError) -> Bool {
+  public func makeDirectory(_ name: FilePath, mode: mode_t = 0o700) throws(SystemError) -> Bool {
     do {
-      try check("mkdir", path(of: name), mkdirat(descriptor.number, name, mode))
+      try check("mkdir", path(of: name), mkdirat(descriptor.number, name.cString, mode))
       return true
     } catch  where error.code == EEXIST {
       return false
@@ -120,9 +107,9 @@ public struct Directory: ~Copyable, Sendable {
   /// Removes an empty directory; false when there is none. A mount on it in another mount
   /// namespace is detached by that (rmdir(2) since Linux 3.18); one in this namespace refuses it.
   @discardableResult
-  public func removeDirectory(_ name: String) throws(SystemError) -> Bool {
+  public func removeDirectory(_ name: FilePath) throws(SystemError) -> Bool {
     do {
-      try check("rmdir", path(of: name), unlinkat(descriptor.number, name, AT_REMOVEDIR))
+      try check("rmdir", path(of: name), unlinkat(descriptor.number, name.cString, AT_REMOVEDIR))
       return true
     } catch  where error.code == ENOENT {
       return false
@@ -131,7 +118,7 @@ public struct Directory: ~Copyable, Sendable {
 
   /// Removes the directory that something was mounted on. On a file system that became read-only it
   /// stays: empty and without a mount, it shows nothing.
-  public func removeMountPoint(_ name: String) throws(SystemError) {
+  public func removeMountPoint(_ name: FilePath) throws(SystemError) {
     do {
       try removeDirectory(name)
     } catch {
@@ -142,26 +129,27 @@ public struct Directory: ~Copyable, Sendable {
     }
   }
 
-  private func isEmptyDirectory(_ name: String) throws(SystemError) -> Bool {
+  private func isEmptyDirectory(_ name: FilePath) throws(SystemError) -> Bool {
     try directory(name).names().isEmpty
   }
 
   /// Renames a file within this directory; `EEXIST` when the new name is taken.
-  public func renameNew(_ old: String, to new: String) throws(SystemError) {
+  public func renameNew(_ old: FilePath, to new: FilePath) throws(SystemError) {
     try check(
       "rename", path(of: new),
-      linux_rename_new(descriptor.number, old, descriptor.number, new))
+      linux_rename_new(descriptor.number, old.cString, descriptor.number, new.cString))
   }
 
   /// Renames within this directory; what has the new name is replaced, a directory only if it is
   /// empty (rename(2)).
-  public func rename(_ old: String, to new: String) throws(SystemError) {
+  public func rename(_ old: FilePath, to new: FilePath) throws(SystemError) {
     try check(
-      "rename", path(of: new), renameat(descriptor.number, old, descriptor.number, new))
+      "rename", path(of: new),
+      renameat(descriptor.number, old.cString, descriptor.number, new.cString))
   }
 
-  public func removeFile(_ name: String) throws(SystemError) {
-    try check("unlink", path(of: name), unlinkat(descriptor.number, name, 0))
+  public func removeFile(_ name: FilePath) throws(SystemError) {
+    try check("unlink", path(of: name), unlinkat(descriptor.number, name.cString, 0))
   }
 
   /// Sets the owner of this directory itself, then its mode, in the order that keeps set-id bits.
@@ -180,11 +168,11 @@ public struct Directory: ~Copyable, Sendable {
 }
 
 /// readlink(2), of any length.
-public func linkTarget(of path: String) throws(SystemError) -> FilePath {
+public func linkTarget(of path: FilePath) throws(SystemError) -> FilePath {
   var capacity = 256
   while true {
     var buffer = [CChar](repeating: 0, count: capacity)
-    let count = try check("readlink", path, readlink(path, &buffer, capacity))
+    let count = try check("readlink", path, readlink(path.cString, &buffer, capacity))
     if count < capacity {
       return FilePath(truncating: buffer[..<count].lazy.map(UInt8.init(bitPattern:)))
     }
@@ -207,28 +195,29 @@ public func programPath(called name: String) -> FilePath? {
 }
 
 /// The whole of a small file of the kernel's own (`/proc`, `/sys`), which may be a magic link away.
-public func kernelFile(_ path: String) throws(SystemError) -> [UInt8] {
+public func kernelFile(_ path: FilePath) throws(SystemError) -> [UInt8] {
   let descriptor = Descriptor(
-    owning: try check("open", path, Glibc.open(path, O_RDONLY | O_CLOEXEC)))
+    owning: try check("open", path, Glibc.open(path.cString, O_RDONLY | O_CLOEXEC)))
   return try descriptor.read(atMost: .max, shown: path) ?? []
 }
 
 extension Directory {
   /// What the symbolic link `name` leads to, as bytes; at most a path's length.
-  public func target(ofLink name: String) throws(SystemError) -> FilePath {
+  public func target(ofLink name: FilePath) throws(SystemError) -> FilePath {
     var buffer = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
     let count = try check(
-      "readlink", path(of: name), readlinkat(descriptor.number, name, &buffer, buffer.count - 1))
+      "readlink", path(of: name),
+      readlinkat(descriptor.number, name.cString, &buffer, buffer.count - 1))
     return FilePath(truncating: buffer[..<count].lazy.map { UInt8(bitPattern: $0) })
   }
 
   /// Makes a symbolic link.
   public func makeLink(
-    _ name: String, to target: FilePath, owner: uid_t, group: gid_t
+    _ name: FilePath, to target: FilePath, owner: uid_t, group: gid_t
   ) throws(SystemError) {
-    try check("symlink", path(of: name), symlinkat(target.cString, descriptor.number, name))
+    try check("symlink", path(of: name), symlinkat(target.cString, descriptor.number, name.cString))
     try check(
       "chown", path(of: name),
-      fchownat(descriptor.number, name, owner, group, AT_SYMLINK_NOFOLLOW))
+      fchownat(descriptor.number, name.cString, owner, group, AT_SYMLINK_NOFOLLOW))
   }
 }

@@ -1,44 +1,24 @@
 import CLinux
 import Glibc
 
-/// A name in a directory, as the bytes that it is: any but `/` and zero.
-struct RawName {
-  /// Ends in a zero byte.
-  let bytes: [CChar]
-
-  init(bytes: [CChar]) { self.bytes = bytes }
-  init(_ path: FilePath) { bytes = path.cString }
-
-  var text: String {
-    String(decoding: bytes.dropLast().lazy.map(UInt8.init(bitPattern:)), as: UTF8.self)
-  }
-}
-
 extension Directory {
-  /// The names in this directory, sorted by their bytes. A name that is not UTF-8 comes with
-  /// replacement characters, so it never equals a real one.
-  public func names() throws(SystemError) -> [String] {
-    var names: [String] = []
-    for name in try rawNames() { names.append(name.text) }
-    return names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
-  }
+  /// The names in this directory, sorted by their bytes.
+  public func names() throws(SystemError) -> [FilePath] { try unsortedNames().sorted() }
 
   /// - Parameter limit: stop after so many; while others go on making files, a directory may not end.
-  func rawNames(atMost limit: Int = .max) throws(SystemError) -> [RawName] {
+  func unsortedNames(atMost limit: Int = .max) throws(SystemError) -> [FilePath] {
     let readable = try file(".", flags: O_RDONLY | O_DIRECTORY)
     guard let stream = fdopendir(readable.number) else {
       throw SystemError(operation: "opendir", path: path, code: errno)
     }
     _ = readable.release()  // the stream's now
     defer { closedir(stream) }
-    var names: [RawName] = []
+    var names: [FilePath] = []
     while names.count < limit {
       errno = 0
       guard let entry = readdir(stream) else { break }
-      let bytes = withUnsafeBytes(of: &entry.pointee.d_name) { name in
-        name.prefix { $0 != 0 }.map { CChar(bitPattern: $0) }
-      }
-      if bytes != [46] && bytes != [46, 46] { names.append(RawName(bytes: bytes + [0])) }
+      let name = withUnsafeBytes(of: &entry.pointee.d_name) { FilePath(truncating: $0) }
+      if name != "." && name != ".." { names.append(name) }
     }
     guard names.count >= limit || errno == 0 else {
       throw SystemError(operation: "readdir", path: path, code: errno)
@@ -50,26 +30,24 @@ extension Directory {
   /// its path from here. Neither descriptors nor the stack grow with the depth.
   ///
   /// - Returns: whether nothing was left out, as what lies too deep for a path is.
-  public func forEachFile(_ body: (_ path: String, _ file: FileStatus) -> Void) -> Bool {
+  public func forEachFile(_ body: (_ path: FilePath, _ file: FileStatus) -> Void) -> Bool {
     var isComplete = true
-    var pending: [[CChar]] = [[46, 0]]
+    var pending: [FilePath] = ["."]
     while let path = pending.popLast() {
       do throws(SystemError) {
         let directory = try rawDirectory(below: path)
-        for name in try directory.rawNames() {
+        for name in try directory.unsortedNames() {
           let status: FileStatus
           do {
             status = try FileStatus(
-              at: directory.descriptor.number, name.bytes, flags: 0, shown: nil)
+              at: directory.descriptor.number, name, flags: 0, shown: nil)
           } catch  where error.code == ENOENT {
             continue
           }
           guard !status.isMountRoot else { continue }
-          let inner =
-            path.count == 2 && path[0] == 46
-            ? name : RawName(bytes: path.dropLast() + [47] + name.bytes)
-          body(inner.text, status)
-          if status.isDirectory { pending.append(inner.bytes) }
+          let inner = path == "." ? name : path.appending(name)
+          body(inner, status)
+          if status.isDirectory { pending.append(inner) }
         }
       } catch {
         if error.code != ENOENT { isComplete = false }
@@ -78,17 +56,17 @@ extension Directory {
     return isComplete
   }
 
-  func rawDirectory(below path: [CChar]) throws(SystemError) -> Directory {
+  func rawDirectory(below path: FilePath) throws(SystemError) -> Directory {
     var how = open_how()
     how.flags = UInt64(Self.flags | O_CLOEXEC)
     how.resolve = UInt64(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV)
-    let file = try check("open", self.path, linux_openat2(descriptor.number, path, &how))
+    let file = try check("open", self.path, linux_openat2(descriptor.number, path.cString, &how))
     return Directory(Descriptor(owning: file), path: self.path)
   }
 
   /// Removes `name` and what is in it, as long as that is nothing but directories; the first file
   /// stops it (`ENOTEMPTY`).
-  public func removeEmptyTree(_ name: String) throws(SystemError) {
+  public func removeEmptyTree(_ name: FilePath) throws(SystemError) {
     guard let status = try status(of: name), status.isDirectory else { return }
     let child = try directory(name, crossingMounts: false)
     for inner in try child.names() { try child.removeEmptyTree(inner) }
@@ -109,12 +87,12 @@ extension Directory {
     emptyingFiles empties: Bool = false
   ) throws(SystemError) -> [SystemError] {
     var errors: [SystemError] = []
-    var kept: Set<[CChar]> = []
+    var kept: Set<FilePath> = []
     var moved = 0
     var effort = try removalEffort()
     while true {
-      let names = try rawNames(atMost: max(effort + kept.count, 1)).filter {
-        !kept.contains($0.bytes)
+      let names = try unsortedNames(atMost: max(effort + kept.count, 1)).filter {
+        !kept.contains($0)
       }
       if names.isEmpty { return errors }
       for name in names {
@@ -128,7 +106,7 @@ extension Directory {
         } catch {
           errors.append(error)
         }
-        if errors.count > before { kept.insert(name.bytes) }
+        if errors.count > before { kept.insert(name) }
       }
     }
   }
@@ -141,20 +119,20 @@ extension Directory {
     var current = try directory(".")
     var depth = 0
     while true {
-      let names = try current.rawNames(atMost: 1_000)
+      let names = try current.unsortedNames(atMost: 1_000)
       if let inner = try current.firstNotRemoved(of: names) {
         current = try current.rawDirectory(inner)
         depth += 1
       } else if names.isEmpty {
         if depth == 0 { return }
-        current = try current.rawDirectory(RawName(bytes: [46, 46, 0]))
+        current = try current.rawDirectory("..")
         depth -= 1
       }
     }
   }
 
   /// Removes them, up to a directory that is not empty.
-  private func firstNotRemoved(of names: [RawName]) throws(SystemError) -> RawName? {
+  private func firstNotRemoved(of names: [FilePath]) throws(SystemError) -> FilePath? {
     for name in names where try !remove(name, false) { return name }
     return nil
   }
@@ -171,11 +149,11 @@ extension Directory {
 
   /// Removes what is in the directory `name`, or moves it here.
   private func empty(
-    _ name: RawName, _ empties: Bool, _ moved: inout Int, _ effort: inout Int,
+    _ name: FilePath, _ empties: Bool, _ moved: inout Int, _ effort: inout Int,
     _ errors: inout [SystemError]
   ) throws(SystemError) {
     let child = try rawDirectory(name)
-    for inner in try child.rawNames(atMost: max(effort, 1)) where effort > 0 {
+    for inner in try child.unsortedNames(atMost: max(effort, 1)) where effort > 0 {
       effort -= 1
       do throws(SystemError) {
         if try child.remove(inner, empties) { continue }
@@ -189,53 +167,53 @@ extension Directory {
     }
   }
 
-  func rawDirectory(_ name: RawName) throws(SystemError) -> Directory {
-    let shown = path(of: name.text)
+  func rawDirectory(_ name: FilePath) throws(SystemError) -> Directory {
+    let shown = path(of: name)
     return Directory(
       Descriptor(
         owning: try check(
-          "open", shown, openat(descriptor.number, name.bytes, Self.flags | O_CLOEXEC))),
+          "open", shown, openat(descriptor.number, name.cString, Self.flags | O_CLOEXEC))),
       path: shown)
   }
 
   /// Removes a file or an empty directory; false for a directory that is not empty.
-  private func remove(_ name: RawName, _ empties: Bool) throws(SystemError) -> Bool {
+  private func remove(_ name: FilePath, _ empties: Bool) throws(SystemError) -> Bool {
     if empties { truncate(name) }
     var code = unlink(name)
     if code == EPERM {
       _ = linux_clear_protection(descriptor.number, ".")
       // Another name of the file keeps the mark: it may be a backup outside.
-      let mark = linux_clear_protection(descriptor.number, name.bytes)
+      let mark = linux_clear_protection(descriptor.number, name.cString)
       defer { linux_restore_protection(mark) }
       if empties { truncate(name) }
       code = unlink(name)
     }
     if code == 0 { return true }
     guard code == ENOTEMPTY || code == EEXIST else {
-      throw SystemError(operation: "unlink", path: path(of: name.text), code: code)
+      throw SystemError(operation: "unlink", path: path(of: name), code: code)
     }
     return false
   }
 
   /// Removes a file or an empty directory. Returns 0, or the error of the call that fits the type.
-  private func unlink(_ name: RawName) -> CInt {
-    guard unlinkat(descriptor.number, name.bytes, 0) != 0 else { return 0 }
+  private func unlink(_ name: FilePath) -> CInt {
+    guard unlinkat(descriptor.number, name.cString, 0) != 0 else { return 0 }
     let code = errno
     // A directory is refused with EISDIR, or with EPERM as POSIX has it.
     guard code == EISDIR || code == EPERM else { return code }
-    guard unlinkat(descriptor.number, name.bytes, AT_REMOVEDIR) != 0 else { return 0 }
+    guard unlinkat(descriptor.number, name.cString, AT_REMOVEDIR) != 0 else { return 0 }
     return errno == ENOTDIR ? code : errno
   }
 
   /// Empties a regular file that has no other name. One that cannot be emptied is removed all the
   /// same.
-  private func truncate(_ name: RawName) {
+  private func truncate(_ name: FilePath) {
     let flags = O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
     var status = stat()
-    guard fstatat(descriptor.number, name.bytes, &status, AT_SYMLINK_NOFOLLOW) == 0,
+    guard fstatat(descriptor.number, name.cString, &status, AT_SYMLINK_NOFOLLOW) == 0,
       status.st_mode & S_IFMT == S_IFREG, status.st_nlink == 1
     else { return }
-    let file = openat(descriptor.number, name.bytes, flags)
+    let file = openat(descriptor.number, name.cString, flags)
     guard file >= 0 else { return }
     defer { close(file) }
     // Asked again: the name may lead to another file by now.
@@ -246,7 +224,7 @@ extension Directory {
 
   /// Moves a directory of `child` here; false when the new name is taken.
   private func moveUp(
-    _ name: RawName, from child: borrowing Directory, as new: String
+    _ name: FilePath, from child: borrowing Directory, as new: FilePath
   ) throws(SystemError) -> Bool {
     do {
       do {
@@ -255,7 +233,7 @@ extension Directory {
         // The moved directory changes, too: its `..`.
         _ = linux_clear_protection(descriptor.number, ".")
         _ = linux_clear_protection(child.descriptor.number, ".")
-        _ = linux_clear_protection(child.descriptor.number, name.bytes)
+        _ = linux_clear_protection(child.descriptor.number, name.cString)
         try rename(name, from: child, as: new)
       }
       return true
@@ -265,10 +243,10 @@ extension Directory {
   }
 
   private func rename(
-    _ name: RawName, from child: borrowing Directory, as new: String
+    _ name: FilePath, from child: borrowing Directory, as new: FilePath
   ) throws(SystemError) {
     try check(
-      "rename", child.path(of: name.text),
-      linux_rename_new(child.descriptor.number, name.bytes, descriptor.number, new))
+      "rename", child.path(of: name),
+      linux_rename_new(child.descriptor.number, name.cString, descriptor.number, new.cString))
   }
 }

@@ -1,69 +1,75 @@
 import CLinux
 import Glibc
 
-/// Puts a new directory in the place of one that somebody keeps, with all that is in it and with the
-/// same owner, mode and attributes. Whoever has the old one, by a descriptor, as a working directory
-/// or as the root of a mount, has an empty directory that is nowhere; what was mounted on it in other
+/// Puts a new directory in the place of one that another process keeps, with all that is in it and with the
+/// same owner, mode and attributes. A process that has the old one, by a descriptor, as a working
+/// directory or as the root of a mount, has an empty directory that no path leads to; what was mounted on it in other
 /// namespaces is detached (rename(2), rmdir(2)).
 ///
 /// In three steps, each of which a crash may leave half done: the old directory is sealed (root,
-/// mode 0), so that nobody makes anything in it; what is in it is moved to the new one; the two are
-/// exchanged. ``finish()`` completes what it finds.
+/// mode 0), so that no user makes anything in it; what is in it is moved to the new one; the two are
+/// exchanged. ``finish(until:)`` completes what it finds.
 public struct DirectoryRenewal: ~Copyable {
   /// The directory that paths begin at.
   private let base: Directory
   /// The name in `base` of the directory that the new one is made in.
-  private let staging: String
+  private let staging: FilePath
   /// Where old directories are removed: there they keep nothing of where they were.
   private let grave: Directory?
 
-  private static let fresh = RawName("fresh")
-  private static let target = RawName("target")
+  private static let fresh: FilePath = "fresh"
+  private static let target: FilePath = "target"
 
   /// - Parameter grave: on the same file system; nil to remove them in the staging directory.
   public init(
-    in base: consuming Directory, staging: String, grave: consuming Directory? = nil
+    in base: consuming Directory, staging: FilePath, grave: consuming Directory? = nil
   ) {
     self.base = base
     self.staging = staging
     self.grave = grave
   }
 
-  /// Renews the directory at `path` below the base. Nothing of it may be mounted here.
-  public func renew(_ path: FilePath) throws(SystemError) {
-    try finish()
+  /// Renews the directory at `path` below the base. Nothing of it may be mounted here, and no
+  /// renewal may be unfinished: see ``finish(until:)``.
+  ///
+  /// - Throws: `ETIMEDOUT` at the deadline: part of the contents may be in the new directory then.
+  public func renew(
+    _ path: FilePath, until deadline: ContinuousClock.Instant? = nil
+  ) throws(SystemError) {
     guard let name = path.components.last else { return }
     let parent = try parent(of: path)
-    let old = try parent.rawDirectory(RawName(name))
+    let old = try parent.rawDirectory(name)
     try base.makeDirectory(staging)
     let place = try base.directory(staging, crossingMounts: false)
     try check(
-      "symlink", place.path(of: "target"),
-      symlinkat(path.cString, place.descriptor.number, Self.target.bytes))
-    try place.makeDirectory("fresh")
-    let new = try place.file("fresh", flags: O_RDONLY | O_DIRECTORY)
+      "symlink", place.path(of: Self.target),
+      symlinkat(path.cString, place.descriptor.number, Self.target.cString))
+    try place.makeDirectory(Self.fresh)
+    let new = try place.file(Self.fresh, flags: O_RDONLY | O_DIRECTORY)
     let readable = try old.file(".", flags: O_RDONLY | O_DIRECTORY)
     try check(
-      "copy attributes of", "\(path)", linux_copy_attributes(readable.number, new.number))
+      "copy attributes of", path, linux_copy_attributes(readable.number, new.number))
     try old.set(owner: 0, group: 0, mode: 0)
-    try complete(parent, RawName(name), place)
+    try complete(parent, name, place, until: deadline)
   }
 
   /// Completes a renewal that was interrupted; does nothing when there was none.
   ///
   /// - Returns: whether there was one.
   @discardableResult
-  public func finish() throws(SystemError) -> Bool {
+  public func finish(
+    until deadline: ContinuousClock.Instant? = nil
+  ) throws(SystemError) -> Bool {
     try emptyGrave()
     guard try base.status(of: staging)?.isDirectory == true else { return false }
     let place = try base.directory(staging, crossingMounts: false)
-    if let path = try target(in: place), try place.status(of: "fresh") != nil,
+    if let path = try target(in: place), try place.status(of: Self.fresh) != nil,
       let name = path.components.last
     {
       let parent = try parent(of: path)
-      let old = try parent.rawDirectory(RawName(name)).status()
+      let old = try parent.rawDirectory(name).status()
       if old.owner == 0, old.permissions == 0 {
-        try complete(parent, RawName(name), place)
+        try complete(parent, name, place, until: deadline)
         return true
       }
       // Not sealed yet, or exchanged already: the other one is empty.
@@ -74,52 +80,57 @@ public struct DirectoryRenewal: ~Copyable {
 
   /// Moves the contents, exchanges the two, and removes the old one.
   private func complete(
-    _ parent: borrowing Directory, _ name: RawName, _ place: borrowing Directory
+    _ parent: borrowing Directory, _ name: FilePath, _ place: borrowing Directory,
+    until deadline: ContinuousClock.Instant?
   ) throws(SystemError) {
     let old = try parent.rawDirectory(name)
     let new = try place.rawDirectory(Self.fresh)
     while true {
-      let names = try old.rawNames(atMost: 4096)
+      let names = try old.unsortedNames(atMost: 4096)
       if names.isEmpty { break }
+      if let deadline, ContinuousClock.now >= deadline {
+        throw SystemError(operation: "empty", path: old.path, code: ETIMEDOUT)
+      }
       for name in names {
         try check(
-          "rename", old.path(of: name.text),
+          "rename", old.path(of: name),
           linux_rename_new(
-            old.descriptor.number, name.bytes, new.descriptor.number, name.bytes))
+            old.descriptor.number, name.cString, new.descriptor.number, name.cString))
       }
     }
     try check(
-      "rename", parent.path(of: name.text),
+      "rename", parent.path(of: name),
       linux_exchange(
-        place.descriptor.number, Self.fresh.bytes, parent.descriptor.number, name.bytes))
+        place.descriptor.number, Self.fresh.cString, parent.descriptor.number, name.cString))
     try bury(place)
   }
 
   /// Removes the directory that is called `fresh` by now, and the staging directory.
   private func bury(_ place: borrowing Directory) throws(SystemError) {
-    if let status = try place.status(of: "fresh") {
+    if let status = try place.status(of: Self.fresh) {
       let name = Self.graveName(status)
       switch grave {
       case .some(let grave):
         do {
           try check(
-            "rename", place.path(of: "fresh"),
+            "rename", place.path(of: Self.fresh),
             linux_rename_new(
-              place.descriptor.number, Self.fresh.bytes, grave.descriptor.number, name))
+              place.descriptor.number, Self.fresh.cString, grave.descriptor.number, name.cString))
           try grave.removeDirectory(name)
         } catch  where [EXDEV, EPERM].contains(error.code) {
-          try place.removeDirectory("fresh")
+          try place.removeDirectory(Self.fresh)
         }
-      case .none: try place.removeDirectory("fresh")
+      case .none: try place.removeDirectory(Self.fresh)
       }
     }
-    if try place.status(of: "target") != nil { try place.removeFile("target") }
+    if try place.status(of: Self.target) != nil { try place.removeFile(Self.target) }
     try base.removeDirectory(staging)
   }
 
-  private static let gravePrefix = ".removed-"
-  private static func graveName(_ status: FileStatus) -> String {
-    "\(gravePrefix)\(status.identity.inode)"
+  /// What the names of old directories begin with while they are removed.
+  public static let removedPrefix: FilePath = ".removed-"
+  private static func graveName(_ status: FileStatus) -> FilePath {
+    "\(removedPrefix)\(status.identity.inode)"
   }
 
   /// Removes what a crash has left between two steps of ``bury(_:)``.
@@ -127,7 +138,7 @@ public struct DirectoryRenewal: ~Copyable {
     switch grave {
     case .none: return
     case .some(let grave):
-      for name in try grave.names() where name.utf8.starts(with: Self.gravePrefix.utf8) {
+      for name in try grave.names() where name.dropping(prefix: Self.removedPrefix) != nil {
         try grave.removeDirectory(name)
       }
     }
@@ -135,17 +146,13 @@ public struct DirectoryRenewal: ~Copyable {
 
   /// The path that a renewal was for.
   private func target(in place: borrowing Directory) throws(SystemError) -> FilePath? {
-    guard try place.status(of: "target") != nil else { return nil }
-    var buffer = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
-    let count = try check(
-      "readlink", place.path(of: "target"),
-      readlinkat(place.descriptor.number, Self.target.bytes, &buffer, Int(PATH_MAX)))
-    return FilePath(buffer[..<count].map { UInt8(bitPattern: $0) })
+    guard try place.status(of: Self.target) != nil else { return nil }
+    return try place.target(ofLink: Self.target)
   }
 
   private func parent(of path: FilePath) throws(SystemError) -> Directory {
     let above = path.components.dropLast()
     guard !above.isEmpty else { return try base.directory(".") }
-    return try base.rawDirectory(below: above.reduce(FilePath("")) { $0.appending($1) }.cString)
+    return try base.rawDirectory(below: above.reduce(FilePath("")) { $0.appending($1) })
   }
 }

@@ -18,8 +18,8 @@ extension Directory {
   /// The data of the file that was there is overwritten in place; see ``destroyFile(_:)``.
   ///
   /// - Throws: ``NotDurable`` when the file has the new contents, but the old may be on the disk.
-  public func replaceFile(_ name: String, with bytes: [UInt8], mode: mode_t) throws {
-    let temporary = ".\(name).new"
+  public func replaceFile(_ name: FilePath, with bytes: [UInt8], mode: mode_t) throws {
+    let temporary: FilePath = ".\(name).new"
     try destroyFile(temporary)  // what an interrupted call left
     do {
       try makeFile(temporary, bytes, mode: mode)
@@ -38,7 +38,7 @@ extension Directory {
 
   /// Gives `name` the file `temporary`, and `temporary` the old one if there was one: so the old data
   /// has a name until it is overwritten, also after a crash.
-  private func replace(_ name: String, by temporary: String) throws(SystemError) {
+  private func replace(_ name: FilePath, by temporary: FilePath) throws(SystemError) {
     do {
       try exchange(temporary, with: name)
     } catch  where [ENOENT, EINVAL, ENOSYS].contains(error.code) {
@@ -57,16 +57,17 @@ extension Directory {
   }
 
   /// Exchanges two names of this directory.
-  public func exchange(_ name: String, with other: String) throws(SystemError) {
+  public func exchange(_ name: FilePath, with other: FilePath) throws(SystemError) {
     try check(
       "rename", path(of: other),
-      linux_rename_exchange(descriptor.number, name, descriptor.number, other))
+      linux_rename_exchange(
+        descriptor.number, name.cString, descriptor.number, other.cString))
   }
 
   /// Overwrites the data of a file in place, and removes the file; nothing where there is none. The
   /// data is gone from the disk where the file system writes in place. A file with another name, a
   /// backup by hard links, is only removed.
-  public func destroyFile(_ name: String) throws(SystemError) {
+  public func destroyFile(_ name: FilePath) throws(SystemError) {
     guard let status = try status(of: name) else { return }
     if status.mode & S_IFMT == S_IFREG { try overwriteFile(name) }
     try removeFile(name)
@@ -74,7 +75,7 @@ extension Directory {
 
   /// Overwrites the data of a file with zeros, in place and on the disk when this returns: only of a
   /// regular file with one name.
-  public func overwriteFile(_ name: String) throws(SystemError) {
+  public func overwriteFile(_ name: FilePath) throws(SystemError) {
     let file = try file(name, flags: O_WRONLY | O_NOFOLLOW | O_NONBLOCK)
     let status = try file.status(shown: path(of: name))
     guard status.mode & S_IFMT == S_IFREG, status.links == 1 else { return }
@@ -88,7 +89,7 @@ extension Directory {
     try file.sync(shown: path(of: name))
   }
 
-  private func makeFile(_ name: String, _ bytes: [UInt8], mode: mode_t) throws(SystemError) {
+  private func makeFile(_ name: FilePath, _ bytes: [UInt8], mode: mode_t) throws(SystemError) {
     let file = try file(name, flags: O_WRONLY | O_CREAT | O_EXCL, mode: mode)
     try check("chmod", path(of: name), fchmod(file.number, mode))
     try file.write(bytes, shown: path(of: name))

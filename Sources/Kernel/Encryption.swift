@@ -69,7 +69,7 @@ public enum KeyState: Sendable {
 /// that is open for reading.
 extension Descriptor {
   /// Whether directories of this file system can be encrypted.
-  public func canEncrypt(shown: String) throws(SystemError) -> Bool {
+  public func canEncrypt(shown: FilePath) throws(SystemError) -> Bool {
     let nobodys = [UInt8](repeating: 0, count: KeyIdentifier.size)
     if linux_encryption_key_status(number, nobodys) >= 0 { return true }
     let code = errno
@@ -82,7 +82,7 @@ extension Descriptor {
   /// The policy of this directory; nil when it is not encrypted.
   ///
   /// - Throws: `EOPNOTSUPP` for a policy that is not of version 2.
-  public func encryptionPolicy(shown: String) throws(SystemError) -> EncryptionPolicy? {
+  public func encryptionPolicy(shown: FilePath) throws(SystemError) -> EncryptionPolicy? {
     var raw = fscrypt_policy_v2()
     do {
       try check("read encryption policy", shown, linux_get_encryption_policy(number, &raw))
@@ -98,14 +98,14 @@ extension Descriptor {
   /// Encrypts this directory, which is empty, from now on. The key need not be there.
   ///
   /// - Throws: `ENOTTY` or `EOPNOTSUPP` where the file system cannot encrypt.
-  public func setEncryptionPolicy(_ policy: EncryptionPolicy, shown: String) throws(SystemError) {
+  public func setEncryptionPolicy(_ policy: EncryptionPolicy, shown: FilePath) throws(SystemError) {
     var raw = policy.raw
     try check("set encryption policy", shown, linux_set_encryption_policy(number, &raw))
   }
 
   /// Gives the file system the key: what is encrypted with it can be read from now on.
   public func addEncryptionKey(
-    _ key: borrowing Secret, shown: String
+    _ key: borrowing Secret, shown: FilePath
   ) throws(SystemError) -> KeyIdentifier {
     var identifier = [UInt8](repeating: 0, count: KeyIdentifier.size)
     let result = key.withBytes { bytes -> CInt in
@@ -121,7 +121,7 @@ extension Descriptor {
 
   /// Takes the key away from the file system, whoever has added it, and says what is left of it.
   public func removeEncryptionKey(
-    _ key: KeyIdentifier, shown: String
+    _ key: KeyIdentifier, shown: FilePath
   ) throws(SystemError) -> KeyState {
     do {
       try check(
@@ -133,7 +133,7 @@ extension Descriptor {
   }
 
   public func encryptionKeyState(
-    _ key: KeyIdentifier, shown: String
+    _ key: KeyIdentifier, shown: FilePath
   ) throws(SystemError) -> KeyState {
     switch try check(
       "ask for encryption key", shown, linux_encryption_key_status(number, key.bytes))

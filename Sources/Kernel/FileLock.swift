@@ -10,7 +10,7 @@ public struct FileLock: ~Copyable {
   ///
   /// - Returns: nil when another process still holds the lock at `deadline`.
   public init?(
-    _ name: String, in directory: borrowing Directory, until deadline: ContinuousClock.Instant
+    _ name: FilePath, in directory: borrowing Directory, until deadline: ContinuousClock.Instant
   ) throws(SystemError) {
     var file = try Self.open(name, in: directory)
     while true {
@@ -33,20 +33,20 @@ public struct FileLock: ~Copyable {
   }
 
   private static func open(
-    _ name: String, in directory: borrowing Directory
+    _ name: FilePath, in directory: borrowing Directory
   ) throws(SystemError) -> Descriptor {
     try directory.file(name, flags: O_RDWR | O_CREAT | O_NOFOLLOW, mode: 0o600)
   }
 
   /// Whether the file still has its name: whoever held it before may have removed it.
   private static func isCurrent(
-    _ file: borrowing Descriptor, _ name: String, in directory: borrowing Directory
+    _ file: borrowing Descriptor, _ name: FilePath, in directory: borrowing Directory
   ) throws(SystemError) -> Bool {
     try directory.status(of: name)?.identity == file.status().identity
   }
 
   /// Whether somebody holds the lock file `name`.
-  public static func isHeld(_ name: String, in directory: borrowing Directory) -> Bool {
+  public static func isHeld(_ name: FilePath, in directory: borrowing Directory) -> Bool {
     guard let file = try? directory.file(name, flags: O_RDONLY | O_NOFOLLOW) else { return false }
     // Shared, and let go at once: who waits for it does not notice.
     return flock(file.number, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK
@@ -54,7 +54,7 @@ public struct FileLock: ~Copyable {
 
   /// The process that took the lock file `name`, by `/proc/locks`; nil when that shows none: it may
   /// be in another pid namespace, or just have let go.
-  public static func holder(of name: String, in directory: borrowing Directory) -> pid_t? {
+  public static func holder(of name: FilePath, in directory: borrowing Directory) -> pid_t? {
     guard let file = try? directory.file(name, flags: O_RDONLY | O_NOFOLLOW),
       let status = try? file.status(), let text = try? kernelFile("/proc/locks")
     else { return nil }
@@ -65,7 +65,7 @@ public struct FileLock: ~Copyable {
   public consuming func release() {}
 
   /// Lets go and leaves no file behind. Whoever waits for it finds that it is gone, and makes one.
-  public consuming func remove(_ name: String, in directory: borrowing Directory) {
+  public consuming func remove(_ name: FilePath, in directory: borrowing Directory) {
     _ = try? directory.removeFile(name)
   }
 }

@@ -18,7 +18,21 @@ public struct FilePath: Hashable, Sendable {
 
   /// The bytes up to the first NUL.
   public init(truncating bytes: some Sequence<UInt8>) {
-    cString = bytes.prefix { $0 != 0 }.map { CChar(bitPattern: $0) } + [0]
+    cString =
+      bytes.withContiguousStorageIfAvailable(Self.copy)
+      ?? bytes.prefix { $0 != 0 }.map { CChar(bitPattern: $0) } + [0]
+  }
+
+  /// What most paths are made of, without a look at each byte: literals, and parts of other paths.
+  private static func copy(_ bytes: UnsafeBufferPointer<UInt8>) -> [CChar] {
+    guard let start = bytes.baseAddress else { return [0] }
+    let count = strnlen(UnsafeRawPointer(start).assumingMemoryBound(to: CChar.self), bytes.count)
+    return Array(unsafeUninitializedCapacity: count + 1) { copy, size in
+      UnsafeMutableRawBufferPointer(copy).copyMemory(
+        from: UnsafeRawBufferPointer(start: start, count: count))
+      copy[count] = 0
+      size = count + 1
+    }
   }
 
   /// What C has given, up to its NUL.
@@ -52,9 +66,9 @@ public struct FilePath: Hashable, Sendable {
 
   /// This path, a slash unless there is one, and `name`.
   public func appending(_ name: FilePath) -> FilePath {
-    let separator: [UInt8] =
-      isEmpty || cString.dropLast().last == Self.slash ? [] : [UInt8(ascii: "/")]
-    return FilePath(truncating: Array(bytes) + separator + Array(name.bytes))
+    var joined = cString.dropLast()
+    if let last = joined.last, last != Self.slash { joined.append(Self.slash) }
+    return FilePath(unchecked: joined + name.cString.dropLast())
   }
 
   /// Whether this path is `directory` or lies below it, by whole components and without looking at
@@ -109,6 +123,9 @@ extension FilePath: ExpressibleByStringInterpolation {
 
     public mutating func appendLiteral(_ text: String) { bytes += text.utf8 }
     public mutating func appendInterpolation(_ path: FilePath) { bytes += Array(path.bytes) }
+    public mutating func appendInterpolation(_ part: some PathConvertible) {
+      appendInterpolation(part.path)
+    }
     public mutating func appendInterpolation(_ text: String) { bytes += text.utf8 }
     public mutating func appendInterpolation(_ number: some BinaryInteger) {
       bytes += String(number).utf8
@@ -118,6 +135,11 @@ extension FilePath: ExpressibleByStringInterpolation {
   public init(stringInterpolation: StringInterpolation) {
     self.init(truncating: stringInterpolation.bytes)
   }
+}
+
+/// A checked name, which is safe as a component of a path.
+public protocol PathConvertible {
+  var path: FilePath { get }
 }
 
 extension FilePath: CustomStringConvertible {

@@ -19,7 +19,7 @@ public final class FileReplacement {
       target = path
       temporary = nil
       file = Descriptor(
-        owning: try check("open", "\(path)", open(path.cString, O_WRONLY | O_CLOEXEC)))
+        owning: try check("open", path, open(path.cString, O_WRONLY | O_CLOEXEC)))
       return
     }
     var real = path
@@ -30,13 +30,13 @@ public final class FileReplacement {
     let other: FilePath = "\(real).new-\(getpid())"
     file = Descriptor(
       owning: try check(
-        "open", "\(path)", open(other.cString, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)))
+        "open", path, open(other.cString, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)))
     target = real
     temporary = other
     if exists {
       // Somebody else's file becomes ours: its mode counts all the more.
       _ = fchown(file.number, status.st_uid, status.st_gid)
-      try check("chmod", "\(path)", fchmod(file.number, status.st_mode & 0o7777))
+      try check("chmod", path, fchmod(file.number, status.st_mode & 0o7777))
     }
   }
 
@@ -44,9 +44,9 @@ public final class FileReplacement {
 
   /// Writes all of it and puts it in its place.
   public func commit(_ bytes: [UInt8]) throws(SystemError) {
-    try file.write(bytes, shown: "\(target)")
+    try file.write(bytes, shown: target)
     if let temporary {
-      try check("rename", "\(target)", rename(temporary.cString, target.cString))
+      try check("rename", target, rename(temporary.cString, target.cString))
     }
     isDone = true
   }

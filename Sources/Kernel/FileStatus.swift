@@ -31,20 +31,20 @@ public struct FileStatus: Equatable, Sendable {
   public let isEncrypted: Bool
 
   init(
-    at directory: CInt, _ path: UnsafePointer<CChar>, flags: CInt, followingLinks: Bool = false,
-    shown: String?
+    at directory: CInt, _ path: FilePath, flags: CInt, followingLinks: Bool = false,
+    shown: FilePath?
   ) throws(SystemError) {
     var raw = CLinux.statx()
     let flags = flags | (followingLinks ? 0 : AT_SYMLINK_NOFOLLOW)
-    try check("statx", shown, linux_statx(directory, path, flags, &raw))
+    try check("statx", shown, linux_statx(directory, path.cString, flags, &raw))
     self.init(raw)
   }
 
   /// The file system and the mount of the file that a link leads to, where the file system says no
   /// more: everything else is 0.
-  init(leastAt directory: CInt, _ path: String, shown: String) throws(SystemError) {
+  init(leastAt directory: CInt, _ path: FilePath, shown: FilePath) throws(SystemError) {
     var raw = CLinux.statx()
-    try check("statx", shown, linux_statx_least(directory, path, &raw))
+    try check("statx", shown, linux_statx_least(directory, path.cString, &raw))
     raw.stx_ino = 0
     raw.stx_mode = 0
     self.init(raw)
@@ -65,10 +65,10 @@ public struct FileStatus: Equatable, Sendable {
 
   /// The id of what is mounted on `path`, itself if it is a symbolic link; nil when nothing is, or
   /// there is no such path. Since Linux 6.8 no later mount has the same id.
-  public static func mountID(at path: String) throws(SystemError) -> UInt64? {
+  public static func mountID(at path: FilePath) throws(SystemError) -> UInt64? {
     var id: UInt64 = 0
     do {
-      return try check("statx", path, linux_mount_at(path, &id)) == 1 ? id : nil
+      return try check("statx", path, linux_mount_at(path.cString, &id)) == 1 ? id : nil
     } catch  where error.code == ENOENT {
       return nil
     }

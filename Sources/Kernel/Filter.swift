@@ -39,12 +39,12 @@ public enum SystemCallFilters {
 
 extension Descriptor {
   /// A file in memory whose contents are these for good: memfd_create(2) with all seals.
-  public init(sealing bytes: [UInt8], name: String) throws(SystemError) {
+  public init(sealing bytes: [UInt8], name: FilePath) throws(SystemError) {
     let result = bytes.withUnsafeBytes { bytes -> Result<CInt, SystemError> in
       guard let start = bytes.baseAddress else {
         return .failure(SystemError(operation: "memfd_create", path: name, code: EINVAL))
       }
-      let result = linux_sealed_file(name, start, bytes.count)
+      let result = linux_sealed_file(name.cString, start, bytes.count)
       return result >= 0
         ? .success(result)
         : .failure(SystemError(operation: "memfd_create", path: name, code: errno))
@@ -144,9 +144,8 @@ public enum ReportSockets {
 
   /// Sends a packet, with a copy of a descriptor unless that is nil.
   public static func send(
-    _ text: String, with descriptor: CInt?, to socket: CInt
+    _ bytes: [UInt8], with descriptor: CInt?, to socket: CInt
   ) throws(SystemError) {
-    let bytes = Array(text.utf8)
     try check(
       "sendmsg", nil, linux_send_descriptor(socket, bytes, bytes.count, descriptor ?? -1))
   }

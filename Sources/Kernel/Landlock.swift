@@ -68,7 +68,7 @@ public struct FileRuleset: ~Copyable {
 
   /// Allows these rights for what is open at `place` and, if it is a directory, all below.
   public func allow(
-    _ rights: FileRights, at place: borrowing Descriptor, shown: String
+    _ rights: FileRights, at place: borrowing Descriptor, shown: FilePath
   ) throws(SystemError) {
     try check(
       "landlock_add_rule", shown,

@@ -17,7 +17,7 @@ public struct NamespaceKinds: OptionSet, Hashable, Sendable {
   public static let cgroup = Self(CLONE_NEWCGROUP)
 
   /// The name under `/proc/PID/ns`, of a set of one kind.
-  public var fileName: String {
+  public var fileName: FilePath {
     switch self {
     case .mount: "mnt"
     case .ipc: "ipc"
@@ -38,7 +38,7 @@ public struct NamespaceKinds: OptionSet, Hashable, Sendable {
   }
 
   /// Moves the calling thread into the namespace that is open at `file`: setns(2).
-  public func enter(_ file: borrowing Descriptor, shown: String) throws(SystemError) {
+  public func enter(_ file: borrowing Descriptor, shown: FilePath) throws(SystemError) {
     try check("setns", shown, linux_setns(file.number, flags))
   }
 }
@@ -54,6 +54,6 @@ extension Descriptor {
 
 /// Makes the mount that the working directory is the root of the root of this mount namespace,
 /// with the old root on `putOld`, a path beneath it: pivot_root(2).
-public func pivotRoot(putOld: String) throws(SystemError) {
-  try check("pivot_root", putOld, linux_pivot_root(".", putOld))
+public func pivotRoot(putOld: FilePath) throws(SystemError) {
+  try check("pivot_root", putOld, linux_pivot_root(".", putOld.cString))
 }

@@ -9,15 +9,15 @@ public struct PacketSocket: ~Copyable {
   private init(owning number: CInt) { descriptor = Descriptor(owning: number) }
 
   /// Listens at `path`, where nothing may be.
-  public init(listeningAt path: String) throws(SystemError) {
-    self.init(owning: try check("listening at", path, linux_listen_packets(path)))
+  public init(listeningAt path: FilePath) throws(SystemError) {
+    self.init(owning: try check("listening at", path, linux_listen_packets(path.cString)))
   }
 
   /// Connects to what listens at `path`.
   ///
   /// - Throws: `ENOENT` and `ECONNREFUSED` when no process listens there.
-  public init(connectingTo path: String) throws(SystemError) {
-    self.init(owning: try check("connect", path, linux_connect_packets(path)))
+  public init(connectingTo path: FilePath) throws(SystemError) {
+    self.init(owning: try check("connect", path, linux_connect_packets(path.cString)))
   }
 
   /// The next connection; nil when there is none.

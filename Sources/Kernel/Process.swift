@@ -144,7 +144,7 @@ public func wait(
 
 /// prlimit(2): the soft and the hard limit of one kind (`RLIMIT_…`); `UInt64.max` for none.
 public func setLimit(
-  _ kind: CInt, soft: UInt64, hard: UInt64, of process: pid_t = 0, named name: String
+  _ kind: CInt, soft: UInt64, hard: UInt64, of process: pid_t = 0, named name: FilePath
 ) throws(SystemError) {
   try check("prlimit", name, linux_set_limit(process, kind, soft, hard))
 }

@@ -7,7 +7,7 @@ import Glibc
 /// - Parameter input: what it reads, at most what fits into a pipe.
 /// - Throws: a ``SystemError`` of `ENOENT` when there is no such program.
 public func runProgram(
-  _ words: [String], input: String = ""
+  _ words: [FilePath], input: String = ""
 ) throws(SystemError) -> ProcessEnd {
   var actions = posix_spawn_file_actions_t()
   var attributes = posix_spawnattr_t()
@@ -27,10 +27,10 @@ public func runProgram(
   posix_spawn_file_actions_adddup2(&actions, pipe.reading.number, STDIN_FILENO)
   posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO)
   try pipe.writing.write(Array(input.utf8), shown: words[0])
-  var argv = words.map { strdup($0) } + [nil]
+  var argv = words.map { strdup($0.cString) } + [nil]
   defer { for word in argv { free(word) } }
   var process: pid_t = 0
-  let code = posix_spawnp(&process, words[0], &actions, &attributes, &argv, linux_environ())
+  let code = posix_spawnp(&process, words[0].cString, &actions, &attributes, &argv, linux_environ())
   guard code == 0 else { throw SystemError(operation: "run", path: words[0], code: code) }
   _ = pipe.intoReading()  // closes the other end: there is no more input
   return try wait(for: process).end

@@ -4,10 +4,11 @@ import Glibc
 /// A system call that the kernel refused: `move_mount /run/x: Operation not permitted (EPERM)`.
 public struct SystemError: Error, Equatable, CustomStringConvertible, Sendable {
   public let operation: String
-  public let path: String?
+  /// The place, as bytes; the operation's subject where there is none.
+  public let path: FilePath?
   public let code: CInt
 
-  public init(operation: String, path: String?, code: CInt) {
+  public init(operation: String, path: FilePath?, code: CInt) {
     self.operation = operation
     self.path = path
     self.code = code
@@ -38,14 +39,17 @@ public struct SystemError: Error, Equatable, CustomStringConvertible, Sendable {
 }
 
 /// Makes a call that fails with -1, again on EINTR. Not for close(2), which has closed even then.
+///
+/// - Parameter path: computed for an error alone.
 @discardableResult
 public func check<Value: FixedWidthInteger>(
-  _ operation: String, _ path: String? = nil, _ call: @autoclosure () -> Value
+  _ operation: String, _ path: @autoclosure () -> FilePath? = nil,
+  _ call: @autoclosure () -> Value
 ) throws(SystemError) -> Value {
   while true {
     let value = call()
     guard value == -1 else { return value }
     let code = errno  // at once: anything in between may change it
-    guard code == EINTR else { throw SystemError(operation: operation, path: path, code: code) }
+    guard code == EINTR else { throw SystemError(operation: operation, path: path(), code: code) }
   }
 }

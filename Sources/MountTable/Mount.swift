@@ -12,7 +12,7 @@ public struct Mount: Equatable, Sendable {
   /// Where it is mounted, as seen from the root of the process that was asked.
   public let target: FilePath
   /// Of this mount (`ro`, `nosuid`, …), not those of its file system.
-  public let options: Set<String>
+  public let options: Set<FilePath>
   public let fileSystem: FilePath
   /// What was mounted, in the file system's own words: `/dev/sda1`, `tmpfs`.
   public let source: FilePath
@@ -27,7 +27,7 @@ public struct Mount: Equatable, Sendable {
 
   public init(
     id: Int, parent: Int, device: UInt64 = 0, root: FilePath, target: FilePath,
-    options: Set<String> = [], fileSystem: FilePath = "tmpfs",
+    options: Set<FilePath> = [], fileSystem: FilePath = "tmpfs",
     source: FilePath = "tmpfs",
     peerGroup: Int? = nil, master: Int? = nil, layers: [FilePath] = [], server: UInt32? = nil
   ) {

@@ -12,12 +12,13 @@ public struct MountEvents: ~Copyable {
 
   /// - Throws: `ENOENT` where no `/proc` shows this process: a file that is called so is none.
   public init() throws(SystemError) {
-    let path = "/proc/self/mountinfo"
+    let path: FilePath = "/proc/self/mountinfo"
     var (type, id): (UInt64, UInt64) = (0, 0)
-    guard linux_file_system(path, &type, &id) == 0, type == 0x9fa0 else {  // PROC_SUPER_MAGIC
+    // PROC_SUPER_MAGIC.
+    guard linux_file_system(path.cString, &type, &id) == 0, type == 0x9fa0 else {
       throw SystemError(operation: "open", path: path, code: ENOENT)
     }
-    file = Descriptor(owning: try check("open", path, open(path, O_RDONLY | O_CLOEXEC)))
+    file = Descriptor(owning: try check("open", path, open(path.cString, O_RDONLY | O_CLOEXEC)))
   }
 
   /// Waits for a change since the last call, or for one of `others`; says which of those it was.

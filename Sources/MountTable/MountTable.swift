@@ -14,8 +14,8 @@ public struct MountTable: Sendable {
   }
 
   /// The mounts that a process sees: `ESRCH` or `ENOENT` when it is gone.
-  public static func ofProcess(_ process: String) throws(MountTableError) -> MountTable {
-    let path = "/proc/\(process)/mountinfo"
+  public static func ofProcess(_ process: FilePath) throws(MountTableError) -> MountTable {
+    let path: FilePath = "/proc/\(process)/mountinfo"
     let text: [UInt8]
     do {
       text = try kernelFile(path)
@@ -27,7 +27,7 @@ public struct MountTable: Sendable {
 
   /// Parses mountinfo. One line that is not understood fails the whole: a mount that is overlooked
   /// is worse than an error.
-  public init(parsing text: [UInt8], from path: String) throws(MountTableError) {
+  public init(parsing text: [UInt8], from path: FilePath) throws(MountTableError) {
     var mounts: [Mount] = []
     var rest = text[...]
     while !rest.isEmpty {
@@ -45,7 +45,7 @@ public struct MountTable: Sendable {
 /// A mount table that cannot be read. It is never taken for one without mounts.
 public enum MountTableError: Error, Equatable, CustomStringConvertible, Sendable {
   case unreadable(SystemError)
-  case malformed(String, line: Int)
+  case malformed(FilePath, line: Int)
 
   public var description: String {
     switch self {
@@ -61,7 +61,7 @@ extension Mount {
     self.init(
       id: line.id, parent: line.parent, device: linux_makedev(line.major, line.minor),
       root: line.root, target: line.target,
-      options: Set(options.map { String(decoding: $0, as: UTF8.self) }),
+      options: Set(options.map { FilePath(truncating: $0) }),
       fileSystem: line.fileSystem, source: line.source.isEmpty ? "none" : line.source,
       peerGroup: line.peerGroup, master: line.master,
       layers: line.fileSystem == "overlay" ? overlayLayers(line.superOptions) : [],

@@ -21,9 +21,9 @@ public enum InitNamespace {
   /// Enters it, as `/proc` shows it.
   public static func enter() throws(SystemError) {
     guard isOther != false else { return }
-    let path = "/proc/1/ns/mnt"
+    let path: FilePath = "/proc/1/ns/mnt"
     let namespace = Descriptor(
-      owning: try check("open", path, open(path, O_RDONLY | O_CLOEXEC)))
+      owning: try check("open", path, open(path.cString, O_RDONLY | O_CLOEXEC)))
     try NamespaceKinds.mount.enter(namespace, shown: path)
   }
 

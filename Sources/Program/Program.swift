@@ -35,26 +35,29 @@ public protocol ChangingCommand: ParsableCommand {}
 public enum Program {
   /// Parses the command line, runs the command and exits.
   ///
-  /// An argument that is not UTF-8 is refused: repaired, two names of users could become one.
+  /// A path may have any bytes. Any other argument that is not UTF-8 is refused: repaired, two names
+  /// of users could become one.
   public static func run<Root: ParsableCommand>(_ root: Root.Type) -> Never {
     let program = root.configuration.commandName ?? "program"
     linux_occupy_standard_descriptors()
     // The work is done whether or not somebody still reads what is said about it.
     pipeHandler = signal(SIGPIPE, SIG_IGN)
     raiseDescriptorLimit()
-    for (index, argument) in rawArguments.enumerated()
-    where String(validatingCString: argument) == nil {
-      complain("\(program): argument \(index) is not valid UTF-8")
-      exit(ExitStatus.usage.rawValue)
-    }
-    if rawArguments.count == 1, !root.configuration.subcommands.isEmpty {
-      complain("\(program): what is to be done is missing; see \(program) --help")
+    let words = rawArguments.map { ByteArguments.encoded(FilePath(cString: $0)) }
+    if let mistake = commandMistake(in: Array(words.dropFirst()), of: root) {
+      complain(mistake)
       exit(ExitStatus.usage.rawValue)
     }
     var name = program
     var unheard = ExitStatus.failed
     do {
-      var command = try root.parseAsRoot(rawArguments.dropFirst().map { String(cString: $0) })
+      let parsed = Result { try root.parseAsRoot(Array(words.dropFirst())) }
+      for (index, word) in words.enumerated().dropFirst()
+      where ByteArguments.isEncoded(word) && !ByteArguments.isPath(word) {
+        complain("\(program): argument \(index) is not valid UTF-8")
+        exit(ExitStatus.usage.rawValue)
+      }
+      var command = try parsed.get()
       // What was done is done, however much of the report arrives.
       if command is any ChangingCommand { unheard = .done }
       if let verbs = verbs(of: type(of: command), below: root), !verbs.isEmpty {
@@ -86,14 +89,14 @@ public enum Program {
     var command = root
     var verbs: [String] = []
     for argument in rawArguments.dropFirst() {
-      let word = String(cString: argument)
+      let word = FilePath(cString: argument)
       guard
         let verb = command.configuration.subcommands.first(where: {
-          $0.configuration.commandName == word
-        })
+          $0.configuration.commandName.map { "\($0)" } == word
+        }), let name = verb.configuration.commandName
       else { break }
       command = verb
-      verbs.append(word)
+      verbs.append(name)
     }
     return verbs
   }
@@ -109,10 +112,12 @@ public enum Program {
     if code == .validationFailure {
       let program = root.configuration.commandName ?? name
       let help = ([program] + typedVerbs(below: root) + ["--help"]).joined(separator: " ")
-      // Some messages of the parser are sentences.
-      let message = root.message(for: error)
+      // Some messages of the parser are sentences, or lists of one line for each choice.
+      let lines = root.message(for: error).split(whereSeparator: \.isNewline)
+      let message = lines.map { $0.drop(while: \.isWhitespace) }.joined(separator: " ")
       complain(
-        "\(program): \(message.hasSuffix(".") ? message.dropLast() : message[...]); see \(help)")
+        "\(program): \(message.utf8.last == UInt8(ascii: ".") ? message.dropLast() : message[...]); "
+          + "see \(help)")
       finish(.usage, name)
     }
     complain("\(name): \(error)")
@@ -147,25 +152,28 @@ public enum Program {
   public static var calledName: String {
     guard let path = rawArguments.first else { return "" }
     let bytes = UnsafeRawBufferPointer(start: path, count: strlen(path))
-    return String(decoding: bytes.split(separator: UInt8(ascii: "/")).last ?? bytes[..<0], as: UTF8.self)
+    let name = bytes.split(separator: UInt8(ascii: "/")).last
+    return String(decoding: name ?? bytes[..<0], as: UTF8.self)
   }
 
   /// The last word of the command line: an option that takes all that follows may be it.
-  public static var lastArgument: String? { rawArguments.last.map { String(cString: $0) } }
+  public static var lastArgument: FilePath? { rawArguments.last.map { FilePath(cString: $0) } }
 
   /// Becomes another program, which is found in PATH and finds everything as this one did.
   ///
   /// - Parameter variables: added to its environment.
   public static func become(
-    _ command: [String], setting variables: [String: String]
+    _ command: [FilePath], setting variables: [(name: FilePath, value: FilePath)]
   ) throws(SystemError) -> Never {
     flush()
-    for (name, value) in variables { try check("setenv", name, setenv(name, value, 1)) }
+    for (name, value) in variables {
+      try check("setenv", name, setenv(name.cString, value.cString, 1))
+    }
     restoreDescriptorLimit()
     signal(SIGPIPE, pipeHandler)
     let program = command.first ?? ""
-    var words = command.map { strdup($0) } + [nil]
-    execvp(program, &words)
+    var words = command.map { strdup($0.cString) } + [nil]
+    execvp(program.cString, &words)
     throw SystemError(operation: "exec", path: program, code: errno)
   }
 

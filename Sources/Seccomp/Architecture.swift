@@ -1,8 +1,19 @@
 /// A machine that a policy can be compiled for.
 ///
 /// The order is that of the columns in Tables.
-public enum Architecture: Int, CaseIterable, Hashable, Sendable {
+public enum Architecture: CaseIterable, Hashable, Sendable {
   case x86_64, i386, aarch64, arm, riscv64
+
+  /// The column of the tables that is for it.
+  var column: Int {
+    switch self {
+    case .x86_64: 0
+    case .i386: 1
+    case .aarch64: 2
+    case .arm: 3
+    case .riscv64: 4
+    }
+  }
 
   /// What `seccomp_data.arch` holds: AUDIT_ARCH_… of <linux/audit.h>.
   public var auditNumber: UInt32 {

@@ -133,7 +133,7 @@ struct NameTable: Sendable {
     while isWithin(index) && text[index] != UInt8(ascii: ",") { index += 1 }
     var field = start
     if isWithin(index) {
-      for _ in 0..<architecture.rawValue {
+      for _ in 0..<architecture.column {
         while text[field] != UInt8(ascii: ",") { field += 1 }
         field += 1
       }

@@ -46,13 +46,21 @@ public struct PolicyGenerator: Sendable {
     }
   }
 
-  /// Adds each line of a trace that shows a call. `command` is needed for audit logs.
-  public mutating func add(trace bytes: [UInt8], command: String?) {
+  /// Adds each line of a trace that shows a call, and returns how many did. `command` is needed for
+  /// audit logs.
+  @discardableResult
+  public mutating func add(trace bytes: [UInt8], command: String?) -> Int {
     let reader = command.map { AuditReader(architecture: architecture, command: $0) }
+    var count = 0
     for line in bytes.split(separator: UInt8(ascii: "\n")) {
       let isRecord = AuditReader.isRecord(line)
-      if let call = isRecord ? reader?.call(in: line) : StraceReader.call(in: line) { add(call) }
+      guard let call = isRecord ? reader?.call(in: line) : StraceReader.call(in: line) else {
+        continue
+      }
+      add(call)
+      count += 1
     }
+    return count
   }
 
   /// The text of an argument, if it is a value of the language: strace's `A|B` and numbers are.

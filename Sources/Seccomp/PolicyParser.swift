@@ -301,8 +301,10 @@ extension ParserRun {
 
   /// A path without `.` and repeated slashes: enough to see that a file includes itself.
   private func normal(_ path: String) -> String {
-    let names = path.split(separator: "/").filter { $0 != "." }.joined(separator: "/")
-    return path.hasPrefix("/") ? "/" + names : names
+    let slash = UInt8(ascii: "/")
+    let names = path.utf8.split(separator: slash)
+      .filter { !$0.elementsEqual(".".utf8) }.map { String(Substring($0)) }.joined(separator: "/")
+    return path.utf8.first == slash ? "/" + names : names
   }
 }
 

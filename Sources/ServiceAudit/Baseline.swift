@@ -4,11 +4,11 @@ import Kernel
 public struct Baseline: Equatable, Sendable {
   public struct Line: Equatable, Sendable, CustomStringConvertible {
     public let program: FilePath
-    public let user: String
-    public let group: String
+    public let user: FilePath
+    public let group: FilePath
     public let features: Set<Feature>
 
-    public init(program: FilePath, user: String, group: String, features: Set<Feature>) {
+    public init(program: FilePath, user: FilePath, group: FilePath, features: Set<Feature>) {
       self.program = program
       self.user = user
       self.group = group
@@ -16,7 +16,7 @@ public struct Baseline: Equatable, Sendable {
     }
 
     public var description: String {
-      ([Array(program.bytes), Array(user.utf8), Array(group.utf8)].map(Baseline.escaped)
+      ([program, user, group].map { Baseline.escaped(Array($0.bytes)) }
         + features.sorted().map(\.description)).joined(separator: " ")
     }
   }
@@ -36,10 +36,10 @@ public struct Baseline: Equatable, Sendable {
   }
 
   /// - Parameter name: of the file, for errors.
-  public init(parsing text: String, named name: String) throws(Mistake) {
+  public init(parsing text: [UInt8], named name: FilePath) throws(Mistake) {
     var lines: [Line] = []
     var ignored: Set<FilePath> = []
-    let rows = Array(text.utf8).split(
+    let rows = text.split(
       separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
     for (number, row) in zip(1..., rows) {
       let line = row.last == UInt8(ascii: "\r") ? row.dropLast() : row
@@ -56,8 +56,7 @@ public struct Baseline: Equatable, Sendable {
         throw mistake("ignore is followed by the program that is not looked at")
       }
       guard fields.count >= 3, let program = Self.name(fields[0]),
-        let user = Self.name(fields[1])?.text,
-        let group = Self.name(fields[2])?.text
+        let user = Self.name(fields[1]), let group = Self.name(fields[2])
       else {
         throw mistake("a service has a program, a user and a group, then features")
       }
@@ -89,7 +88,10 @@ public struct Baseline: Equatable, Sendable {
       }
       lines[index] = lines[index].weakened(by: service)
     }
-    self.init(lines: lines.sorted { $0.description < $1.description })
+    self.init(
+      lines: lines.sorted {
+        $0.description.utf8.lexicographicallyPrecedes($1.description.utf8)
+      })
   }
 
   public var text: String {
@@ -165,8 +167,7 @@ public struct Baseline: Equatable, Sendable {
 extension Baseline.Line {
   /// Whether both are about the same service.
   fileprivate func isSame(as other: Self) -> Bool {
-    program == other.program && user.utf8.elementsEqual(other.user.utf8)
-      && group.utf8.elementsEqual(other.group.utf8)
+    program == other.program && user == other.user && group == other.group
   }
 
   /// With only what this process holds too.

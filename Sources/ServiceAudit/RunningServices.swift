@@ -14,7 +14,9 @@ public enum RunningServices {
   public static func all() throws -> [Service] {
     let first = try Reference()
     var services: [Service] = []
-    for process in try Directory(opening: "/proc").names().compactMap({ pid_t($0) }).sorted()
+    for process in try Directory(opening: "/proc").names().compactMap({
+      $0.bytes.number(as: pid_t.self)
+    }).sorted()
     where process != 1 && process != getpid() {
       // One that has gone meanwhile is none.
       if let service = try service(process, first) { services.append(service) }
@@ -43,7 +45,7 @@ public enum RunningServices {
   }
 
   private static func service(_ process: pid_t, _ first: Reference) throws -> Service? {
-    let path = "/proc/\(process)"
+    let path: FilePath = "/proc/\(process)"
     guard let kind = ProcessKind(text("\(path)/stat")), !kind.isKernelThread,
       let status = ProcessStatus(text("\(path)/status")), !status.isZombie
     else { return nil }
@@ -61,7 +63,7 @@ public enum RunningServices {
     else { return nil }
     let links = namespaceLinks(process)
     return Service(
-      pid: process, program: programName(path, executable), executable: executable.description,
+      pid: process, program: programName(path, executable), executable: executable,
       userName: Account.name(of: status.user), groupName: Group.name(of: status.group),
       status: status, unit: unit,
       ownNamespaces: Feature.namespaces.filter { kind in
@@ -71,14 +73,14 @@ public enum RunningServices {
   }
 
   /// Whether no login has led to it: `/proc/PID/loginuid` is what PAM wrote there.
-  private static func isNobodysSession(_ path: String) -> Bool {
+  private static func isNobodysSession(_ path: FilePath) -> Bool {
     let text = text("\(path)/loginuid")
     return text.isEmpty || text.number(as: UInt32.self) == .max
   }
 
   /// The file name of the executable; of a script, that of the script, which the kernel took the
   /// process's name from and passed to the interpreter. Neither is what a process calls itself.
-  private static func programName(_ path: String, _ executable: FilePath) -> FilePath {
+  private static func programName(_ path: FilePath, _ executable: FilePath) -> FilePath {
     let name = text("\(path)/comm").lines.first ?? []
     let file = executable.dropping(suffix: " (deleted)") ?? executable
     let program = file.components.last ?? ""
@@ -101,7 +103,7 @@ public enum RunningServices {
   }
 
   /// A file of the kernel's, without the line feed at its end; empty when it is gone or closed to us.
-  private static func text(_ path: String) -> [UInt8] {
+  private static func text(_ path: FilePath) -> [UInt8] {
     let bytes = (try? kernelFile(path)) ?? []
     return bytes.last == UInt8(ascii: "\n") ? bytes.dropLast() : bytes
   }

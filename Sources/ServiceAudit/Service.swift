@@ -55,9 +55,9 @@ public struct Service: Equatable, Sendable {
   /// The file name of its executable, or of the script that an interpreter runs.
   public let program: FilePath
   /// The path of its executable, as it is called in its own root directory.
-  public let executable: String
-  public let userName: String
-  public let groupName: String
+  public let executable: FilePath
+  public let userName: FilePath
+  public let groupName: FilePath
   public let status: ProcessStatus
   /// The systemd unit; nil where there is none.
   public let unit: String?
@@ -68,7 +68,7 @@ public struct Service: Equatable, Sendable {
   public let hasAllCapabilities: Bool
 
   public init(
-    pid: Int32, program: FilePath, executable: String, userName: String, groupName: String,
+    pid: Int32, program: FilePath, executable: FilePath, userName: FilePath, groupName: FilePath,
     status: ProcessStatus, unit: String?, ownNamespaces: [String], hasOtherRoot: Bool,
     hasAllCapabilities: Bool
   ) {

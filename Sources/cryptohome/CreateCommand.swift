@@ -66,7 +66,7 @@ struct CreateCommand: ChangingCommand {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
     settleSessions()
-    guard case .name(let name) = try Username(user) else {
+    guard case .name(let name) = try Username("\(user)") else {
       throw Failure("\(user): is a hash; give the user's name, from which the hash is made")
     }
     let request = VaultRequest(

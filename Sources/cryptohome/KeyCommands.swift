@@ -30,7 +30,7 @@ struct PasswdCommand: ChangingCommand {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
     settleSessions()
-    let username = try Username(user)
+    let username = try Username("\(user)")
     _ = try VaultKeys.list(of: username, .system)  // before anybody types a password
     try naming(user) {
       let old = try passwords.credential("Old password for the vault of \(user): ")
@@ -73,8 +73,9 @@ struct KeyAddCommand: ChangingCommand {
   var label: KeyLabel
 
   @Option(
-    help: ArgumentHelp("Add the key in this file instead of a password.", valueName: "file"))
-  var rawKey: String?
+    help: ArgumentHelp("Add the key in this file instead of a password.", valueName: "file"),
+    completion: .file())
+  var rawKey: FilePath?
 
   @OptionGroup var passwords: PasswordOptions
 
@@ -82,7 +83,7 @@ struct KeyAddCommand: ChangingCommand {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
     settleSessions()
-    let username = try Username(user)
+    let username = try Username("\(user)")
     _ = try VaultKeys.list(of: username, .system)
     try naming(user) {
       let known = try passwords.credential("A password that opens the vault of \(user): ")
@@ -117,7 +118,7 @@ struct KeyRemoveCommand: ChangingCommand {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
     settleSessions()
-    try VaultKeys.remove(label, of: Username(user), .system)
+    try VaultKeys.remove(label, of: Username("\(user)"), .system)
     Program.say("removed the key \(label)")
   }
 }
@@ -166,7 +167,7 @@ struct KeyListCommand: ParsableCommand {
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
-    let keys = try VaultKeys.list(of: Username(user), .system)
+    let keys = try VaultKeys.list(of: Username("\(user)"), .system)
     if json {
       return try printJSON(keys.map { Key($0) })
     }

@@ -6,7 +6,7 @@ import Kernel
 /// as in a container, this process stays where it is.
 func leaveControlGroup() {
   put("0", into: "/proc/self/oom_score_adj")
-  let root = "/sys/fs/cgroup"
+  let root: FilePath = "/sys/fs/cgroup"
   put("0", into: "\(root)/cgroup.procs")
   // Version 1 has a directory for each controller.
   guard let hierarchies = try? Directory(opening: root).names() else { return }
@@ -14,8 +14,8 @@ func leaveControlGroup() {
 }
 
 /// Writes to a file of the kernel's, if it can.
-private func put(_ text: String, into path: String) {
-  let file = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW)
+private func put(_ text: String, into path: FilePath) {
+  let file = open(path.cString, O_WRONLY | O_CLOEXEC | O_NOFOLLOW)
   guard file >= 0 else { return }
   _ = write(file, text, text.utf8.count)
   close(file)
@@ -41,6 +41,6 @@ func startApart(_ arguments: [String]) throws(SystemError) {
   }
   let code = posix_spawn(&process, program.cString, &actions, nil, &argv, &environment)
   guard code == 0 else {
-    throw SystemError(operation: "starting", path: program.description, code: code)
+    throw SystemError(operation: "starting", path: program, code: code)
   }
 }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Cryptohome
 import DaemonStore
+import Kernel
 import Program
 
 struct MountCommand: ChangingCommand {
@@ -60,7 +61,7 @@ struct MountCommand: ChangingCommand {
     try Program.leaveWorkingDirectory()
     let isSystem = try namespace.enter("mount", "the system does not see what is mounted here")
     let request = LoginRequest(
-      username: try Username(user), vault: vault, owner: owner?.owner, size: size?.bytes,
+      username: try Username("\(user)"), vault: vault, owner: owner?.owner, size: size?.bytes,
       label: label, requester: namespace.entersInitNamespace ? .session : .root)
     let report = try login(request, isSystem ? (isForSession ? .sessions : .byHand) : nil)
     if json {
@@ -122,7 +123,7 @@ struct MountOutput: Encodable {
       var problem: String?
       if case .failed(let reason) = folder.outcome { problem = reason }
       return Folder(
-        store: folder.store.description, path: folder.path, mounted: problem == nil,
+        store: folder.store.description, path: folder.path.jsonText, mounted: problem == nil,
         problem: problem)
     }
   }

@@ -74,7 +74,7 @@ struct LoginOption: ParsableArguments {
 
   /// Leaves a process that ends the user's sessions when their leaders have ended.
   func stay(with user: String) {
-    guard isByLogin, let hash = try? Sessions.user(.name(user), .system),
+    guard isByLogin, let hash = try? Sessions.user(.name("\(user)"), .system),
       let leaders = try? Sessions.leaders(of: hash, .system), !leaders.isEmpty
     else { return }
     do {
@@ -110,7 +110,7 @@ struct PamOpenCommand: ChangingCommand {
     defer { login.stay(with: user) }
     do {
       try login.begin()
-      report = try Sessions.open(.name(user), leader.session(), .system) {
+      report = try Sessions.open(.name("\(user)"), leader.session(), .system) {
         try beginSecrets()
         return try Secret(passwordFrom: STDIN_FILENO)
       }
@@ -153,7 +153,7 @@ struct PamCloseCommand: ChangingCommand {
     let report: LogoutReport?
     do {
       try login.begin()
-      report = try Sessions.close(.name(user), leader.leader(), id: leader.id, .system)
+      report = try Sessions.close(.name("\(user)"), leader.leader(), id: leader.id, .system)
     } catch {
       Program.complain("your daemon-store vault is not locked yet: \(error)")
       throw Ending(.failed)
@@ -180,7 +180,7 @@ struct PamChangeCommand: ChangingCommand {
   func run() throws {
     do {
       try login.begin()
-      guard try Sessions.userWithPassword(.name(user), .system) != nil else { return }
+      guard try Sessions.userWithPassword(.name("\(user)"), .system) != nil else { return }
       try beginSecrets()
       try change()
     } catch let error as NotDurable {
@@ -209,7 +209,7 @@ struct PamChangeCommand: ChangingCommand {
   private func change() throws {
     let old = Credential.password(try Secret(passwordFrom: STDIN_FILENO))
     let new = Credential.password(try Secret(passwordFrom: STDIN_FILENO))
-    let user = Username.name(user)
+    let user = Username.name("\(user)")
     do {
       try VaultKeys.change(of: user, .system, by: .session, from: old, to: new)
     } catch let error as WrongPassword {
@@ -254,7 +254,7 @@ struct PamSettleCommand: ChangingCommand {
 
   private func users() throws -> [ObfuscatedUsername] {
     guard let user else { return try Sessions.users(.system) }
-    return try Sessions.user(Username(user), .system).map { [$0] } ?? []
+    return try Sessions.user(Username("\(user)"), .system).map { [$0] } ?? []
   }
 }
 
@@ -272,7 +272,7 @@ struct PamStayCommand: ChangingCommand {
 
   func run() throws {
     try PamCommand.begin()
-    guard let hash = ObfuscatedUsername(user) else {
+    guard let hash = ObfuscatedUsername("\(user)") else {
       throw ValidationError("\(user) is no 40-digit hash")
     }
     releaseCode()

@@ -17,7 +17,7 @@ struct PasswordOptions: ParsableArguments {
       "Use the key in this file, 32 to 64 random bytes, instead of a password. For create it is the "
         + "only key of the new vault; elsewhere it opens the vault, if key add --raw-key or create has "
         + "added it.", valueName: "file"))
-  var keyFile: String?
+  var keyFile: FilePath?
 
   @Option(
     help: ArgumentHelp(

@@ -27,7 +27,7 @@ struct RemoveCommand: ChangingCommand {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
     settleSessions()
-    let username = try Username(user)
+    let username = try Username("\(user)")
     guard try yes || isConfirmed() else {
       throw Failure("\(user): nothing was removed")
     }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Cryptohome
 import DaemonStore
+import Kernel
 import Program
 
 struct StatusCommand: ParsableCommand {
@@ -75,9 +76,9 @@ struct StatusOutput: Encodable {
     removing = status.isRemoving
     mounted = status.isMounted
     stores = status.stores.map(\.description)
-    missing = status.missing
-    name = status.name
-    stillMounted = status.remaining
+    missing = status.missing.map(\.jsonText)
+    name = status.name?.jsonText
+    stillMounted = status.remaining.map(\.jsonText)
     problem = status.problem
   }
 }

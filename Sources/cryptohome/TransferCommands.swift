@@ -1,6 +1,7 @@
 import ArgumentParser
 import Cryptohome
 import DaemonStore
+import Kernel
 import Program
 
 struct RenameCommand: ChangingCommand {
@@ -28,7 +29,7 @@ struct RenameCommand: ChangingCommand {
     try Program.leaveWorkingDirectory()
     settleSessions()
     try naming(old) {
-      let place = try VaultTransfer.rename(old, to: new, .system) {
+      let place = try VaultTransfer.rename("\(old)", to: "\(new)", .system) {
         try passwords.credential("Password for the vault of \(old): ")
       }
       Program.say("the vault of \(old) belongs to \(new) now, as \(place)")
@@ -58,7 +59,7 @@ struct AdoptCommand: ChangingCommand {
     try Program.leaveWorkingDirectory()
     settleSessions()
     try naming(user) {
-      let adopted = try VaultTransfer.adopt(user, .system) {
+      let adopted = try VaultTransfer.adopt("\(user)", .system) {
         try passwords.credential("Password for the vault of \(user): ")
       }
       Program.say("the vault belongs to \(user) now")
@@ -92,7 +93,7 @@ struct RepairHomeCommand: ChangingCommand {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
     settleSessions()
-    guard let moved = try Vaults.repairHome(Username(user), .system) else {
+    guard let moved = try Vaults.repairHome(Username("\(user)"), .system) else {
       Program.say("\(user): nothing lies in clear below the vault's home")
       return
     }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Cryptohome
 import DaemonStore
+import Kernel
 import Program
 
 struct UnmountCommand: ChangingCommand {
@@ -98,7 +99,10 @@ struct UnmountCommand: ChangingCommand {
           + "mount namespace of \(copies.keeper)")
     }
     for process in report.ended { Program.say("ended \(process), which held files of \(name)") }
-    for pin in report.pins { Program.complain("cryptohome: unmount: \(name): warning: \(pin)") }
+    for pin in report.pins {
+      let line = pin.description(isEmpty: report.unemptied.isEmpty)
+      Program.complain("cryptohome: unmount: \(name): warning: \(line)")
+    }
     guard report.isComplete else { return }
     let locked = report.lock == .locked ? ", and the vault is locked" : ""
     Program.say((report.wasMounted ? "unmounted \(name)" : "\(name) is not mounted") + locked)
@@ -116,6 +120,15 @@ extension LogoutReport {
     }
   }
 
+  /// The directories that could not be emptied, each in one line, and the number of those beyond 16.
+  private var unemptiedLines: [String] {
+    let lines = unemptied.prefix(16).map {
+      "directory \($0) of the vault: other users keep it, and it could not be emptied; end their "
+        + "processes and run cryptohome unmount again"
+    }
+    return unemptied.count > 16 ? lines + ["and \(unemptied.count - 16) more directories"] : lines
+  }
+
   /// What is not gone, each in one line.
   var complaints: [String] {
     let stuck = removals.compactMap { removal -> String? in
@@ -130,7 +143,7 @@ extension LogoutReport {
     let words = (isDetached ? "detached, " : "") + "still held by"
     let verdict = lock == .busy ? "locked, but still open in" : words
     let held = holders.map { $0.isUninspected ? "\($0)" : "\(verdict) \($0)" }
-    return stuck + problems + along + held + keys
+    return stuck + problems + unemptiedLines + along + held + keys
   }
 }
 
@@ -149,6 +162,8 @@ struct UnmountOutput: Encodable {
   let holders: [HolderOutput]
   /// What other users keep of the user's directories, which are empty.
   let pins: [String]
+  /// The directories below the vault that other users keep and that could not be emptied.
+  let unemptied: [String]
   /// The processes that were ended because they held files.
   let ended: [String]
   /// What has failed beside that, or why nothing was done for this user.
@@ -165,6 +180,7 @@ struct UnmountOutput: Encodable {
     detachedAlong = []
     holders = []
     pins = []
+    unemptied = []
     ended = []
     self.problem = problem
   }
@@ -173,15 +189,16 @@ struct UnmountOutput: Encodable {
     user = report.user.description
     complete = report.isComplete
     lock = report.lock?.rawValue
-    unmounted = report.removals.filter { $0.outcome == .removed }.map(\.path)
-    detached = report.removals.filter { $0.outcome == .detached }.map(\.path)
-    held = report.removals.filter(\.isHeld).map(\.path)
+    unmounted = report.removals.filter { $0.outcome == .removed }.map(\.path.jsonText)
+    detached = report.removals.filter { $0.outcome == .detached }.map(\.path.jsonText)
+    held = report.removals.filter(\.isHeld).map(\.path.jsonText)
     detachedCopies = report.detachedCopies.map {
-      CopiesOutput(keeper: $0.keeper.description, paths: $0.paths)
+      CopiesOutput(keeper: $0.keeper.description, paths: $0.paths.map(\.jsonText))
     }
     detachedAlong = report.takenAlong.map(\.description)
     holders = report.holders.map { HolderOutput($0) }
     pins = report.pins.map(\.description)
+    unemptied = report.unemptied.map(\.description)
     ended = report.ended.map(\.description)
     let problems = report.problems + [report.lockProblem].compactMap { $0 }
     problem = problems.isEmpty ? nil : problems.joined(separator: "; ")

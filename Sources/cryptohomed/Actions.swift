@@ -86,7 +86,7 @@ final class Actions {
     let bus = "DBUS_SYSTEM_BUS_ADDRESS"
     let environment =
       ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
-      + (getenv(bus).map { ["\(bus)=\(String(cString: $0))"] } ?? [])
+      + (getenv(bus).map { ["\(bus)=\(FilePath(cString: $0))"] } ?? [])
     var argv = (["cryptohome"] + arguments).map { strdup($0) } + [nil]
     var envp = environment.map { strdup($0) } + [nil]
     defer {
@@ -95,7 +95,7 @@ final class Actions {
     var process: pid_t = 0
     let code = posix_spawn(&process, program.cString, &actions, &attributes, &argv, &envp)
     guard code == 0 else {
-      throw SystemError(operation: "starting", path: program.description, code: code)
+      throw SystemError(operation: "starting", path: program, code: code)
     }
     return process
   }

@@ -13,7 +13,7 @@ struct Caller {
   /// The process that connected; nil when the bus does not know it.
   let process: pid_t?
 
-  static let group = "cryptohome"
+  static let group: FilePath = "cryptohome"
 
   var isRoot: Bool { user == 0 }
 

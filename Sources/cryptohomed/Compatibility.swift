@@ -95,9 +95,10 @@ extension Service {
   /// is that name's, else the hash.
   private func name(of user: ObfuscatedUsername, _ salt: Salt) -> String {
     guard let homes = try? Directory(opening: layout.below("home/user")),
-      let home = try? homes.status(of: user.description)
+      let home = try? homes.status(of: user.path)
     else { return user.description }
     let name = Account.name(of: home.owner)
-    return (try? ObfuscatedUsername(of: name, salt: salt)) == user ? name : user.description
+    return (try? ObfuscatedUsername(of: name, salt: salt)) == user
+      ? name.description : user.description
   }
 }

@@ -19,7 +19,7 @@ final class Control {
   private var count = 0
   /// Requests that wait, and how many are being done, by user.
   private var waiting: [Request] = []
-  private var running: [String: Int] = [:]
+  private var running: [FilePath: Int] = [:]
 
   /// Those that have connected, and of each user those that are done at once and those that wait.
   private static let connectionLimit = 256
@@ -37,10 +37,10 @@ final class Control {
 
   private final class Request {
     let connection: Int
-    let user: String
+    let user: FilePath
     let arguments: [String]
     let descriptors: [Descriptors]
-    init(_ connection: Int, _ user: String, _ arguments: [String], _ descriptors: [Descriptors]) {
+    init(_ connection: Int, _ user: FilePath, _ arguments: [String], _ descriptors: [Descriptors]) {
       self.connection = connection
       self.user = user
       self.arguments = arguments
@@ -61,7 +61,7 @@ final class Control {
     guard try ControlSocket.server(service.layout) == nil else {
       throw Failure("\(path) is served; another cryptohomed runs")
     }
-    if unlink(path) != 0, errno != ENOENT { try check("unlink", path, -1) }
+    if unlink(path.cString) != 0, errno != ENOENT { try check("unlink", path, -1) }
     socket = try PacketSocket(listeningAt: path)
     source = try service.loop.watch(socket.descriptor.number, for: .readable, first: true) {
       [unowned self] in accept()
@@ -129,16 +129,17 @@ final class Control {
   }
 
   private func queue(
-    _ key: Int, _ user: String, _ arguments: [String], _ descriptors: [Descriptors],
+    _ key: Int, _ name: String, _ arguments: [String], _ descriptors: [Descriptors],
     as targets: [CInt]
   ) throws {
+    let user: FilePath = "\(name)"
     try send(key, Array("taken".utf8))
     guard waiting.count(where: { $0.user == user }) < Self.waitingLimitForUser else {
       throw Failure(
         "your daemon-store vault: too many logins of \(user) are under way; try again")
     }
     for (descriptor, target) in zip(descriptors, targets) { descriptor.target = target }
-    waiting.append(Request(key, user, ["pam"] + arguments + ["--", user], descriptors))
+    waiting.append(Request(key, user, ["pam"] + arguments + ["--", name], descriptors))
     startNext()
   }
 
@@ -172,7 +173,7 @@ final class Control {
     }
   }
 
-  private func finish(_ user: String) {
+  private func finish(_ user: FilePath) {
     let left = running[user, default: 1] - 1
     running[user] = left > 0 ? left : nil
   }

@@ -13,12 +13,12 @@ import Program
 /// unsettled: settling takes the directory away, or cannot yet, and is tried again.
 final class Leaders {
   private unowned let service: Service
-  private let directory: String
+  private let directory: FilePath
   private let changes: Inotify
   private var source: EventSource?
 
   /// The leaders that are alive, by the paths of their files.
-  private var alive: [String: Leader] = [:]
+  private var alive: [FilePath: Leader] = [:]
   private var isUnsettled = false
   private var isSettling = false
   private var timer: EventSource?
@@ -53,12 +53,12 @@ final class Leaders {
 
   /// Looks which leaders there are. Each that is alive is watched by its pidfd.
   private func rescan() {
-    var seen: Set<String> = []
+    var seen: Set<FilePath> = []
     isUnsettled = false
     // Nobody has had a session, or it went meanwhile: the next look follows.
     try? changes.watch(directory, for: CInt(IN_CREATE))
     for user in names(in: directory) where ObfuscatedUsername(user) != nil {
-      let path = "\(directory)/\(user)"
+      let path: FilePath = "\(directory)/\(user)"
       try? changes.watch(path, for: CInt(IN_CREATE | IN_DELETE))
       let sessions = names(in: path).compactMap { SessionRecord($0) }
       let living = sessions.filter { watch($0.leader, "\(path)/\($0)") }
@@ -75,12 +75,12 @@ final class Leaders {
     }
   }
 
-  private func names(in path: String) -> [String] {
+  private func names(in path: FilePath) -> [FilePath] {
     (try? Directory(opening: path).names()) ?? []
   }
 
   /// Whether a leader is alive.
-  private func watch(_ leader: SessionLeader, _ path: String) -> Bool {
+  private func watch(_ leader: SessionLeader, _ path: FilePath) -> Bool {
     if alive[path] != nil { return true }
     do {
       let entry = Leader(try Descriptor(process: leader.process))
@@ -144,10 +144,10 @@ final class Inotify {
   }
 
   /// Twice is once.
-  func watch(_ path: String, for events: CInt) throws(SystemError) {
+  func watch(_ path: FilePath, for events: CInt) throws(SystemError) {
     try check(
       "inotify_add_watch", path,
-      inotify_add_watch(descriptor.number, path, UInt32(bitPattern: events)))
+      inotify_add_watch(descriptor.number, path.cString, UInt32(bitPattern: events)))
   }
 
   func drain() {

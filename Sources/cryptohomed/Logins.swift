@@ -119,8 +119,9 @@ extension Service {
     switch end {
     case .exited(let status):
       let line = lines.last ?? "cryptohome ended with status \(status)"
-      for prefix in ["cryptohome: \(verb): ", "cryptohome: "] where line.hasPrefix(prefix) {
-        let message = String(line.dropFirst(prefix.count))
+      for prefix in ["cryptohome: \(verb): ", "cryptohome: "]
+      where line.utf8.starts(with: prefix.utf8) {
+        let message = String(Substring(line.utf8.dropFirst(prefix.utf8.count)))
         return status == 2 ? .invalidArguments(message) : Manager.failure(message)
       }
       return Manager.failure(line)
@@ -133,7 +134,7 @@ extension Service {
   /// - Parameter makesSalt: whether the salt is made on a system that has none.
   func user(_ text: String, makesSalt: Bool = false) throws -> ObfuscatedUsername {
     do {
-      switch try Username(text) {
+      switch try Username("\(text)") {
       case .hash(let user): return user
       case .name(let name):
         return try ObfuscatedUsername(

@@ -89,7 +89,7 @@ extension Service {
     }
     let isMounted = tracker.mounted.stores[user]?.contains(store) == true
     call.reply { reply in
-      try reply.append(layout.path(of: user, in: store, .data))
+      try reply.append(layout.path(of: user, in: store, .data).description)
       try reply.append(isMounted)
     }
   }

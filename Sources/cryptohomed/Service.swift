@@ -109,7 +109,7 @@ final class Service {
 
   private func connectLater() {
     // A look follows when one of these appears; where neither is, the timer is all there is.
-    for place in ["run", "run/dbus"] {
+    for place: FilePath in ["run", "run/dbus"] {
       try? busEvents.watch(layout.below(place), for: CInt(IN_CREATE) | CInt(IN_MOVED_TO))
     }
     busTimer = try? loop.after(busDelay) { [unowned self] in
@@ -219,9 +219,10 @@ final class Service {
 
 /// Goes where process 1 is: what is mounted for the system is mounted there, whoever starts this.
 private func enterMountNamespaceOfProcess1() throws {
-  let path = "/proc/1/ns/mnt"
+  let path: FilePath = "/proc/1/ns/mnt"
   guard try linkTarget(of: path) != linkTarget(of: "/proc/self/ns/mnt") else { return }
-  let namespace = Descriptor(owning: try check("open", path, open(path, O_RDONLY | O_CLOEXEC)))
+  let namespace = Descriptor(
+    owning: try check("open", path, open(path.cString, O_RDONLY | O_CLOEXEC)))
   try NamespaceKinds.mount.enter(namespace, shown: path)
 }
 
@@ -238,8 +239,8 @@ final class MountWatch {
   var descriptor: CInt { file.number }
 
   init() throws(SystemError) {
-    let path = "/proc/self/mountinfo"
-    file = Descriptor(owning: try check("open", path, open(path, O_RDONLY | O_CLOEXEC)))
+    let path: FilePath = "/proc/self/mountinfo"
+    file = Descriptor(owning: try check("open", path, open(path.cString, O_RDONLY | O_CLOEXEC)))
   }
 
   /// Whether there was one since this, or the event loop, has said so.

@@ -15,7 +15,7 @@ func storeName(_ text: String) throws(Failure) -> StoreName {
 /// The user that is meant: a hash, or a name and the salt of the system. Where that cannot be read,
 /// the service on the bus is asked.
 func user(_ text: String, of store: StoreName) throws -> ObfuscatedUsername {
-  switch try Username(text) {
+  switch try Username("\(text)") {
   case .hash(let user): return user
   case .name(let name):
     do {
@@ -28,14 +28,14 @@ func user(_ text: String, of store: StoreName) throws -> ObfuscatedUsername {
 }
 
 /// What cryptohomed calls a user: the last component of the path of the folder.
-private func hash(of name: String, in store: StoreName) throws -> ObfuscatedUsername? {
+private func hash(of name: FilePath, in store: StoreName) throws -> ObfuscatedUsername? {
   let service = "org.daemonstore.Manager1"
   let bus = try Connection()
   let reply = try bus.call(
     RemoteMethod(service, "/org/daemonstore/Manager1", service, "GetStore"), patience: .seconds(5)
   ) { message throws(SystemError) in
     try message.append(store.description)
-    try message.append(name)
+    try message.append(name.description)
   }
   return try reply.string().utf8.split(separator: UInt8(ascii: "/")).last
     .flatMap { ObfuscatedUsername($0) }

@@ -21,8 +21,8 @@ struct ShutdownCommand: ChangingCommand {
   @Flag(help: "Print the result as JSON.")
   var json = false
 
-  @Option(help: "Work on the system below this directory.")
-  var root = "/"
+  @Option(help: "Work on the system below this directory.", completion: .directory)
+  var root: FilePath = "/"
 
   func run() throws {
     try Program.requireRoot()
@@ -66,7 +66,7 @@ struct ShutdownOutput: Encodable {
 
   init(_ report: ShutdownReport) {
     followers = report.followers.map(\.description)
-    unmounted = report.removals.filter { !$0.isHeld }.map(\.path)
+    unmounted = report.removals.filter { !$0.isHeld }.map(\.path.jsonText)
     detachedCopies = report.detachedCopies.map { $0.keeper.description }
     held = report.held
     holders = report.holders.map(\.description)

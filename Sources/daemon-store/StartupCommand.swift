@@ -24,8 +24,9 @@ struct StartupCommand: ChangingCommand {
   @Flag(help: "Print the result as JSON.")
   var json = false
 
-  @Option(help: "Work on the system below this directory: an image, or a test.")
-  var root = "/"
+  @Option(
+    help: "Work on the system below this directory: an image, or a test.", completion: .directory)
+  var root: FilePath = "/"
 
   func run() throws {
     if !dryRun { try Program.requireRoot() }
@@ -123,7 +124,7 @@ struct StartupOutput: Encodable {
       var repairs: [String]?
       if case .repair(let list) = entry.step { repairs = list.map(\.description) }
       return Store(
-        store: entry.store.description, path: entry.path, step: entry.step.word,
+        store: entry.store.description, path: entry.path.jsonText, step: entry.step.word,
         ready: entry.isReady, repaired: repairs, problem: entry.problem)
     }
   }

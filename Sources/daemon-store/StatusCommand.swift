@@ -35,8 +35,8 @@ struct StatusCommand: ParsableCommand {
 }
 
 extension Template {
-  var ownerName: String { Account.name(of: owner) }
-  var groupName: String { Group.name(of: group) }
+  var ownerName: String { Account.name(of: owner).description }
+  var groupName: String { Group.name(of: group).description }
 }
 
 /// `daemon-store status --json`: one for each store.
@@ -113,7 +113,7 @@ struct StatusOutput: Encodable {
 
 extension StatusOutput.Tree {
   fileprivate init(_ store: SurveyedStore?, _ name: StoreName, _ tree: StoreTree) {
-    path = store?.path ?? Layout.system.path(of: name, in: tree)
+    path = (store?.path ?? Layout.system.path(of: name, in: tree)).jsonText
     mounted = store?.isMounted == true
     peerGroup = store?.peerGroup
     users = store?.users.map(\.description) ?? []

@@ -21,8 +21,8 @@ struct TemplateCommand: ParsableCommand {
 }
 
 struct TemplateRoot: ParsableArguments {
-  @Option(help: "Work on the system below this directory: an image.")
-  var root = "/"
+  @Option(help: "Work on the system below this directory: an image.", completion: .directory)
+  var root: FilePath = "/"
 
   func layout() throws -> Layout {
     let layout = Layout(root: try Directory(followingLinks: root).path)
@@ -93,10 +93,10 @@ struct TemplateAddCommand: ChangingCommand {
   }
 
   private func number(
-    _ text: String, _ kind: String, of layout: Layout, _ find: (String) throws -> UInt32?
+    _ text: FilePath, _ kind: String, of layout: Layout, _ find: (FilePath) throws -> UInt32?
   ) throws -> UInt32 {
     if let found = try find(text) { return found }
-    if !createUser, let number = UInt32(text), number != .max { return number }
+    if !createUser, let number: UInt32 = text.bytes.number(), number != .max { return number }
     let place = layout == .system ? "" : " in \(layout.root)"
     throw Failure("there is no \(kind) \(text)\(place); make one, or use --create-user")
   }
@@ -149,8 +149,8 @@ private func followUp(_ name: StoreName, _ layout: Layout, _ verb: String) throw
 
 /// `USER:GROUP`, not looked up yet.
 struct OwnerNames {
-  let user: String
-  let group: String
+  let user: FilePath
+  let group: FilePath
 
   init(_ argument: String) throws(Failure) {
     let parts = argument.utf8.split(
@@ -159,7 +159,7 @@ struct OwnerNames {
     else {
       throw Failure("an owner is user:group, names or numbers")
     }
-    (user, group) = (String(Substring(parts[0])), String(Substring(parts[1])))
+    (user, group) = (FilePath(truncating: parts[0]), FilePath(truncating: parts[1]))
   }
 }
 
@@ -214,8 +214,8 @@ struct TemplatesOutput: Encodable {
     self.templates = templates.valid.map { template in
       Entry(
         name: template.name.description, owner: template.owner, group: template.group,
-        ownerName: (try? names.name(ofUser: template.owner)) ?? nil,
-        groupName: (try? names.name(ofGroup: template.group)) ?? nil,
+        ownerName: ((try? names.name(ofUser: template.owner)) ?? nil)?.description,
+        groupName: ((try? names.name(ofGroup: template.group)) ?? nil)?.description,
         mode: octal(template.permissions))
     }
     rejected = templates.rejected.map(\.description)

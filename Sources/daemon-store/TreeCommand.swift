@@ -1,5 +1,6 @@
 import ArgumentParser
 import DaemonStore
+import Kernel
 import Program
 
 struct TreeCommand: ParsableCommand {
@@ -79,13 +80,13 @@ struct TreeOutput: Encodable {
     host = InitNamespace.isOther != true
     stores = survey.stores.map { store in
       Store(
-        store: store.name.description, tree: store.tree.rawValue, path: store.path,
+        store: store.name.description, tree: store.tree.rawValue, path: store.path.jsonText,
         peerGroup: store.peerGroup, template: store.template?.shown, healthy: store.isHealthy,
         users: store.users.map(\.description),
         namespaces: store.views.map { view in
           Namespace(
             namespace: NamespaceOutput(view.keeper), role: view.role.word,
-            receives: view.role.receives, ownBind: view.isOwnBind, path: view.path,
+            receives: view.role.receives, ownBind: view.isOwnBind, path: view.path.jsonText,
             arrived: view.users.map(\.description),
             missing: store.users.filter { !view.users.contains($0) }.map(\.description))
         })

@@ -106,7 +106,7 @@ enum Graphviz {
       dup2(file.number, STDIN_FILENO)
       dup2(picture.writing.number, STDOUT_FILENO)
       do {
-        try Program.become(["dot", "-Tsvg"], setting: [:])
+        try Program.become(["dot", "-Tsvg"], setting: [])
       } catch {
         _exit(error.code == ENOENT ? 127 : 126)
       }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import DaemonStore
 import Glibc
+import Kernel
 import Program
 
 struct WaitCommand: ParsableCommand {
@@ -37,11 +38,11 @@ struct WaitCommand: ParsableCommand {
     help: ArgumentHelp(
       "Then become this command, with all arguments that follow; DAEMON_STORE_PATH is the path of "
         + "the folder.", valueName: "command"))
-  var command: [String] = []
+  var command: [FilePath] = []
 
   func validate() throws {
     // The parser takes the option with nothing after it as if it were not there.
-    if command.isEmpty, user != "--exec", Program.lastArgument == "--exec" {
+    if command.isEmpty, !user.utf8.elementsEqual("--exec".utf8), Program.lastArgument == "--exec" {
       throw ValidationError("--exec is followed by a command, and here by nothing")
     }
   }
@@ -59,12 +60,12 @@ struct WaitCommand: ParsableCommand {
     }
     if !command.isEmpty {
       do {
-        try Program.become(command, setting: ["DAEMON_STORE_PATH": path])
+        try Program.become(command, setting: [("DAEMON_STORE_PATH", path)])
       } catch {
         Program.complain("daemon-store: wait: \(error)")
         throw Ending(error.code == ENOENT ? .notFound : .notRunnable)
       }
     }
-    if !gone { Program.say(path) }
+    if !gone { Program.say("\(path)") }
   }
 }

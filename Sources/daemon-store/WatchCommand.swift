@@ -61,6 +61,6 @@ struct ChangeOutput: Encodable {
     event = change.event.rawValue
     store = change.store.description
     user = change.user.description
-    path = change.path
+    path = change.path.jsonText
   }
 }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import DaemonStore
+import Kernel
 import Program
 
 struct WhoCommand: ParsableCommand {
@@ -51,7 +52,8 @@ struct HoldingOutput: Encodable {
 
   init(_ holding: StoreHolding) {
     user = holding.user?.description
-    (kind, path) = holding.holder.hold.words
+    let words = holding.holder.hold.words
+    (kind, path) = (words.0, words.1?.jsonText)
     holder = holding.holder.keeper.map { NamespaceOutput($0) }
     let unit = holder?.unit.map { "\($0), " } ?? ""
     what = unit + holding.holder.description
@@ -60,7 +62,7 @@ struct HoldingOutput: Encodable {
 
 extension Holder.Hold {
   /// One word, and the path if it has one.
-  fileprivate var words: (String, String?) {
+  fileprivate var words: (String, FilePath?) {
     switch self {
     case .workingDirectory: ("cwd", nil)
     case .root: ("root", nil)

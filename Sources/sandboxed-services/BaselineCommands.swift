@@ -16,11 +16,11 @@ struct CheckCommand: ParsableCommand {
       """)
 
   @Argument(help: "The file with the baseline; - reads standard input.", completion: .file())
-  var baseline: String
+  var baseline: FilePath
 
   func run() throws {
     try Program.requireRoot()
-    let name = baseline == "-" ? "standard input" : baseline
+    let name: FilePath = baseline == "-" ? "standard input" : baseline
     let file =
       baseline == "-"
       ? Descriptor(owning: STDIN_FILENO)
@@ -28,11 +28,11 @@ struct CheckCommand: ParsableCommand {
     guard let bytes = try file.read(atMost: 1 << 24, shown: name) else {
       throw Failure("\(name): is larger than 16 MiB, so it is no baseline")
     }
-    guard let text = String(validating: bytes, as: UTF8.self) else {
+    guard String(validating: bytes, as: UTF8.self) != nil else {
       throw Failure("\(name): is not valid UTF-8")
     }
     let services = try RunningServices.all()
-    let problems = try Baseline(parsing: text, named: name).problems(with: services)
+    let problems = try Baseline(parsing: bytes, named: name).problems(with: services)
     for problem in problems { Program.complain("sandboxed-services: check: \(problem)") }
     if !problems.isEmpty { throw Ending(.partial) }
     Program.say("\(services.count) processes of services, all as in \(name)")
@@ -47,13 +47,13 @@ struct BaselineCommand: ParsableCommand {
   @Option(
     name: .shortAndLong, help: "The file to write, as a whole or not at all; else it is printed.",
     completion: .file())
-  var output: String?
+  var output: FilePath?
 
   func run() throws {
     try Program.requireRoot()
     let text = Baseline(of: try RunningServices.all()).text
     if let output {
-      try FileReplacement(of: FilePath(truncating: output.utf8)).commit(Array(text.utf8))
+      try FileReplacement(of: output).commit(Array(text.utf8))
     } else {
       print(text, terminator: "")
     }

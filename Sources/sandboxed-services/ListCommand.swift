@@ -1,4 +1,5 @@
 import ArgumentParser
+import Kernel
 import Program
 import ServiceAudit
 
@@ -61,10 +62,10 @@ struct ServiceOutput: Encodable {
   init(_ service: Service) {
     pid = service.pid
     program = service.program.description
-    executable = service.executable
-    user = service.userName
+    executable = service.executable.jsonText
+    user = service.userName.description
     uid = service.status.user
-    group = service.groupName
+    group = service.groupName.description
     gid = service.status.group
     unit = service.unit
     capabilities = service.status.permitted.names

@@ -30,8 +30,9 @@ struct DefaultAction: ExpressibleByArgument {
     ]
     if let known = actions.first(where: { $0.word == argument }) {
       action = known
-    } else if argument.hasPrefix("return "),
-      let value = constantExpression(String(argument.dropFirst(7)), on: .current ?? .x86_64),
+    } else if argument.utf8.starts(with: "return ".utf8),
+      let value = constantExpression(
+        String(Substring(argument.utf8.dropFirst(7))), on: .current ?? .x86_64),
       value <= 4095
     {
       action = .errno(UInt16(value))

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Kernel
 import Program
 import Seccomp
 
@@ -8,7 +9,7 @@ struct CheckCommand: ParsableCommand {
     abstract: "Find mistakes in policies, and what a reviewer should look at.",
     discussion: "Says nothing and exits 0 if there is nothing, else 1.")
 
-  @Argument(help: "Policies.")
+  @Argument(help: "Policies.", completion: .file())
   var policies: [String]
 
   @OptionGroup var options: PolicyOptions
@@ -23,7 +24,9 @@ struct CheckCommand: ParsableCommand {
   func run() throws {
     var wrong = 0
     let dangerous =
-      dangerousSyscalls.map { $0.split(separator: ",").map(String.init) }
+      dangerousSyscalls.map { names in
+        names.utf8.split(separator: UInt8(ascii: ",")).map { String(Substring($0)) }
+      }
       ?? Policy.dangerousCalls
     for path in policies {
       do {
@@ -40,8 +43,8 @@ struct CheckCommand: ParsableCommand {
   private func check(_ path: String, _ dangerous: [String]) throws -> Int {
     let files = PolicyFiles()
     let policy =
-      if path == "-" {
-        try parse(try files.read(path), files)
+      if path.utf8.elementsEqual("-".utf8) {
+        try parse(try files.read("-"), files)
       } else {
         try Files.policy(path, options.architecture, options.dialect, files)
       }
@@ -50,13 +53,13 @@ struct CheckCommand: ParsableCommand {
     } catch {
       throw Failure("\(path): \(error)")
     }
-    var comments: [String: CommentedLines] = [:]
+    var comments: [FilePath: CommentedLines] = [:]
     let findings = policy.lint(dangerousCalls: dangerous) { place in
-      if comments[place.file] == nil {
-        let bytes = try? files.read(place.file)
-        comments[place.file] = CommentedLines(bytes ?? [])
+      let file: FilePath = "\(place.file)"
+      if comments[file] == nil {
+        comments[file] = CommentedLines((try? files.read(file)) ?? [])
       }
-      return comments[place.file]?.contains(line: place.line) ?? false
+      return comments[file]?.contains(line: place.line) ?? false
     }
     for finding in findings { Program.say("\(finding)") }
     return findings.count

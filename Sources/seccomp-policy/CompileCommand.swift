@@ -1,4 +1,5 @@
 import ArgumentParser
+import Kernel
 import Program
 import Seccomp
 
@@ -11,11 +12,13 @@ struct CompileCommand: ParsableCommand {
     case cHeader = "c-header"
   }
 
-  @Argument(help: "The policy.")
+  @Argument(help: "The policy.", completion: .file())
   var policy: String
 
-  @Option(name: .shortAndLong, help: "Where the program goes; - is standard output.")
-  var output: String
+  @Option(
+    name: .shortAndLong, help: "Where the program goes; - is standard output.",
+    completion: .file())
+  var output: FilePath
 
   @OptionGroup var options: PolicyOptions
 
@@ -35,6 +38,9 @@ struct CompileCommand: ParsableCommand {
   var startup = false
 
   func run() throws {
+    guard !Files.areSame("\(self.policy)", output) else {
+      throw ValidationError("\(output) is the policy; name another file for the program")
+    }
     let policy = try Files.policy(policy, options.architecture, options.dialect)
     var compiler = Compiler()
     compiler.defaultAction = defaultAction?.action
@@ -48,11 +54,14 @@ struct CompileCommand: ParsableCommand {
     } catch {
       throw Failure("\(self.policy): \(error)")
     }
-    let name = output.split(separator: "/").last?.split(separator: ".").first ?? "filter"
+    let name = output.components.last?.bytes.split(separator: UInt8(ascii: ".")).first
     let bytes =
       switch format {
       case .raw: program.bytes
-      case .cHeader: Array(program.cHeader(name: output == "-" ? "filter" : String(name)).utf8)
+      case .cHeader:
+        Array(
+          program.cHeader(name: output == "-" ? "filter" : name.map { shownBytes($0) } ?? "filter")
+            .utf8)
       }
     try Files.write(bytes, to: output)
   }

@@ -8,9 +8,10 @@ import Seccomp
 enum Files {
   /// - Throws: ``SystemError``, also for a directory and for more than `limit` bytes.
   static func read(
-    _ path: String, limit: Int = PolicyLimits.fileBytes
+    _ path: FilePath, limit: Int = PolicyLimits.fileBytes
   ) throws(SystemError) -> [UInt8] {
-    let number = path == "-" ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY)
+    let number =
+      path == "-" ? dup(STDIN_FILENO) : open(path.cString, O_RDONLY | O_CLOEXEC | O_NOCTTY)
     let file = Descriptor(owning: try check("open", path, number))
     guard let bytes = try file.read(atMost: limit, shown: path) else {
       throw SystemError(operation: "read", path: path, code: EFBIG)
@@ -20,12 +21,19 @@ enum Files {
 
   /// The whole of a file or nothing: it is written beside its place, and then takes it. A device or
   /// a pipe stays what it is, and is written to.
-  static func write(_ bytes: [UInt8], to path: String) throws(SystemError) {
+  static func write(_ bytes: [UInt8], to path: FilePath) throws(SystemError) {
     guard path != "-" else {
       return try Descriptor(owning: try check("dup", nil, dup(STDOUT_FILENO)))
         .write(bytes, shown: "standard output")
     }
-    try FileReplacement(of: FilePath(truncating: path.utf8)).commit(bytes)
+    try FileReplacement(of: path).commit(bytes)
+  }
+
+  /// Whether both paths lead to one regular file.
+  static func areSame(_ path: FilePath, _ other: FilePath) -> Bool {
+    var (file, second) = (stat(), stat())
+    return stat(path.cString, &file) == 0 && file.st_mode & S_IFMT == S_IFREG && stat(other.cString, &second) == 0
+      && file.st_dev == second.st_dev && file.st_ino == second.st_ino
   }
 
   static func parser(
@@ -33,7 +41,7 @@ enum Files {
   ) -> PolicyParser {
     PolicyParser(architecture: architecture, dialect: dialect) { path throws(ReadFailure) in
       do throws(SystemError) {
-        return try files.read(path)
+        return try files.read("\(path)")
       } catch {
         let isMissing = error.code == ENOENT || error.code == ENOTDIR
         throw ReadFailure(isMissing: isMissing, reason: error.reason)
@@ -67,11 +75,10 @@ enum Files {
 final class PolicyFiles {
   private var texts: [FilePath: [UInt8]] = [:]
 
-  func read(_ path: String) throws(SystemError) -> [UInt8] {
-    let key = FilePath(truncating: path.utf8)
-    if let text = texts[key] { return text }
+  func read(_ path: FilePath) throws(SystemError) -> [UInt8] {
+    if let text = texts[path] { return text }
     let text = try Files.read(path)
-    texts[key] = text
+    texts[path] = text
     return text
   }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Kernel
 import Program
 import Seccomp
 
@@ -8,13 +9,14 @@ struct GenerateCommand: ParsableCommand {
     abstract: "Make a policy from the output of strace, or from audit logs.",
     discussion: "The same traces give the same policy. Read it before use.")
 
-  @Argument(help: "Traces.")
-  var traces: [String]
+  @Argument(help: "Traces.", completion: .file())
+  var traces: [FilePath]
 
   @Option(
-    help: "Also write how often calls were made, for @frequency; the policy is then sorted by name."
-  )
-  var frequency: String?
+    help: ArgumentHelp(
+      "Also write how often calls were made, for @frequency; the policy is then sorted by name."),
+    completion: .file())
+  var frequency: FilePath?
 
   @Option(help: "The process whose records of an audit log count.")
   var auditComm: String?
@@ -38,7 +40,12 @@ struct GenerateCommand: ParsableCommand {
       {
         throw ValidationError("\(path) is an audit log: say of which process with --audit-comm")
       }
-      generator.add(trace: bytes, command: auditComm)
+      // A policy without the calls that a program needs kills it.
+      guard generator.add(trace: bytes, command: auditComm) > 0 else {
+        throw Failure(
+          auditComm.map { "\(path): no system call of a process '\($0)' is recorded there" }
+            ?? "\(path): no system call is recorded there; traces are made with strace -f -o FILE")
+      }
     }
     for name in generator.unknownCalls.sorted() {
       Program.complain(

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Kernel
 import Program
 import Seccomp
 
@@ -6,8 +7,8 @@ struct DisassembleCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "disassemble", abstract: "Show a program as text.")
 
-  @Argument(help: "The program, as compile writes it.")
-  var file: String
+  @Argument(help: "The program, as compile writes it.", completion: .file())
+  var file: FilePath
 
   @Option(name: .customLong("arch"), help: "Whose names to show; else that which it looks for.")
   var architecture: Architecture?

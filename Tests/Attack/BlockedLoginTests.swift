@@ -18,15 +18,7 @@ import Testing
         let outcome = try machine.run(
           "/mnt/programs/cryptohome", "create", "carol", stdin: PamMachine.password)
         #expect(outcome.status == 0, "\(outcome)")
-        let bob = try Dialogue(
-          "nsenter", machine.words(["pamtester", "login", "bob", "authenticate", "open_session"]))
-        try bob.tell(PamMachine.password)
-        var helper: pid_t = 0
-        let isThere = try eventually {
-          helper = try machine.processes(with: ["pam", "open", "bob"]).first ?? 0
-          return helper > 0
-        }
-        #expect(isThere)
+        let (bob, helper) = try machine.beginLogin("bob")
         let group = try Self.strike(helper, attack)
         defer { Self.release(helper, group) }
         let start = ContinuousClock.now

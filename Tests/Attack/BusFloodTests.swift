@@ -17,11 +17,14 @@ import Testing
     try names(in: "/proc/\(process)/fd").count
   }
 
-  /// S20, S21: as many connections as the bus gives one user. Root logs users in and out meanwhile, the
+  /// S20, S21: as many connections as the bus gives one user, for so
+  /// many seconds (`make flood`). Root logs users in and out meanwhile, the
   /// service stays small, and another user is answered afterwards.
   @Test(.tags(.attack)) func floodOfOneUserDelaysNoLogoutByRoot() async {
     let seconds = environment("DAEMON_STORE_FLOOD_SECONDS").flatMap(Int.init) ?? 5
-    await #expect(processExitsWith: .success) { [seconds = seconds as Int] in
+    let result = await #expect(
+      processExitsWith: .success, observing: [\.standardOutputContent]
+    ) { [seconds = seconds as Int] in
       inBusMachine { machine in
         let service = try machine.startService()
         func logInAndOut() throws -> Duration {
@@ -61,6 +64,8 @@ import Testing
         service.kill()
       }
     }
+    let output = String(decoding: result?.standardOutputContent ?? [], as: UTF8.self)
+    print(output.split(separator: "\n").filter { $0.utf8.starts(with: "flood: ".utf8) }.joined())
   }
 
   /// S23: a limit for a user, and not for a connection.

@@ -7,11 +7,7 @@ import Testing
 @Suite(.needsRoot, .tags(.attack)) struct HomeBelowVaultTests {
   private static func prepare(_ host: Host) throws {
     try host.boot("alpha")
-    try writeFile(
-      "/etc/passwd",
-      "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n"
-        + "bob:x:1001:1001::/home/user:/bin/sh\n")
-    try makeDirectory("/home/alice", owner: 1000, group: 1000, mode: 0o750)
+    try host.makePasswdHome()
     try writeFile("/home/alice/thesis", "in clear")
     try makeDirectory("/home/alice/src")
     try writeFile("/home/alice/src/main.c", "int x;")

@@ -17,15 +17,7 @@ import Testing
           "open", "lock",
           open("/run/cryptohome/\(Host.alice).lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o600))
         try check("flock", nil, flock(lock, LOCK_EX))
-        let login = try Dialogue(
-          "nsenter", machine.words(["pamtester", "login", "alice", "authenticate", "open_session"]))
-        try login.tell(PamMachine.password)
-        var helper: pid_t = 0
-        let isThere = try eventually {
-          helper = try machine.processes(with: ["pam", "open", "alice"]).first ?? 0
-          return helper > 0
-        }
-        #expect(isThere)
+        let (login, helper) = try machine.beginLogin("alice")
         for process in [service.process, helper] {
           let lines = try readFile("/proc/\(process)/status").split(separator: "\n")
           for line in [

@@ -217,13 +217,8 @@ import Testing
         let outcome = try host.script(
           """
           cat > /mnt/complete <<'END'
-          . /usr/share/bash-completion/bash_completion
           . "/mnt/programs/completions/$1.bash"
-          function=$(complete -p "$1" | sed 's/.*-F \\([^ ]*\\).*/\\1/')
-          COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_LINE="$*"
-          COMP_POINT=${#COMP_LINE}
-          "$function" "$1" "${COMP_WORDS[-1]}" "${COMP_WORDS[-2]}"
-          printf '%s\\n' "${COMPREPLY[@]}"
+          \(bashCompletion)
           END
           cd /mnt/cwd
           for words in "minijail0 --daemon-store" "daemon-store status" "daemon-store tree" \

@@ -43,11 +43,7 @@ import Testing
         try host.login("alice")
         let folder = "/run/daemon-store/alpha/\(Host.alice)"
         try writeFile("\(folder)/file", "secret")
-        let keeper = try host.holder {
-          try check("unshare", nil, linux_unshare(CLONE_NEWNS))
-          try mountFilesystem("none", "/", nil, MS_REC | MS_PRIVATE)
-          try makeDirectory("/mnt/keep")
-          try bindMount(folder, "/mnt/keep")
+        let keeper = try host.keeper(of: folder) {
           let own = try check("open", nil, open("/proc/self/ns/mnt", O_RDONLY))
           try mountFilesystem("over", "/", "tmpfs")
           try check("setns", nil, linux_setns(own, CLONE_NEWNS))

@@ -1,5 +1,7 @@
+import CLinux
 import FoundationEssentials
 import Glibc
+import Kernel
 import TestSupport
 import Testing
 
@@ -11,6 +13,26 @@ extension Host {
   func boot(_ stores: String...) throws {
     for store in stores { try template(store, owner: 5, group: 60, mode: 0o2770) }
     try succeed("daemon-store", "startup")
+  }
+
+  /// Gives alice a home directory in passwd(5) and there; bob's is where homes are mounted.
+  func makePasswdHome() throws {
+    try writeFile(
+      "/etc/passwd",
+      "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n"
+        + "bob:x:1001:1001::/home/user:/bin/sh\n")
+    try makeDirectory("/home/alice", owner: 1000, group: 1000, mode: 0o750)
+  }
+
+  /// A process with a private copy of a directory, at `/mnt/keep` of its own namespace.
+  func keeper(of folder: String, _ more: () throws -> Void = {}) throws -> pid_t {
+    try holder {
+      try check("unshare", nil, linux_unshare(CLONE_NEWNS))
+      try mountFilesystem("none", "/", nil, MS_REC | MS_PRIVATE)
+      try makeDirectory("/mnt/keep")
+      try bindMount(folder, "/mnt/keep")
+      try more()
+    }
   }
 
   /// Mounts users with a plain vault, made if need be.

@@ -41,12 +41,13 @@ import Testing
           seccomp-policy compile good -o /mnt/none/out; echo $?
           seccomp-policy compile good -o /dev/full; echo $?
           seccomp-policy compile good -o /dev/null; echo $?
+          ln good other; seccomp-policy compile good -o other; echo $?; cmp good other; rm other
           seccomp-policy disassemble good; echo $?
           seccomp-policy syscalls >/dev/full; echo $?
           ls; test -c /dev/full && test -c /dev/null && echo devices
           """)
         #expect(
-          outcome.lines == ["1", "1", "1", "1", "0", "1", "1", "bad", "good", "devices"],
+          outcome.lines == ["1", "1", "1", "1", "0", "2", "1", "1", "bad", "good", "devices"],
           "\(outcome)")
         #expect(
           outcome.complains(of: "compile_file: bad(1): nonexistent syscall 'x'"), "\(outcome)")
@@ -110,6 +111,26 @@ import Testing
           ], "\(outcome)")
         #expect(Array(lines.suffix(2)) == ["2", "read: 1"], "\(outcome)")
         #expect(outcome.complains(of: "--audit-comm"), "\(outcome)")
+      }
+    }
+  }
+
+  /// A policy from what shows no call would kill each program that gets it.
+  @Test(arguments: ["", "hello world\n", "% time     seconds  usecs/call     calls\n"])
+  func generatesNothingFromWhatShowsNoCall(_ trace: String) async {
+    await #expect(processExitsWith: .success) { [trace] in
+      inHost(.isolated) { host in
+        try writeFile("/mnt/trace", trace)
+        let outcome = try host.script("seccomp-policy generate /mnt/trace")
+        #expect(outcome.status == 1 && outcome.output.isEmpty, "\(outcome)")
+        #expect(outcome.complains(of: "/mnt/trace: no system call is recorded there"))
+        try writeFile(
+          "/mnt/trace",
+          "type=SECCOMP msg=audit(1.0:1): comm=\"cat\" arch=c000003e syscall=0 code=0x7ffc0000\n")
+        let other = try host.script("seccomp-policy generate /mnt/trace --audit-comm cta")
+        #expect(other.status == 1 && other.output.isEmpty, "\(other)")
+        #expect(other.complains(of: "no system call of a process 'cta'"), "\(other)")
+        #expect(try host.script("seccomp-policy generate /mnt/trace --audit-comm cat").status == 0)
       }
     }
   }

@@ -58,6 +58,28 @@ import Testing
     }
   }
 
+  /// A word that is no command names the one that it may have been.
+  @Test(arguments: [
+    ["statsu": "daemon-store: there is no command 'statsu'; did you mean 'status'?"],
+    ["help statsu": "daemon-store: there is no command 'statsu'; did you mean 'status'?"],
+    ["template lsit": "daemon-store template: there is no command 'lsit'; did you mean 'list'?"],
+    ["help template nothing": "daemon-store template: there is no command 'nothing';"],
+    ["template": "daemon-store template: name a command;"],
+    ["": "daemon-store: name a command;"],
+  ])
+  func noCommandIsAMistake(_ scene: [String: String]) async {
+    await #expect(processExitsWith: .success) { [scene] in
+      inHost(.isolated) { host in
+        for (words, expected) in scene {
+          let outcome = try host.script("daemon-store \(words)")
+          #expect(outcome.status == 2 && outcome.output.isEmpty, "\(outcome)")
+          let program = expected.prefix { $0 != ":" }
+          #expect(outcome.errors == "\(expected) see \(program) --help\n")
+        }
+      }
+    }
+  }
+
   @Test(arguments: programs)
   func mistakesAreOneLineAndStatusTwo(program: String) async {
     await #expect(processExitsWith: .success) { [program] in

@@ -1,5 +1,6 @@
 import Cryptohome
 import DaemonStore
+import Kernel
 import TestSupport
 import Testing
 
@@ -39,7 +40,7 @@ import Testing
         #expect(try Salt.read(Self.layout).bytes == Array(new.utf8))
         try writeFile(Self.path, "")
         let error = #expect(throws: Refusal.self) { try Salt.readOrMake(Self.layout) }
-        #expect(error?.path == Self.path, "not the other one instead")
+        #expect(error?.path == FilePath(Self.path), "not the other one instead")
         try remove(Self.path)
         #expect(try Salt.read(Self.layout).bytes == Array(old.utf8))
       }
@@ -53,7 +54,7 @@ import Testing
         let user = "/mnt/root/home/.shadow/613ee4f28d2c6498c938ccbfdd85ea414586302a"
         try makeDirectory(user)
         let error = #expect(throws: Refusal.self) { try Salt.readOrMake(Self.layout) }
-        #expect(error?.path == Self.path && !exists(Self.path))
+        #expect(error?.path == FilePath(Self.path) && !exists(Self.path))
         try remove(user)
         #expect(try Salt.readOrMake(Self.layout).bytes.count == 16)
       }
@@ -71,7 +72,7 @@ import Testing
               return
             }
             let error = #expect(throws: Refusal.self) { try Salt.readOrMake(Self.layout) }
-            #expect(error?.path == place, "\(size)")
+            #expect(error?.path == FilePath(place), "\(size)")
             #expect(attributes(place) == "file 0:0 644")
           }
         }

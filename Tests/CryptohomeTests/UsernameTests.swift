@@ -1,5 +1,6 @@
 import Cryptohome
 import DaemonStore
+import Kernel
 import TestSupport
 import Testing
 
@@ -23,7 +24,8 @@ import Testing
           try writeFile("/mnt/root/var/lib/system_salt", salt)
           let read = try Salt.read(Layout(root: "/mnt/root"))
           #expect(read.bytes == salt)
-          #expect(try ObfuscatedUsername(of: name, salt: read).description == hash, "\(name)")
+          #expect(
+            try ObfuscatedUsername(of: FilePath(name), salt: read).description == hash, "\(name)")
           for path in ["/var/lib/system_salt", "/var/lib", "/var", ""] {
             try remove("/mnt/root\(path)")
           }
@@ -39,8 +41,8 @@ import Testing
         try writeFile("/mnt/root/var/lib/system_salt", "salt of 16 bytes")
         let salt = try Salt.read(Layout(root: "/mnt/root"))
         // Composed, decomposed, with blanks, and the Turkish dotless i: nothing is folded but A-Z.
-        let names = ["\u{e9}", "e\u{301}", "e", "e ", " e", "i", "\u{131}", "\u{130}", "e\0", "["]
-        let hashes = try Set(names.map { try ObfuscatedUsername(of: $0, salt: salt) })
+        let names = ["\u{e9}", "e\u{301}", "e", "e ", " e", "i", "\u{131}", "\u{130}", "["]
+        let hashes = try Set(names.map { try ObfuscatedUsername(of: FilePath($0), salt: salt) })
         #expect(hashes.count == names.count)
         #expect(throws: Refusal.self) { try ObfuscatedUsername(of: "", salt: salt) }
       }
@@ -51,12 +53,12 @@ import Testing
 @Suite struct UsernameArgumentTests {
   @Test func hashesAndNamesAreToldApart() throws {
     let hash = "613ee4f28d2c6498c938ccbfdd85ea414586302a"
-    #expect(try Username(hash) == .hash(#require(ObfuscatedUsername(hash))))
+    #expect(try Username(FilePath(hash)) == .hash(#require(ObfuscatedUsername(hash))))
     for name in ["alice", "a", String(hash.dropLast()), hash + "0", " " + hash, "\u{e9}"] {
-      #expect(try Username(name) == .name(name))
+      #expect(try Username(FilePath(name)) == .name(FilePath(name)))
     }
     for text in ["", hash.uppercased(), "F" + hash.dropFirst()] {
-      #expect(throws: Refusal.self, "\(text)") { try Username(text) }
+      #expect(throws: Refusal.self, "\(text)") { try Username(FilePath(text)) }
     }
   }
 }

@@ -6,7 +6,7 @@ import Testing
 
 /// vault.json as bytes: no text makes the reader do anything else than say what is wrong.
 @Suite struct VaultFormatTests {
-  private static let directory = "/home/.shadow/613ee4f28d2c6498c938ccbfdd85ea414586302a"
+  private static let directory: FilePath = "/home/.shadow/613ee4f28d2c6498c938ccbfdd85ea414586302a"
   private static let policy = """
     "policy": {"identifier": "00112233445566778899aabbccddeeff",
      "contents": "AES-256-XTS", "names": "AES-256-CTS", "padding": 32}

@@ -72,7 +72,7 @@ import Testing
     let cases = [([NamespaceView](), isAlive), ([closed], true), ([Self.view([])], false)]
     for (others, isKept) in cases {
       let after = NamespaceView.completed([host] + others, with: [host, jail]) { _ in isAlive }
-      let holders = NamespaceView.holders(in: after, besides: [Self.folder.target.description])
+      let holders = NamespaceView.holders(in: after, besides: [Self.folder.target])
       let copies = NamespaceView.detached(from: [host, jail], to: after)
       #expect(copies.isEmpty == isKept && !after.contains(where: \.isClosed))
       // It was mounted where the host's own is: once that is gone, it counts.
@@ -85,7 +85,7 @@ import Testing
   @Test func whoWasClosedBeforeStaysSo() {
     let closed = NamespaceView(closed: .file("jail"))
     let after = NamespaceView.completed([host, closed], with: [host, closed]) { _ in true }
-    #expect(NamespaceView.holders(in: after, besides: [Self.folder.target.description]).count == 1)
+    #expect(NamespaceView.holders(in: after, besides: [Self.folder.target]).count == 1)
   }
 
   @Test func copiesAtTheHeldPlaceAreNoHolders() {

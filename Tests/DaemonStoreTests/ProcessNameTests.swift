@@ -67,9 +67,9 @@ import Testing
     ("/a\n\n", "\"$(printf '/a')${IFS#??}${IFS#??}\""), ("\u{7f}\u{85}", nil),
   ])
   func isOneWord(text: String, word: String?) throws {
-    if let word { #expect(shellWord(text) == word) }
+    if let word { #expect(shellWord(FilePath(text)) == word) }
     // What the shell makes of it, and that it is what is shown.
-    let said = try run("sh", ["-c", "printf '%s|' \(oneLine(shellWord(text)))"])
+    let said = try run("sh", ["-c", "printf '%s|' \(oneLine(shellWord(FilePath(text))))"])
     #expect(said.output == "\(text)|")
   }
 }

@@ -8,17 +8,17 @@ import Testing
 
 /// The decision for one store, row by row.
 @Suite struct StorePlanTests {
-  private static let path = "/run/daemon-store/alpha"
+  private static let path: FilePath = "/run/daemon-store/alpha"
   private static let flags = Set(StorePlan.attributes.names).union(["rw"])
   private static let ground = StoreGround(
     mount: Mount(id: 1, parent: 0, device: 5, root: "/", target: "/run", peerGroup: 1))
 
   private static func mount(
-    device: UInt64 = 5, root: FilePath = "/daemon-store/alpha", options: Set<String>? = nil,
+    device: UInt64 = 5, root: FilePath = "/daemon-store/alpha", options: Set<FilePath>? = nil,
     peerGroup: Int? = 9
   ) -> Mount {
     Mount(
-      id: 2, parent: 1, device: device, root: root, target: "\(path)", options: options ?? flags,
+      id: 2, parent: 1, device: device, root: root, target: path, options: options ?? flags,
       peerGroup: peerGroup)
   }
 

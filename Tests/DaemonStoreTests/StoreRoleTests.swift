@@ -11,7 +11,7 @@ import Testing
   ])
 
   private static func mount(
-    root: FilePath = "/daemon-store/D", _ options: Set<String> = Set(StorePlan.attributes.names),
+    root: FilePath = "/daemon-store/D", _ options: Set<FilePath> = Set(StorePlan.attributes.names),
     peerGroup: Int? = nil, master: Int? = nil
   ) -> Mount {
     Mount(

@@ -1,5 +1,6 @@
 import DaemonStore
 import Glibc
+import Kernel
 import TestSupport
 import Testing
 
@@ -7,7 +8,9 @@ import Testing
   private static let root = "/mnt/root"
   private static let templates = "/mnt/root/etc/daemon-store"
 
-  private static func read() throws -> Templates { try Templates.read(Layout(root: root)) }
+  private static func read() throws -> Templates {
+    try Templates.read(Layout(root: FilePath(root)))
+  }
 
   @Test func readsNameOwnerGroupAndMode() async {
     await #expect(processExitsWith: .success) {
@@ -71,15 +74,15 @@ import Testing
       inMountNamespace {
         try makeDirectory("\(Self.templates)/good")
         for path in [Self.root, "\(Self.root)/etc", Self.templates] {
-          for mode in [mode_t(0o775), 0o757, 0o1777] {
+          for mode: mode_t in [0o775, 0o757, 0o1777] {
             try setMode(path, mode)
             let read = try Self.read()
             #expect(read.valid.isEmpty && !read.isMissing, "\(path): \(read)")
-            #expect(read.rejected.map(\.path) == [path], "\(read)")
+            #expect(read.rejected.map(\.path) == [FilePath(path)], "\(read)")
           }
           try setMode(path, 0o755)
           try setOwner(path, 1000, 0)
-          #expect(try Self.read().rejected.map(\.path) == [path])
+          #expect(try Self.read().rejected.map(\.path) == [FilePath(path)])
           try setOwner(path, 0, 0)
         }
         #expect(try Self.read().valid.count == 1)

@@ -57,17 +57,6 @@ import Testing
     return (lines + files).map(String.init) + [hostName]
   }
 
-  private static func inChild(_ body: () throws -> Void) throws -> CInt {
-    guard let child = try fork() else {
-      do { try body() } catch {
-        print(error)
-        _exit(1)
-      }
-      _exit(0)
-    }
-    return try reap(child)
-  }
-
   @Test func isWhatTheProgramMakesOfAnother() async {
     await #expect(processExitsWith: .success) {
       inMountNamespace {
@@ -82,7 +71,7 @@ import Testing
         let expected = Self.visible(outcome.output, outcome.output, "confined")
         #expect(outcome.lines.contains("mkdir denied") && outcome.lines.contains("file denied"))
         #expect(outcome.lines.contains("confined") && expected.count == Self.fields.count + 2)
-        let status = try Self.inChild {
+        let status = try inChild {
           let outside = try linkTarget(of: "/proc/self/ns/mnt")
           try Self.configuration().confine()
           let name = try readFile("/proc/sys/kernel/hostname").split(separator: "\n").joined()
@@ -116,7 +105,7 @@ import Testing
           { $0.startTimeout = nil }, { $0.preloadLibrary = "/x" }, { $0.learnedPolicy = "/mnt/p" },
           { $0.logging = .syslog },
         ]
-        let status = try Self.inChild {
+        let status = try inChild {
           for (index, edit) in edits.enumerated() {
             var jail = JailConfiguration()
             edit(&jail)

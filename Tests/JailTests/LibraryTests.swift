@@ -49,23 +49,11 @@ func giveUpPrivileges() throws {
 }
 
 @Suite(.needsRoot) struct LibraryTests {
-  /// A process of one thread, in which a test may be confined.
-  private static func inChild(_ body: () throws -> Void) throws -> CInt {
-    guard let child = try fork() else {
-      do { try body() } catch {
-        print(error)
-        _exit(1)
-      }
-      _exit(0)
-    }
-    return try reap(child)
-  }
-
   @Test func aChildIsStartedInItsJail() async {
     await #expect(processExitsWith: .success) {
       inMountNamespace {
         try mountFilesystem("var", "/var", "tmpfs", 0, "mode=0755")
-        let status = try Self.inChild {
+        let status = try inChild {
           guard try convert("/etc") else { throw Problem("it did not end well") }
         }
         #expect(status == 0)
@@ -76,7 +64,7 @@ func giveUpPrivileges() throws {
   @Test func aProcessConfinesItself() async {
     await #expect(processExitsWith: .success) {
       inMountNamespace {
-        let status = try Self.inChild {
+        let status = try inChild {
           let outside = try linkTarget(of: "/proc/self/ns/uts")
           try giveUpPrivileges()
           let status = try readFile("/proc/self/status")

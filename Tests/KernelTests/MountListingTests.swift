@@ -7,7 +7,7 @@ import Testing
 /// What a namespace keeps below a mount on its root, as its own mountinfo had it before.
 @Suite(.needsRoot) struct MountListingTests {
   private static func mountinfo(_ proc: borrowing Directory, _ thread: String) throws -> [UInt8] {
-    let path = "\(thread)/mountinfo"
+    let path: FilePath = "\(thread)/mountinfo"
     return try proc.file(path, flags: O_RDONLY).read(atMost: .max, shown: path) ?? []
   }
 

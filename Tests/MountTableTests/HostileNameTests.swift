@@ -119,7 +119,9 @@ let hostileNames: [[UInt8]] = [
       id: Int(mnt_fs_get_id(line)), parent: Int(mnt_fs_get_parent_id(line)),
       device: UInt64(mnt_fs_get_devno(line)), root: try path(mnt_fs_get_root(line)),
       target: try path(mnt_fs_get_target(line)),
-      options: Set(options.split(separator: ",").map(String.init)), fileSystem: fileSystem,
+      options: Set(
+        options.utf8.split(separator: UInt8(ascii: ",")).map { FilePath(truncating: $0) }),
+      fileSystem: fileSystem,
       source: try path(mnt_fs_get_source(line)), peerGroup: group("shared:"),
       master: group("master:"),
       layers: fileSystem == "overlay"

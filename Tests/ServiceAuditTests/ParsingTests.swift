@@ -91,11 +91,11 @@ extension ServiceUnit {
   }
 }
 
-@Suite struct BaselineTests {
-  private func parse(_ text: String) throws -> Baseline {
-    try Baseline(parsing: text, named: "base")
-  }
+private func parse(_ text: String) throws -> Baseline {
+  try Baseline(parsing: Array(text.utf8), named: "base")
+}
 
+@Suite struct BaselineTests {
   private func service(
     _ program: String = "notesd", user: UInt32 = 901, capabilities: CapabilitySet = [],
     namespaces: [String] = ["mnt"], filter: Int = 2, all: Bool = false
@@ -199,18 +199,18 @@ extension ServiceUnit {
 
   /// Two names that text takes for the same are two programs.
   @Test func tellsProgramsByBytes() throws {
-    let baseline = try Baseline(parsing: "ignore caf\u{e9}\ncafe\u{301} root root\n", named: "base")
+    let baseline = try parse("ignore caf\u{e9}\ncafe\u{301} root root\n")
     #expect(baseline.ignored == ["caf\u{e9}"] && baseline.lines.map(\.program) == ["cafe\u{301}"])
     #expect(!baseline.ignored.contains("cafe\u{301}"))
-    let bytes = try Baseline(parsing: #"\377\301 root root"#, named: "base")
+    let bytes = try parse(#"\377\301 root root"#)
     #expect(bytes.lines.first.map { Array($0.program.bytes) } == [0xff, 0xc1])
     #expect(bytes.text.utf8.starts(with: "# program".utf8))
-    #expect(try Baseline(parsing: bytes.text, named: "base") == bytes)
+    #expect(try parse(bytes.text) == bytes)
     #expect(throws: Baseline.Mistake.self) {
-      try Baseline(parsing: #"a\000b root root"#, named: "base")
+      try parse(#"a\000b root root"#)
     }
     #expect(throws: Baseline.Mistake.self) {
-      try Baseline(parsing: "a root root root\u{301}", named: "base")
+      try parse("a root root root\u{301}")
     }
   }
 }

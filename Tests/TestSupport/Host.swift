@@ -177,5 +177,5 @@ extension Host {
 
 private func readFileBytes(_ path: String) throws -> [UInt8] {
   let file = try Descriptor(opening: path, flags: O_RDONLY)
-  return try file.read(atMost: .max, shown: path) ?? []
+  return try file.read(atMost: .max, shown: FilePath(path)) ?? []
 }

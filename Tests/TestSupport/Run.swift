@@ -92,6 +92,19 @@ public func reap(_ process: pid_t) throws -> CInt {
   return signal >= 0 ? -signal : linux_wait_exited(status)
 }
 
+/// Runs `body` in a process of one thread, which may be confined, and waits for its end: 0, or 1 when it
+/// throws, which is printed.
+public func inChild(_ body: () throws -> Void) throws -> CInt {
+  guard let child = try fork() else {
+    do { try body() } catch {
+      print(error)
+      _exit(1)
+    }
+    _exit(0)
+  }
+  return try reap(child)
+}
+
 /// Starts a program with these three descriptors and no other, and with no signal blocked.
 public func spawn(
   _ program: String, _ arguments: [[CChar]], environment: [String]?, stdin: CInt, stdout: CInt,

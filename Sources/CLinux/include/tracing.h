@@ -33,6 +33,7 @@ struct linux_registers {
 };
 /// EPERM for a thread that runs code of another architecture (32 bits).
 int linux_trace_registers(pid_t thread, struct linux_registers *_Nonnull out);
+/// Not at the beginning of a system call, which would not be made.
 int linux_trace_set_registers(pid_t thread, const struct linux_registers *_Nonnull registers);
 uint64_t linux_registers_instruction(const struct linux_registers *_Nonnull registers);
 uint64_t linux_registers_stack(const struct linux_registers *_Nonnull registers);

@@ -12,14 +12,14 @@ public struct SessionLeader: Hashable, Sendable, CustomStringConvertible {
   public var description: String { "\(process).\(startTime)" }
 
   /// nil for what is not the form of ``description``.
-  public init?(_ text: String) {
-    guard let record = SessionRecord(text), record.id == nil else { return nil }
+  public init?(_ name: FilePath) {
+    guard let record = SessionRecord(name), record.id == nil else { return nil }
     self = record.leader
   }
 
-  fileprivate init?(_ process: Substring.UTF8View, _ startTime: Substring.UTF8View) {
-    guard let process = pid_t(String(Substring(process))), process > 0,
-      let startTime = UInt64(String(Substring(startTime)))
+  fileprivate init?(_ process: some Collection<UInt8>, _ startTime: some Collection<UInt8>) {
+    guard let process: pid_t = process.number(), process > 0,
+      let startTime: UInt64 = startTime.number()
     else { return nil }
     self.process = process
     self.startTime = startTime
@@ -62,13 +62,15 @@ public struct SessionLeader: Hashable, Sendable, CustomStringConvertible {
 }
 
 /// A session: its leader, and an id where the leader may have several.
-public struct SessionRecord: Hashable, Sendable, CustomStringConvertible {
+public struct SessionRecord: Hashable, Sendable, CustomStringConvertible, PathConvertible {
   public let leader: SessionLeader
   /// Sixteen hexadecimal digits; nil for a session that is its leader's only one.
   public let id: String?
 
   /// `1234.56789.0123456789abcdef`, the name of its file.
   public var description: String { "\(leader)" + (id.map { ".\($0)" } ?? "") }
+
+  public var path: FilePath { "\(description)" }
 
   /// nil for an id of another form.
   public init?(_ leader: SessionLeader, id: String?) {
@@ -82,11 +84,11 @@ public struct SessionRecord: Hashable, Sendable, CustomStringConvertible {
   }
 
   /// nil for what is not the form of ``description``.
-  public init?(_ text: String) {
-    let parts = text.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
+  public init?(_ name: FilePath) {
+    let parts = name.bytes.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
     guard parts.count == 2 || parts.count == 3, let leader = SessionLeader(parts[0], parts[1])
     else { return nil }
-    self.init(leader, id: parts.count == 3 ? String(Substring(parts[2])) : nil)
-    guard description.utf8.elementsEqual(text.utf8) else { return nil }
+    self.init(leader, id: parts.count == 3 ? shownBytes(parts[2]) : nil)
+    guard path == name else { return nil }
   }
 }

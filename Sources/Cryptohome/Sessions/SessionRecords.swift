@@ -10,13 +10,13 @@ struct SessionRecords: ~Copyable {
   private let all: Directory
   private let directory: Directory
   private let user: ObfuscatedUsername
-  private static let mark = "unmount"
+  private static let mark: FilePath = "unmount"
 
   /// nil when nothing is recorded of the user.
   init?(ofExisting user: ObfuscatedUsername, _ layout: Layout) throws {
     do {
       let all = try Directory(opening: layout.root).trusted("run/cryptohome/sessions")
-      directory = try all.trusted(user.description)
+      directory = try all.trusted(user.path)
       self.all = all
       self.user = user
     } catch let error as SystemError where error.code == ENOENT {
@@ -30,7 +30,7 @@ struct SessionRecords: ~Copyable {
     let state = try OwnedDirectory("cryptohome", in: run, owner: 0, group: 0, mode: 0o700)
     let all = try OwnedDirectory("sessions", in: state.directory, owner: 0, group: 0, mode: 0o700)
     directory = try OwnedDirectory(
-      user.description, in: all.directory, owner: 0, group: 0, mode: 0o700
+      user.path, in: all.directory, owner: 0, group: 0, mode: 0o700
     ).opened()
     self.all = all.opened()
     self.user = user
@@ -46,9 +46,9 @@ struct SessionRecords: ~Copyable {
     }
   }
 
-  func add(_ session: SessionRecord) throws(SystemError) { try make(session.description) }
+  func add(_ session: SessionRecord) throws(SystemError) { try make(session.path) }
 
-  func remove(_ session: SessionRecord) throws(SystemError) { try remove(session.description) }
+  func remove(_ session: SessionRecord) throws(SystemError) { try remove(session.path) }
 
   /// Forgets one session of this leader: which one makes no difference, as they end with it.
   func removeOne(of leader: SessionLeader) throws(SystemError) {
@@ -93,16 +93,16 @@ struct SessionRecords: ~Copyable {
   /// Takes the directory away unless something is recorded in it.
   consuming func tidy() throws(SystemError) {
     do {
-      try all.removeDirectory(user.description)
+      try all.removeDirectory(user.path)
     } catch  where error.code == ENOTEMPTY || error.code == EEXIST {
     }
   }
 
-  private func make(_ name: String) throws(SystemError) {
+  private func make(_ name: FilePath) throws(SystemError) {
     _ = try directory.file(name, flags: O_WRONLY | O_CREAT | O_NOFOLLOW, mode: 0o600)
   }
 
-  private func remove(_ name: String) throws(SystemError) {
+  private func remove(_ name: FilePath) throws(SystemError) {
     do {
       try directory.removeFile(name)
     } catch  where error.code == ENOENT {

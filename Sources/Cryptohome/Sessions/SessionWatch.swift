@@ -8,7 +8,7 @@ extension Sessions {
   public static func stay(with user: ObfuscatedUsername, _ layout: Layout) throws {
     while try SessionRecords(ofExisting: user, layout) != nil {
       let state = try Directory(opening: layout.root).trusted("run/cryptohome")
-      let name = "\(user).watch"
+      let name: FilePath = "\(user).watch"
       guard let lock = try FileLock(name, in: state, until: .now) else { return }
       watch(user, layout)
       lock.remove(name, in: state)

@@ -28,7 +28,7 @@ enum DerivationLimit {
     let directory = state.opened()
     let deadline = ContinuousClock.now + patience
     // The user's first: a process that waits for its own user takes no place from others.
-    let ownName = "derive.\(user)"
+    let ownName: FilePath = "derive.\(user)"
     guard let own = try FileLock(ownName, in: directory, until: deadline) else {
       throw tooMany(directory.path, "of this user")
     }
@@ -41,7 +41,8 @@ enum DerivationLimit {
     _ requester: KeyRequester, in directory: borrowing Directory,
     until deadline: ContinuousClock.Instant, _ body: () throws -> Value
   ) throws -> Value {
-    let names = ["derive.1", "derive.2"] + (requester == .root ? ["derive.root"] : [])
+    let names: [FilePath] =
+      ["derive.1", "derive.2"] + (requester == .root ? ["derive.root"] : [])
     while true {
       for name in names {
         guard let place = try FileLock(name, in: directory, until: .now) else { continue }
@@ -53,7 +54,7 @@ enum DerivationLimit {
   }
 
   private static func holding<Value: ~Copyable>(
-    _ lock: consuming FileLock, _ name: String, in directory: borrowing Directory,
+    _ lock: consuming FileLock, _ name: FilePath, in directory: borrowing Directory,
     _ body: () throws -> Value
   ) throws -> Value {
     let value: Value
@@ -67,7 +68,7 @@ enum DerivationLimit {
     return value
   }
 
-  private static func tooMany(_ path: String, _ which: String) -> Refusal {
+  private static func tooMany(_ path: FilePath, _ which: String) -> Refusal {
     Refusal(
       path: path,
       reason: "other passwords \(which) have been tried for \(patience.components.seconds) "

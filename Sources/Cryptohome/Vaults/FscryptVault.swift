@@ -25,15 +25,15 @@ struct FscryptVault: Vault {
   let user: ObfuscatedUsername
   let layout: Layout
 
-  var directory: String { "\(layout.shadow)/\(user)/mount" }
-  var mountPoint: String? { nil }
+  var directory: FilePath { "\(layout.shadow)/\(user)/mount" }
+  var mountPoint: FilePath? { nil }
   func forget() -> [SystemError] { [] }
   func close() -> Removal? { nil }
 
   func open(with key: borrowing OpenedKey?) throws -> OpenVault {
     let shadow = try UserDirectory.makeShadow(layout)
     let home = try OwnedDirectory(
-      user.description, in: shadow.directory, owner: 0, group: 0, mode: 0o700,
+      user.path, in: shadow.directory, owner: 0, group: 0, mode: 0o700,
       crossingMounts: true)
     let file = try Self.file(in: home.directory)
     let keyring = try home.directory.file(".", flags: O_RDONLY | O_DIRECTORY)
@@ -55,7 +55,7 @@ struct FscryptVault: Vault {
 
   private static func unlock(
     _ keyring: borrowing Descriptor, _ identifier: KeyIdentifier, with key: borrowing Secret,
-    shown: String
+    shown: FilePath
   ) throws {
     let added = try keyring.addEncryptionKey(key, shown: shown)
     guard added == identifier else {
@@ -68,8 +68,8 @@ struct FscryptVault: Vault {
   }
 
   /// nil, too, when vault.json cannot tell: what is mounted there is found all the same, and named.
-  func coveredHome() throws -> String? {
-    guard let home = try UserDirectory.shadow(layout)?.existing(user.description) else {
+  func coveredHome() throws -> FilePath? {
+    guard let home = try UserDirectory.shadow(layout)?.existing(user.path) else {
       return nil
     }
     return (try? VaultFile.read(in: home))??.home
@@ -93,7 +93,7 @@ struct FscryptVault: Vault {
   private func onKey(
     _ body: (borrowing Descriptor, KeyIdentifier) throws(SystemError) -> KeyState
   ) throws -> VaultLock {
-    guard let home = try UserDirectory.shadow(layout)?.existing(user.description),
+    guard let home = try UserDirectory.shadow(layout)?.existing(user.path),
       let policy = try Self.policy(in: home)
     else { return .locked }
     return VaultLock(try body(home.file(".", flags: O_RDONLY | O_DIRECTORY), policy.key))
@@ -138,7 +138,7 @@ struct FscryptVault: Vault {
 
 extension VaultFile {
   /// - Throws: ``Refusal`` for the file of a vault that is not encrypted.
-  fileprivate func requirePolicy(shown: String) throws(Refusal) -> EncryptionPolicy {
+  fileprivate func requirePolicy(shown: FilePath) throws(Refusal) -> EncryptionPolicy {
     guard let policy else {
       throw Refusal(
         path: shown,
@@ -151,7 +151,7 @@ extension VaultFile {
 
 extension Directory {
   /// Opens the directory `name`; nil when there is none.
-  func existing(_ name: String) throws(SystemError) -> Directory? {
+  func existing(_ name: FilePath) throws(SystemError) -> Directory? {
     do {
       return try directory(name)
     } catch  where error.code == ENOENT {

@@ -9,7 +9,7 @@ public struct MovedHome: Sendable, CustomStringConvertible {
   /// How many files.
   public let count: Int
   /// Where they are now.
-  public let place: String
+  public let place: FilePath
   /// The processes that use them still, each in a line.
   let users: [String]
 
@@ -31,16 +31,15 @@ enum HomeBelow {
   private static let emptyMode: mode_t = 0o550
 
   /// `before`, `before-2` and so on: what a repair finds later does not replace what is there.
-  static func isBefore(_ name: String) -> Bool {
-    let bytes = Array(name.utf8)
-    guard bytes.starts(with: "before".utf8) else { return false }
-    return bytes.count == 6 || bytes[6] == UInt8(ascii: "-")
+  static func isBefore(_ name: FilePath) -> Bool {
+    guard let rest = name.dropping(prefix: "before") else { return false }
+    return rest.isEmpty || rest.bytes.first == UInt8(ascii: "-")
   }
 
   /// Whether the passwd home can be taken, before anything is changed.
   ///
   /// - Throws: ``Refusal`` with the reason.
-  static func check(_ path: String, _ layout: Layout) throws {
+  static func check(_ path: FilePath, _ layout: Layout) throws {
     let home = try PasswdHome(path, layout)
     let shadow = try UserDirectory.makeShadow(layout)
     guard let status = try home.parent.status(of: home.name) else { return }
@@ -69,13 +68,13 @@ enum HomeBelow {
   }
 
   /// - Throws: ``Refusal`` when processes use the passwd home.
-  static func requireUnused(_ path: String, _ layout: Layout) throws {
+  static func requireUnused(_ path: FilePath, _ layout: Layout) throws {
     let home = try PasswdHome(path, layout)
     guard let old = try home.parent.existing(home.name) else { return }
     try refuse(users(of: old), of: path)
   }
 
-  private static func refuse(_ users: [String], of path: String) throws(Refusal) {
+  private static func refuse(_ users: [String], of path: FilePath) throws(Refusal) {
     guard let first = users.first else { return }
     throw Refusal(
       path: path,
@@ -84,7 +83,7 @@ enum HomeBelow {
   }
 
   /// Whether it is as it should be while the vault is locked: root's, and empty.
-  static func isPrepared(_ path: String, _ layout: Layout) throws -> Bool {
+  static func isPrepared(_ path: FilePath, _ layout: Layout) throws -> Bool {
     let home = try PasswdHome(path, layout)
     guard let status = try home.parent.status(of: home.name) else { return true }
     guard status.isDirectory else { return false }
@@ -148,9 +147,9 @@ enum HomeBelow {
   /// An empty directory with the extended attributes of `old`.
   private static func makeEmpty(
     in vault: borrowing Directory, group: gid_t, like old: borrowing Directory
-  ) throws -> String {
+  ) throws -> FilePath {
     for number in 1...99 {
-      let name = number == 1 ? "before" : "before-\(number)"
+      let name: FilePath = number == 1 ? "before" : "before-\(number)"
       if try !vault.makeDirectory(name), try !vault.directory(name).names().isEmpty { continue }
       let new = try vault.directory(name, crossingMounts: false)
       let source = try old.file(".", flags: O_RDONLY | O_DIRECTORY)
@@ -172,7 +171,7 @@ enum HomeBelow {
   static func restore(
     _ user: ObfuscatedUsername, in shadow: borrowing Directory, _ layout: Layout
   ) throws -> [String] {
-    let vault = try shadow.directory(user.description)
+    let vault = try shadow.directory(user.path)
     // A damaged file does not name a home: then the directories are kept in another place.
     let file = (try? VaultFile.read(in: vault)) ?? nil
     var notes: [String] = []
@@ -180,13 +179,13 @@ enum HomeBelow {
       guard let status = try vault.status(of: name), status.isDirectory else { continue }
       let isEmptyOne = status.owner == 0 && status.permissions == emptyMode
       if isEmptyOne, try vault.directory(name).names().isEmpty { continue }
-      if name.utf8.count == 6, let file, let (path, attributes) = try former(file),
+      if name.bytes.count == 6, let file, let (path, attributes) = try former(file),
         try putBack(name, in: vault, at: path, attributes, layout)
       {
         notes.append("restored \(path) as it was before the vault")
         continue
       }
-      let kept = "\(name)-\(user)"
+      let kept: FilePath = "\(name)-\(user)"
       try shadow.move(name, of: vault, to: kept)
       try shadow.sync()
       notes.append("kept the files from before the vault in \(shadow.path(of: kept))")
@@ -196,7 +195,7 @@ enum HomeBelow {
 
   /// Where what was there before belongs, with its owner and mode. The file is not sealed there: the
   /// place must be the home of the vault's account, and the owner that account or root. nil else.
-  private static func former(_ file: VaultFile) throws -> (String, HomeAttributes)? {
+  private static func former(_ file: VaultFile) throws -> (FilePath, HomeAttributes)? {
     guard let own = file.identity?.account, let before = file.before,
       let account = try Account.named(own.name),
       let path = (try? file.coveredHome(of: account)) ?? nil,
@@ -208,7 +207,8 @@ enum HomeBelow {
 
   /// - Returns: whether the home was empty, and its place free.
   private static func putBack(
-    _ name: String, in vault: borrowing Directory, at path: String, _ attributes: HomeAttributes,
+    _ name: FilePath, in vault: borrowing Directory, at path: FilePath,
+    _ attributes: HomeAttributes,
     _ layout: Layout
   ) throws -> Bool {
     guard try isFree(path, layout) else { return false }
@@ -225,7 +225,7 @@ enum HomeBelow {
 
 extension HomeBelow {
   /// Whether an empty directory is at the path.
-  private static func isFree(_ path: String, _ layout: Layout) throws -> Bool {
+  private static func isFree(_ path: FilePath, _ layout: Layout) throws -> Bool {
     do {
       let home = try PasswdHome(path, layout)
       guard let status = try home.parent.status(of: home.name) else { return false }
@@ -240,7 +240,7 @@ extension HomeBelow {
 extension Directory {
   /// Exchanges the two names; false where they are on different file systems.
   fileprivate func canExchange(
-    _ name: String, with other: String, in directory: borrowing Directory
+    _ name: FilePath, with other: FilePath, in directory: borrowing Directory
   ) throws(SystemError) -> Bool {
     do {
       try exchange(name, with: other, in: directory)
@@ -253,20 +253,21 @@ extension Directory {
 
   /// Exchanges a name of this directory with one of another.
   fileprivate func exchange(
-    _ name: String, with other: String, in directory: borrowing Directory
+    _ name: FilePath, with other: FilePath, in directory: borrowing Directory
   ) throws(SystemError) {
     try check(
       "rename", path(of: name),
       linux_rename_exchange(
-        descriptor.number, name, directory.descriptor.number, other))
+        descriptor.number, name.cString, directory.descriptor.number, other.cString))
   }
 
   /// Moves a name of another directory here; `EEXIST` when the new name is taken.
   fileprivate func move(
-    _ name: String, of directory: borrowing Directory, to new: String
+    _ name: FilePath, of directory: borrowing Directory, to new: FilePath
   ) throws(SystemError) {
     try check(
       "rename", path(of: new),
-      linux_rename_new(directory.descriptor.number, name, descriptor.number, new))
+      linux_rename_new(
+        directory.descriptor.number, name.cString, descriptor.number, new.cString))
   }
 }

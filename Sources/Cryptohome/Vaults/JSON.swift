@@ -1,3 +1,5 @@
+import Kernel
+
 /// A JSON value with keys and texts as bytes, which are valid UTF-8. Numbers are whole.
 enum JSON: Equatable {
   case null
@@ -8,6 +10,11 @@ enum JSON: Equatable {
   case object([[UInt8]: JSON])
 
   static func text(_ text: String) -> JSON { .text(Array(text.utf8)) }
+  /// What is not UTF-8, and so no text of JSON, is written as messages show it: it then equals no
+  /// path or name that the system has.
+  static func text(_ path: FilePath) -> JSON {
+    .text(path.text == nil ? Array(path.description.utf8) : Array(path.bytes))
+  }
 
   var text: [UInt8]? { if case .text(let text) = self { text } else { nil } }
   var number: Int64? { if case .number(let number) = self { number } else { nil } }

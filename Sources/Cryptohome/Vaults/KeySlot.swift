@@ -24,6 +24,12 @@ public struct KeyLabel: Hashable, Sendable, CustomStringConvertible {
     description = text
   }
 
+  /// The same from bytes.
+  init?(_ bytes: [UInt8]) {
+    guard let text = String(validating: bytes, as: UTF8.self) else { return nil }
+    self.init(text)
+  }
+
   private static func isAlphanumeric(_ byte: UInt8) -> Bool {
     (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte)
   }

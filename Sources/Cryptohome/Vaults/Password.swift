@@ -53,9 +53,10 @@ extension Secret {
   }
 
   /// All that is in a key file, at most a byte more than a key has.
-  public init(keyFile path: String) throws {
+  public init(keyFile path: FilePath) throws {
     let file = Descriptor(
-      owning: try check("open", path, open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)))
+      owning: try check(
+        "open", path, open(path.cString, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)))
     let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: 65, alignment: 1)
     defer {
       if let base = bytes.baseAddress { linux_wipe(base, bytes.count) }

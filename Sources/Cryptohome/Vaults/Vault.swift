@@ -25,9 +25,9 @@ protocol Vault {
   /// - Returns: what of it could not be destroyed.
   func forget() throws -> [SystemError]
   /// `…/H/mount`.
-  var directory: String { get }
+  var directory: FilePath { get }
   /// Where it is mounted, if it is.
-  var mountPoint: String? { get }
+  var mountPoint: FilePath? { get }
   /// Takes away what ``open()`` put in place, when nobody uses it any more: nil when there is
   /// nothing to take away.
   func close() throws -> Removal?
@@ -37,13 +37,13 @@ protocol Vault {
   /// key. Nothing of the vault may be open here.
   func lock() throws -> VaultLock?
   /// The passwd home directory that the user's files are shown over; nil for none.
-  func coveredHome() throws -> String?
+  func coveredHome() throws -> FilePath?
 }
 
 extension Vault {
   func state() -> VaultLock? { nil }
   func lock() -> VaultLock? { nil }
-  func coveredHome() -> String? { nil }
+  func coveredHome() -> FilePath? { nil }
 }
 
 /// An open vault.
@@ -61,15 +61,15 @@ extension VaultKind {
     of user: ObfuscatedUsername, _ layout: Layout
   ) throws -> VaultKind? {
     guard let shadow = try UserDirectory.shadow(layout),
-      let status = try shadow.status(of: user.description)
+      let status = try shadow.status(of: user.path)
     else { return nil }
     guard status.isDirectory else {
       throw Refusal(
-        path: shadow.path(of: user.description),
+        path: shadow.path(of: user.path),
         reason: "is \(status.kind), not a user's directory; move it away")
     }
     if status.isMountRoot, try EphemeralVault.isMounted(status) { return .ephemeral }
-    let directory = try shadow.directory(user.description)
+    let directory = try shadow.directory(user.path)
     if VaultRemoval.hasBegun(in: directory) {
       throw Refusal(
         path: directory.path,
@@ -105,7 +105,7 @@ private struct PlainVault: Vault {
   func open(with _: borrowing OpenedKey?) throws -> OpenVault {
     let shadow = try UserDirectory.makeShadow(layout)
     let home = try OwnedDirectory(
-      user.description, in: shadow.directory, owner: 0, group: 0, mode: 0o700,
+      user.path, in: shadow.directory, owner: 0, group: 0, mode: 0o700,
       crossingMounts: true)
     let mount = try OwnedDirectory(
       "mount", in: home.directory, owner: 0, group: 0, mode: 0o700, crossingMounts: true)
@@ -113,10 +113,10 @@ private struct PlainVault: Vault {
     return OpenVault(directory: mount.opened(), repairs: repairs)
   }
 
-  var directory: String { "\(layout.shadow)/\(user)/mount" }
+  var directory: FilePath { "\(layout.shadow)/\(user)/mount" }
 
   func forget() -> [SystemError] { [] }
-  var mountPoint: String? { nil }
+  var mountPoint: FilePath? { nil }
   func close() throws -> Removal? { nil }
 }
 
@@ -129,27 +129,28 @@ struct EphemeralVault: Vault {
   let size: UInt64?
 
   /// What mountinfo says was mounted.
-  private static let source = "daemon-store-ephemeral"
+  private static let source: FilePath = "daemon-store-ephemeral"
 
   /// Whether the root of a mount is that of an ephemeral vault.
   static func isMounted(_ status: FileStatus) throws -> Bool {
     try MountTable.current().mounts.contains {
-      UInt64($0.id) == status.mountID && $0.fileSystem == "tmpfs" && $0.source == "\(source)"
+      UInt64($0.id) == status.mountID && $0.fileSystem == "tmpfs" && $0.source == source
     }
   }
 
   func open(with _: borrowing OpenedKey?) throws -> OpenVault {
     let shadow = try UserDirectory.makeShadow(layout)
     let home = try OwnedDirectory(
-      user.description, in: shadow.directory, owner: 0, group: 0, mode: 0o700,
+      user.path, in: shadow.directory, owner: 0, group: 0, mode: 0o700,
       crossingMounts: true)
     let isNew = try !home.directory.status().isMountRoot
     if isNew {
-      let options = [("mode", "0700")] + (size.map { [("size", "\($0)")] } ?? [])
+      let options: [(String, FilePath)] =
+        [("mode", "0700")] + (size.map { [("size", "\($0)")] } ?? [])
       let memory = try DetachedMount(
         newFilesystem: "tmpfs", source: Self.source, options: options, attributes: .home)
       try memory.root.makeDirectory("mount")
-      try memory.attach(on: user.description, in: shadow.directory)
+      try memory.attach(on: user.path, in: shadow.directory)
     } else if let size {
       try requireSize(size, of: home.directory)
     }
@@ -158,7 +159,7 @@ struct EphemeralVault: Vault {
     return OpenVault(directory: mount, repairs: repairs)
   }
 
-  var directory: String { "\(layout.shadow)/\(user)/mount" }
+  var directory: FilePath { "\(layout.shadow)/\(user)/mount" }
 
   /// A tmpfs has whole pages.
   private func requireSize(_ size: UInt64, of memory: borrowing Directory) throws {
@@ -176,13 +177,13 @@ struct EphemeralVault: Vault {
     try Directory(opening: directory).removeContents(emptyingFiles: true)
   }
 
-  var mountPoint: String? { "\(layout.shadow)/\(user)" }
+  var mountPoint: FilePath? { "\(layout.shadow)/\(user)" }
 
   func close() throws -> Removal? {
     guard let shadow = try UserDirectory.shadow(layout) else { return nil }
-    let removal = shadow.clear(user.description, lazily: false)
+    let removal = shadow.clear(user.path, lazily: false)
     if let removal, removal.isHeld { return removal }
-    try shadow.removeMountPoint(user.description)
+    try shadow.removeMountPoint(user.path)
     return removal
   }
 }

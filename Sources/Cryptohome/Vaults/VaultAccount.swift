@@ -9,11 +9,11 @@ import Kernel
 struct VaultAccount: Equatable {
   var user: uid_t
   /// As the passwd entry spells it.
-  var name: String
+  var name: FilePath
   /// The name that the seal was made with, where the vault was renamed since, without its key.
-  var sealedName: String?
+  var sealedName: FilePath?
 
-  init(user: uid_t, name: String, sealedName: String? = nil) {
+  init(user: uid_t, name: FilePath, sealedName: FilePath? = nil) {
     self.user = user
     self.name = name
     self.sealedName = sealedName
@@ -35,32 +35,19 @@ struct VaultAccount: Equatable {
   static let nameLimit = 1024
 
   /// Whether a line of passwd(5) could have it: what a record is read and written with.
-  static func isName(_ name: String) -> Bool {
-    (1...nameLimit).contains(name.utf8.count)
-      && name.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7f && $0 != UInt8(ascii: ":") }
+  static func isName(_ name: FilePath) -> Bool {
+    (1...nameLimit).contains(name.bytes.count)
+      && name.bytes.allSatisfy { $0 >= 0x20 && $0 != 0x7f && $0 != UInt8(ascii: ":") }
+      && String(validating: name.bytes, as: UTF8.self) != nil
   }
 
   /// - Throws: ``Refusal`` for a name that no vault can be made for.
-  static func requireName(_ name: String) throws(Refusal) {
+  static func requireName(_ name: FilePath) throws(Refusal) {
     guard !isName(name) else { return }
     throw Refusal(
-      path: name.utf8.count > 64 ? "USER" : name,
-      reason: "is no name of an account: 1 to \(nameLimit) bytes, without a colon and control "
-        + "characters; choose another")
-  }
-
-  static func == (left: VaultAccount, right: VaultAccount) -> Bool {
-    left.user == right.user && sameBytes(left.name, right.name)
-      && sameBytes(left.sealedName, right.sealedName)
-  }
-}
-
-/// Whether two texts are the same bytes: as text, different bytes can be equal.
-func sameBytes(_ left: String?, _ right: String?) -> Bool {
-  switch (left, right) {
-  case (nil, nil): true
-  case (let left?, let right?): left.utf8.elementsEqual(right.utf8)
-  default: false
+      path: name.bytes.count > 64 ? "USER" : name,
+      reason: "is no name of an account: 1 to \(nameLimit) bytes of UTF-8, without a colon "
+        + "and control characters; choose another")
   }
 }
 
@@ -106,7 +93,7 @@ struct VaultIdentity: Equatable {
   }
 
   private func authenticator(
-    _ key: borrowing Secret, _ parts: (VaultIdentity) -> [String]
+    _ key: borrowing Secret, _ parts: (VaultIdentity) -> [FilePath]
   ) -> HMAC<SHA256>.MAC {
     let sealing = key.withData {
       HKDF<SHA256>.deriveKey(
@@ -114,7 +101,7 @@ struct VaultIdentity: Equatable {
         info: Data("daemon-store vault 2 account".utf8), outputByteCount: 32)
     }
     return HMAC<SHA256>.authenticationCode(
-      for: Data(parts(self).joined(separator: "\0").utf8), using: sealing)
+      for: Data(parts(self).map { Array($0.bytes) }.joined(separator: [0])), using: sealing)
   }
 }
 
@@ -125,15 +112,16 @@ struct SealedClaim {
   /// Which home it is, the passwd entry says: so a rename needs no key.
   let coversHome: Bool
 
-  fileprivate func formerParts(_ identity: VaultIdentity) -> [String] {
+  fileprivate func formerParts(_ identity: VaultIdentity) -> [FilePath] {
     let account = identity.account
     return [
-      "daemon-store vault 2", hexadecimal(identity.id), kind.rawValue, "\(account.user)",
+      "daemon-store vault 2", "\(hexadecimal(identity.id))", "\(kind.rawValue)",
+      "\(account.user)",
       account.sealedName ?? account.name, owner.map { "\($0.user):\($0.group)" } ?? "",
     ]
   }
 
-  fileprivate func parts(_ identity: VaultIdentity) -> [String] {
+  fileprivate func parts(_ identity: VaultIdentity) -> [FilePath] {
     formerParts(identity) + [coversHome ? "home" : "no home"]
   }
 }
@@ -151,7 +139,7 @@ extension VaultFile {
   /// names, whatever the file says. nil for a vault without one.
   ///
   /// - Throws: ``Refusal`` when the two differ.
-  func coveredHome(of account: Account?) throws(Refusal) -> String? {
+  func coveredHome(of account: Account?) throws(Refusal) -> FilePath? {
     guard let home else { return nil }
     guard let account, identity.map({ $0.account.user == account.user }) ?? true else {
       throw Refusal(
@@ -159,7 +147,7 @@ extension VaultFile {
         reason: "is not covered: the vault names it, but its account has no passwd entry of that "
           + "home directory")
     }
-    guard sameBytes(account.home, home) else {
+    guard account.home == home else {
       throw Refusal(
         path: home,
         reason: "is not the home directory of \(account.name) any more, which is \(account.home); "
@@ -193,7 +181,7 @@ extension VaultFile {
         user, "belongs to \(own.name) (uid \(own.user)), which has no passwd entry any more",
         "if the account was renamed, run: cryptohome rename \(own.name) NEW")
     }
-    if sameBytes(account.name, own.name) {
+    if account.name == own.name {
       guard account.user != own.user else { return }
       throw AccountMismatch(
         user,
@@ -206,7 +194,7 @@ extension VaultFile {
         user, "belongs to \(own.name), and the account is called \(account.name) now",
         "run: cryptohome rename \(own.name) \(account.name)")
     }
-    guard sameBytes(own.name.asciiLowercased(), account.name.asciiLowercased()) else {
+    guard own.name.asciiLowercased() == account.name.asciiLowercased() else {
       throw AccountMismatch(
         user, "has a vault.json of another vault, which belongs to \(own.name) (uid \(own.user))",
         "restore the one that belongs there from a backup")
@@ -225,14 +213,14 @@ extension VaultFile {
     for user in try UserDirectory.all(layout) {
       guard let record = (try? existing(of: user, layout)) ?? nil,
         let own = record.identity?.account, own.user == account.user,
-        !sameBytes(own.name, account.name), try Account.named(own.name) == nil
+        own.name != account.name, try Account.named(own.name) == nil
       else { continue }
       try record.require(account, of: user)
     }
   }
 
   /// Checks the account part with the vault's key. A file of version 1 has none.
-  func requireSeal(_ key: borrowing Secret, path: String) throws {
+  func requireSeal(_ key: borrowing Secret, path: FilePath) throws {
     guard let identity, !identity.isSealed(with: key, claim),
       !identity.isSealedFormerly(with: key, claim)
     else { return }

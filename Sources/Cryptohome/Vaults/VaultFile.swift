@@ -5,7 +5,7 @@ import Kernel
 /// `/home/.shadow/H/vault.json`: what the vault beside it is, whose it is, and the slots that its key
 /// lies in. It appears and changes as a whole, and is on the disk when the call returns.
 struct VaultFile: Equatable {
-  static let name = "vault.json"
+  static let name: FilePath = "vault.json"
   static let slotLimit = 32
   static let sizeLimit = 1 << 20
 
@@ -17,7 +17,7 @@ struct VaultFile: Equatable {
   /// Of the files of a user without a passwd entry.
   var owner: Owner?
   /// The passwd home directory, if `mount/user` is to be shown over it.
-  var home: String?
+  var home: FilePath?
   /// Of the directory that was there before the vault, and lies in `before`.
   var before: HomeAttributes?
   var slots: [KeySlot] = []
@@ -53,9 +53,9 @@ struct VaultFile: Equatable {
   /// Reads the one of a user; nil when there is none.
   static func existing(of user: ObfuscatedUsername, _ layout: Layout) throws -> VaultFile? {
     guard let shadow = try UserDirectory.shadow(layout),
-      try shadow.status(of: user.description)?.isDirectory == true
+      try shadow.status(of: user.path)?.isDirectory == true
     else { return nil }
-    return try read(in: shadow.directory(user.description))
+    return try read(in: shadow.directory(user.path))
   }
 
   /// Puts it into a user's directory, in the place of the one that is there: root 0600, whole or

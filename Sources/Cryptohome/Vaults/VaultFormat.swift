@@ -28,10 +28,18 @@ private struct Members {
     return value == .null ? nil : value
   }
 
-  mutating func text(_ name: String, atMost limit: Int = 4096) throws(Damage) -> String? {
+  /// The bytes of a text, which are compared as bytes.
+  mutating func text(_ name: String, atMost limit: Int = 4096) throws(Damage) -> [UInt8]? {
     guard let value = take(name) else { return nil }
     guard let bytes = value.text, bytes.count <= limit else { throw .damaged }
-    return String(decoding: bytes, as: UTF8.self)  // the parser has checked that it is UTF-8
+    return bytes
+  }
+
+  /// A path, or a name of an account.
+  mutating func path(_ name: String, atMost limit: Int = 4096) throws(Damage) -> FilePath? {
+    guard let bytes = try text(name, atMost: limit) else { return nil }
+    guard let path = FilePath(bytes) else { throw .damaged }
+    return path
   }
 
   mutating func number(_ name: String, in range: ClosedRange<Int64>) throws(Damage) -> Int64? {
@@ -41,14 +49,14 @@ private struct Members {
   }
 
   mutating func hexadecimal(_ name: String, count: Int) throws(Damage) -> [UInt8] {
-    guard let text = try text(name), let bytes = bytes(hexadecimal: text.utf8),
+    guard let text = try text(name), let bytes = bytes(hexadecimal: text),
       bytes.count == count
     else { throw .damaged }
     return bytes
   }
 
   mutating func base64(_ name: String, count: ClosedRange<Int>) throws(Damage) -> [UInt8] {
-    guard let text = try text(name), let data = Data(base64Encoded: text),
+    guard let text = try text(name), let data = Data(base64Encoded: Data(text)),
       count.contains(data.count)
     else { throw .damaged }
     return Array(data)
@@ -75,7 +83,7 @@ extension VaultFile {
   /// - Parameters:
   ///   - path: what messages call it.
   ///   - directory: the user's, whose name the slots of version 1 are bound to.
-  init(_ bytes: [UInt8], path: String, in directory: String) throws {
+  init(_ bytes: [UInt8], path: FilePath, in directory: FilePath) throws {
     do {
       // What a removal has overwritten.
       if !bytes.isEmpty, bytes.allSatisfy({ $0 == 0 }) {
@@ -88,7 +96,7 @@ extension VaultFile {
     }
   }
 
-  private static func parse(_ bytes: [UInt8], _ directory: String) throws(Damage) -> VaultFile {
+  private static func parse(_ bytes: [UInt8], _ directory: FilePath) throws(Damage) -> VaultFile {
     guard bytes.count <= sizeLimit, let value = try? JSONParser.parse(bytes) else {
       throw .damaged
     }
@@ -102,15 +110,14 @@ extension VaultFile {
   }
 
   private static func parseFirst(
-    _ members: Members, _ directory: String
+    _ members: Members, _ directory: FilePath
   ) throws(Damage) -> VaultFile {
     var members = members
     var file = VaultFile(kind: .fscrypt, identity: nil)
     file.policy = try policy(members.take("policy"))
     file.owner = try members.take("owner").map { value throws(Damage) in try owner(value) }
-    file.home = try members.text("home")
-    let user = directory.utf8.split(separator: UInt8(ascii: "/")).last
-      .flatMap { ObfuscatedUsername(String(Substring($0))) }
+    file.home = try members.path("home")
+    let user = directory.components.last.flatMap { ObfuscatedUsername($0) }
     guard case .array(let slots) = members.take("slots") else { throw .damaged }
     for slot in slots.prefix(slotLimit + 1) {
       file.slots.append(try firstSlot(slot, user))
@@ -121,12 +128,13 @@ extension VaultFile {
 
   private static func parseSecond(_ members: Members) throws(Damage) -> VaultFile {
     var members = members
-    guard let format = try members.text("format"), sameBytes(format, Self.format) else {
+    guard let format = try members.text("format"), format.elementsEqual(Self.format.utf8) else {
       throw .damaged
     }
     guard let name = try members.text("kind") else { throw .damaged }
-    guard let kind = VaultKind(rawValue: name), kind != .ephemeral else {
-      throw .unknown("the kind \(oneLine(String(name.prefix(64))))")
+    let kinds = VaultKind.allCases.filter { $0 != .ephemeral }
+    guard let kind = kinds.first(where: { name.elementsEqual($0.rawValue.utf8) }) else {
+      throw .unknown("the kind \(shownBytes(name.prefix(64)))")
     }
     var file = VaultFile(kind: kind, identity: nil)
     let id = try members.hexadecimal("id", count: VaultIdentity.idSize)
@@ -138,7 +146,7 @@ extension VaultFile {
     }
     file.identity = VaultIdentity(id: id, account: account, seal: seal)
     file.owner = try members.take("owner").map { value throws(Damage) in try owner(value) }
-    file.home = try members.text("home")
+    file.home = try members.path("home")
     file.before = try members.take("before").map { value throws(Damage) in try before(value) }
     if let slots = members.take("slots") {
       guard case .array(let slots) = slots else { throw .damaged }
@@ -160,10 +168,10 @@ extension VaultFile {
   private static func policy(_ value: JSON?) throws(Damage) -> EncryptionPolicy {
     var members = try Members(value)
     guard let text = try members.text("identifier"),
-      let bytes = bytes(hexadecimal: text.utf8), let key = KeyIdentifier(bytes)
+      let bytes = bytes(hexadecimal: text), let key = KeyIdentifier(bytes)
     else { throw .unknown("a policy") }
-    guard try members.text("contents") == "AES-256-XTS",
-      try members.text("names") == "AES-256-CTS",
+    guard try members.text("contents")?.equals("AES-256-XTS") == true,
+      try members.text("names")?.equals("AES-256-CTS") == true,
       try members.number("padding", in: .min ... .max) == 32
     else { throw .unknown("a policy") }
     return EncryptionPolicy(key: key)
@@ -186,9 +194,9 @@ extension VaultFile {
   private static func account(_ value: JSON?) throws(Damage) -> VaultAccount {
     var members = try Members(value)
     guard let user = try members.number("uid", in: ids),
-      let name = try members.text("name"), VaultAccount.isName(name)
+      let name = try members.path("name"), VaultAccount.isName(name)
     else { throw .damaged }
-    let sealed = try members.text("sealedName")
+    let sealed = try members.path("sealedName")
     guard sealed.map(VaultAccount.isName) ?? true else { throw .damaged }
     try members.requireNothingCritical()
     return VaultAccount(user: uid_t(user), name: name, sealedName: sealed)
@@ -234,7 +242,7 @@ extension VaultFile {
     let binding: SlotBinding
     switch try members.number("version", in: .min ... .max) {
     case 1:
-      guard let user = try members.text("user").flatMap(ObfuscatedUsername.init) else {
+      guard let user = try members.text("user").flatMap({ ObfuscatedUsername($0) }) else {
         throw .damaged
       }
       binding = .user(user)
@@ -243,10 +251,12 @@ extension VaultFile {
     case let version?: throw .unknown("the key \(label) of version \(version)")
     }
     let method: KeyMethod
-    switch type {
-    case "password": method = .password(try cost(members.take("scrypt")))
-    case "raw": method = .raw
-    default: throw .unknown("the key \(label) of the type \(oneLine(String(type.prefix(64))))")
+    if type.equals("password") {
+      method = .password(try cost(members.take("scrypt")))
+    } else if type.equals("raw") {
+      method = .raw
+    } else {
+      throw .unknown("the key \(label) of the type \(shownBytes(type.prefix(64)))")
     }
     let isBound = binding == .vault
     var slot = KeySlot(

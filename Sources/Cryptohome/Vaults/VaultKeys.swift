@@ -76,7 +76,7 @@ public struct Credential: ~Copyable {
 
   /// - Parameter path: where the bytes are from.
   /// - Throws: ``Refusal`` for a size that no key has.
-  public static func keyFile(_ secret: consuming Secret, at path: String) throws -> Credential {
+  public static func keyFile(_ secret: consuming Secret, at path: FilePath) throws -> Credential {
     guard (32...64).contains(secret.count) else {
       throw Refusal(
         path: path,
@@ -129,7 +129,7 @@ public enum VaultKeys {
     label: KeyLabel? = nil, from old: borrowing Credential, to new: borrowing Credential
   ) throws -> KeyChange {
     let (user, account) = try require(username, layout)
-    let path = "\(layout.shadow)/\(user)/\(VaultFile.name)"
+    let path: FilePath = "\(layout.shadow)/\(user)/\(VaultFile.name)"
     let read = try file(of: user, layout, shown: username)
     // The label is that of the password, and not of the file that opens.
     let target = old.isRaw ? try read.passwordSlot(label, shown: username) : nil
@@ -157,14 +157,14 @@ public enum VaultKeys {
     let (user, account) = try require(username, layout)
     let file = try file(of: user, layout, shown: username)
     guard !file.slots.contains(where: { $0.label == label }) else {
-      throw Refusal(path: username.description, reason: "has a key of the label \(label) already")
+      throw Refusal(path: username.path, reason: "has a key of the label \(label) already")
     }
     guard file.slots.count < VaultFile.slotLimit else {
       throw Refusal(
-        path: username.description,
+        path: username.path,
         reason: "has \(file.slots.count) keys, which is as many as a vault can have; remove one")
     }
-    let path = "\(layout.shadow)/\(user)/\(VaultFile.name)"
+    let path: FilePath = "\(layout.shadow)/\(user)/\(VaultFile.name)"
     try DerivationLimit.hold(for: user, requester, layout) {
       let opened = try open(file, of: user, label: nil, with: known)
       var changed = try file.upgraded(with: opened.key, account, path: path)
@@ -182,11 +182,11 @@ public enum VaultKeys {
     var changed = file
     changed.slots.removeAll { $0.label == label }
     guard changed != file else {
-      throw Refusal(path: username.description, reason: "has no key of the label \(label)")
+      throw Refusal(path: username.path, reason: "has no key of the label \(label)")
     }
     guard !changed.slots.isEmpty else {
       throw Refusal(
-        path: username.description,
+        path: username.path,
         reason:
           "has no other key than \(label), and without a key the vault can never be opened again; "
           + "add another first, or remove the vault")
@@ -217,7 +217,7 @@ public enum VaultKeys {
     of user: ObfuscatedUsername, _ layout: Layout, by requester: KeyRequester, label: KeyLabel?,
     _ account: VaultAccount?, with credential: borrowing Credential
   ) throws -> OpenedKey {
-    let path = "\(layout.shadow)/\(user)/\(VaultFile.name)"
+    let path: FilePath = "\(layout.shadow)/\(user)/\(VaultFile.name)"
     return try DerivationLimit.hold(for: user, requester, layout) {
       var opened = try open(file(of: user, layout), of: user, label: label, with: credential)
       var changed = try opened.file.upgraded(with: opened.key, account, path: path)
@@ -271,10 +271,10 @@ public enum VaultKeys {
   static func file(
     of user: ObfuscatedUsername, _ layout: Layout, shown username: Username? = nil
   ) throws -> VaultFile {
-    let name = username?.description ?? user.description
+    let name = username?.path ?? user.path
     switch try VaultKind.existing(of: user, layout) {
     case .fscrypt:
-      guard let home = try UserDirectory.shadow(layout)?.existing(user.description) else { break }
+      guard let home = try UserDirectory.shadow(layout)?.existing(user.path) else { break }
       return try FscryptVault.file(in: home)
     case .some(let kind):
       throw Refusal(
@@ -291,11 +291,11 @@ public enum VaultKeys {
     shown username: Username
   ) throws {
     try locked(user, layout) {
-      guard let home = try UserDirectory.shadow(layout)?.existing(user.description),
+      guard let home = try UserDirectory.shadow(layout)?.existing(user.path),
         try FscryptVault.file(in: home) == file
       else {
         throw Refusal(
-          path: username.description, reason: "another command changed the keys just now; try again"
+          path: username.path, reason: "another command changed the keys just now; try again"
         )
       }
       try changed.write(in: home)
@@ -311,12 +311,12 @@ extension VaultFile {
     }
     guard let index = slots.firstIndex(where: { $0.label == label }) else {
       throw Refusal(
-        path: username.description,
+        path: username.path,
         reason: "has no key of the label \(label); add one with: cryptohome key add")
     }
     guard case .password = slots[index].method else {
       throw Refusal(
-        path: username.description,
+        path: username.path,
         reason: "has a key file of the label \(label), and no password; name a password, or none")
     }
     return index
@@ -329,7 +329,7 @@ extension VaultFile {
       let free = names.first(where: { name in !slots.contains { $0.label == name } })
     else {
       throw Refusal(
-        path: username.description,
+        path: username.path,
         reason: "has \(slots.count) keys, which is as many as a vault can have; remove one")
     }
     return free
@@ -352,7 +352,7 @@ extension VaultFile {
   ///
   /// - Throws: ``Refusal`` for an account part that the key has not sealed.
   func upgraded(
-    with key: borrowing Secret, _ account: VaultAccount?, path: String
+    with key: borrowing Secret, _ account: VaultAccount?, path: FilePath
   ) throws -> VaultFile {
     try requireSeal(key, path: path)
     var file = self

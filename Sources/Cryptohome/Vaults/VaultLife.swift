@@ -6,7 +6,7 @@ import MountTable
 
 /// What a new vault is to be.
 public struct VaultRequest: Sendable {
-  public let name: String
+  public let name: FilePath
   public let kind: VaultKind
   /// Of the files of a user without a passwd entry.
   public let owner: Owner?
@@ -18,7 +18,7 @@ public struct VaultRequest: Sendable {
   public let isForced: Bool
 
   public init(
-    name: String, kind: VaultKind = .fscrypt, owner: Owner? = nil, label: KeyLabel? = nil,
+    name: FilePath, kind: VaultKind = .fscrypt, owner: Owner? = nil, label: KeyLabel? = nil,
     coversHome: Bool = false, isForced: Bool = false
   ) {
     self.isForced = isForced
@@ -84,7 +84,7 @@ public enum Vaults {
         try make(file, of: user, in: shadow)
       } else {
         _ = try request.kind.vault(of: user, layout, size: nil).open(with: nil)
-        try file.write(in: shadow.directory(user.description))
+        try file.write(in: shadow.directory(user.path))
       }
       let moved = try complete(file, of: user, account, in: shadow, layout)
       return NewVault(user: user, isNew: true, moved: moved)
@@ -105,7 +105,7 @@ public enum Vaults {
       guard let shadow = try UserDirectory.shadow(layout),
         try kind.vault(of: user, layout, size: nil).state() == .locked
       else { return nil }
-      return try HomeBelow.prepare(account, in: shadow.directory(user.description), layout)
+      return try HomeBelow.prepare(account, in: shadow.directory(user.path), layout)
     }
   }
 
@@ -140,7 +140,7 @@ public enum Vaults {
       try file.remember(user, in: shadow, layout)
       guard let account else { return nil }
       let moved = try HomeBelow.prepare(
-        account, in: shadow.directory(user.description), layout)
+        account, in: shadow.directory(user.path), layout)
       if let problem = moved?.problems.first {
         throw Refusal(path: account.home, reason: "was left as it was: \(problem)")
       }
@@ -157,7 +157,7 @@ public enum Vaults {
   private static func make(
     _ file: VaultFile, of user: ObfuscatedUsername, in shadow: borrowing Directory
   ) throws {
-    let temporary = ".\(user).new"
+    let temporary: FilePath = ".\(user).new"
     try shadow.removeVault(temporary)
     try shadow.makeDirectory(temporary)
     do {
@@ -167,12 +167,12 @@ public enum Vaults {
       throw error
     }
     do {
-      try shadow.rename(temporary, to: user.description)
+      try shadow.rename(temporary, to: user.path)
     } catch {
       _ = try? shadow.removeVault(temporary)
       guard error.code == ENOTEMPTY || error.code == EEXIST else { throw error }
       throw Refusal(
-        path: shadow.path(of: user.description), reason: "holds files, but no vault; move it away")
+        path: shadow.path(of: user.path), reason: "holds files, but no vault; move it away")
     }
     try shadow.syncChange()
   }

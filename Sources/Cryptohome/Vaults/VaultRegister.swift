@@ -6,10 +6,10 @@ import Kernel
 /// salt. An attacker who has only the disk below `/home` cannot put a directory in clear in the place
 /// of a vault that is recorded here.
 enum VaultRegister {
-  private static let parent = "var/lib"
-  private static let place = "daemon-store/vaults"
+  private static let parent: FilePath = "var/lib"
+  private static let place: FilePath = "daemon-store/vaults"
 
-  static func path(of user: ObfuscatedUsername, _ layout: Layout) -> String {
+  static func path(of user: ObfuscatedUsername, _ layout: Layout) -> FilePath {
     "\(layout.below("\(parent)/\(place)"))/\(user)"
   }
 
@@ -21,7 +21,7 @@ enum VaultRegister {
 
   /// Whether the user has, or had, an encrypted vault. That the file is there is what counts.
   static func isRecorded(_ user: ObfuscatedUsername, _ layout: Layout) throws -> Bool {
-    try existing(layout)?.status(of: user.description) != nil
+    try existing(layout)?.status(of: user.path) != nil
   }
 
   /// Records an encrypted vault. The record is on the disk when this returns.
@@ -33,23 +33,23 @@ enum VaultRegister {
       "vaults", in: own.directory, owner: 0, group: 0, mode: 0o700
     ).opened()
     let bytes = contents(file)
-    if let status = try vaults.status(of: user.description), status.mode & S_IFMT == S_IFREG,
-      try vaults.file(user.description, flags: O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
-        .read(atMost: bytes.count, shown: vaults.path(of: user.description)) == bytes
+    if let status = try vaults.status(of: user.path), status.mode & S_IFMT == S_IFREG,
+      try vaults.file(user.path, flags: O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+        .read(atMost: bytes.count, shown: vaults.path(of: user.path)) == bytes
     {
       return
     }
-    try vaults.replaceFile(user.description, with: bytes, mode: 0o600)
+    try vaults.replaceFile(user.path, with: bytes, mode: 0o600)
     if own.isNew { try library.sync() }
     try own.directory.sync()
   }
 
   /// Removes the record, if there is one.
   static func forget(_ user: ObfuscatedUsername, _ layout: Layout) throws {
-    guard let vaults = try existing(layout), try vaults.status(of: user.description) != nil else {
+    guard let vaults = try existing(layout), try vaults.status(of: user.path) != nil else {
       return
     }
-    try vaults.removeFile(user.description)
+    try vaults.removeFile(user.path)
     try vaults.sync()
   }
 

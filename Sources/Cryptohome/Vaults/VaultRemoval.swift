@@ -15,20 +15,20 @@ public struct RemovalReport: Sendable {
 /// vault cannot be opened, and the same command finishes what an interruption has left.
 enum VaultRemoval {
   /// A directory beside vault.json, from before that is destroyed.
-  private static let mark = "removing"
+  private static let mark: FilePath = "removing"
 
   /// The name of a vault whose files are being removed.
-  static func doomedName(_ user: ObfuscatedUsername) -> String { ".\(user).gone" }
+  static func doomedName(_ user: ObfuscatedUsername) -> FilePath { ".\(user).gone" }
 
   /// The users of whom such a vault is left.
   static func pending(_ layout: Layout) throws -> [ObfuscatedUsername] {
     guard let shadow = try UserDirectory.shadow(layout) else { return [] }
     return try shadow.names().compactMap { name in
-      let bytes = Array(name.utf8)
+      let bytes = Array(name.bytes)
       guard bytes.count == 46, bytes.first == UInt8(ascii: "."),
         bytes.suffix(5).elementsEqual(".gone".utf8)
       else { return nil }
-      return ObfuscatedUsername(String(decoding: bytes[1..<41], as: UTF8.self))
+      return ObfuscatedUsername(bytes[1..<41])
     }
   }
 
@@ -43,16 +43,16 @@ enum VaultRemoval {
   static func isUnfinished(_ user: ObfuscatedUsername, _ layout: Layout) throws -> Bool {
     guard let shadow = try UserDirectory.shadow(layout) else { return false }
     if try isPending(user, in: shadow) { return true }
-    guard try shadow.status(of: user.description)?.isDirectory == true else { return false }
-    return hasBegun(in: try shadow.directory(user.description))
+    guard try shadow.status(of: user.path)?.isDirectory == true else { return false }
+    return hasBegun(in: try shadow.directory(user.path))
   }
 
   /// The kind of a vault that has lost its directory `mount`: only its file is left to be destroyed.
   static func rest(
     of user: ObfuscatedUsername, in shadow: borrowing Directory
   ) throws -> VaultKind? {
-    guard try shadow.status(of: user.description)?.isDirectory == true,
-      try shadow.directory(user.description).status(of: VaultFile.name) != nil
+    guard try shadow.status(of: user.path)?.isDirectory == true,
+      try shadow.directory(user.path).status(of: VaultFile.name) != nil
     else { return nil }
     return .fscrypt
   }
@@ -106,12 +106,12 @@ enum VaultRemoval {
     _ user: ObfuscatedUsername, _ kind: VaultKind, in shadow: borrowing Directory, _ layout: Layout,
     _ report: inout RemovalReport
   ) throws {
-    let home = try shadow.directory(user.description)
+    let home = try shadow.directory(user.path)
     if kind == .fscrypt { try makeMark(in: home) }
     do {
       for name in [VaultFile.name, ".\(VaultFile.name).new"] { try home.destroyFile(name) }
       try home.sync()
-      try shadow.rename(user.description, to: doomedName(user))
+      try shadow.rename(user.path, to: doomedName(user))
       try shadow.sync()
       // While it shows what was begun: the record goes before the last that is left.
       try VaultRegister.forget(user, layout)
@@ -137,7 +137,7 @@ extension Vaults {
       let kind = try VaultKind.mounted(of: user, layout) ?? VaultRemoval.rest(of: user, in: shadow)
       let isPending = try VaultRemoval.isPending(user, in: shadow)
       guard kind != nil || isPending else { return try forget(user, username, layout) }
-      try kind.map { try requireLoggedOut(user, $0, layout, shown: username.description) }
+      try kind.map { try requireLoggedOut(user, $0, layout, shown: username.path) }
       var report = RemovalReport()
       do {
         if kind == nil { try VaultRegister.forget(user, layout) }
@@ -167,7 +167,7 @@ extension Vaults {
     _ user: ObfuscatedUsername, _ username: Username, _ layout: Layout
   ) throws -> RemovalReport {
     guard try VaultRegister.isRecorded(user, layout) else {
-      throw Refusal(path: username.description, reason: "has no vault")
+      throw Refusal(path: username.path, reason: "has no vault")
     }
     try VaultRegister.forget(user, layout)
     var report = RemovalReport()
@@ -194,7 +194,7 @@ extension Vaults {
   }
 
   static func requireLoggedOut(
-    _ user: ObfuscatedUsername, _ kind: VaultKind, _ layout: Layout, shown name: String
+    _ user: ObfuscatedUsername, _ kind: VaultKind, _ layout: Layout, shown name: FilePath
   ) throws {
     let lock = try kind.vault(of: user, layout, size: nil).state()
     guard try kind != .ephemeral && !UserStatus.of(user, layout).isMounted else {
@@ -217,7 +217,7 @@ extension Directory {
   ///
   /// - Returns: what could not be removed.
   @discardableResult
-  func removeVault(_ name: String) throws -> [SystemError] {
+  func removeVault(_ name: FilePath) throws -> [SystemError] {
     guard let home = try existing(name) else { return [] }
     for file in [VaultFile.name, ".\(VaultFile.name).new"] { try home.destroyFile(file) }
     // The files from before the vault are not part of it.

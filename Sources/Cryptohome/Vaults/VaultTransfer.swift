@@ -11,12 +11,12 @@ public enum VaultTransfer {
   /// - Parameter credential: asked for where it is needed.
   /// - Returns: where the vault is now.
   public static func rename(
-    _ old: String, to new: String, _ layout: Layout, credential: () throws -> Credential
+    _ old: FilePath, to new: FilePath, _ layout: Layout, credential: () throws -> Credential
   ) throws -> ObfuscatedUsername {
     let salt = try Salt.read(layout)
     let source = try ObfuscatedUsername(of: old, salt: salt)
     let target = try ObfuscatedUsername(of: new, salt: salt)
-    guard let account = try Account.named(new), sameBytes(account.name, new) else {
+    guard let account = try Account.named(new), account.name == new else {
       throw Refusal(path: new, reason: "has no passwd entry; rename the account first (usermod -l)")
     }
     let record = try existing(source, old, layout)
@@ -30,10 +30,10 @@ public enum VaultTransfer {
         else { throw Refusal(path: new, reason: "has a vault already; remove it first") }
       }
       // The file first: what an interruption leaves is finished by the same command.
-      try changed.write(in: shadow.directory(source.description))
+      try changed.write(in: shadow.directory(source.path))
       guard source != target else { return }
       try VaultRegister.rename(changed, from: source, to: target, layout) {
-        try shadow.renameNew(source.description, to: target.description)
+        try shadow.renameNew(source.path, to: target.path)
         try shadow.syncChange()
       }
     }
@@ -41,7 +41,7 @@ public enum VaultTransfer {
   }
 
   private static func renamed(
-    _ record: VaultFile, from old: String, _ user: ObfuscatedUsername, _ account: Account,
+    _ record: VaultFile, from old: FilePath, _ user: ObfuscatedUsername, _ account: Account,
     _ layout: Layout, _ credential: () throws -> Credential
   ) throws -> VaultFile {
     let claim = VaultAccount(user: account.user, name: account.name)
@@ -49,7 +49,7 @@ public enum VaultTransfer {
       return try resealed(record, for: claim, user, layout, credential)
     }
     let own = identity.account
-    let isFinished = sameBytes(own.name, account.name)
+    let isFinished = own.name == account.name
     guard isFinished || own.name.asciiLowercased() == old.asciiLowercased() else {
       throw Refusal(path: old, reason: "has a vault that belongs to \(own.name); give that name")
     }
@@ -65,7 +65,7 @@ public enum VaultTransfer {
     let sealed = identity.seal == nil ? nil : own.sealedName ?? own.name
     changed.identity?.account = VaultAccount(
       user: own.user, name: account.name,
-      sealedName: sameBytes(sealed, account.name) ? nil : sealed)
+      sealedName: sealed == account.name ? nil : sealed)
     return changed
   }
 
@@ -75,8 +75,8 @@ public enum VaultTransfer {
   /// - Returns: the uid that the vault belonged to, nil where that was not recorded; the account's name;
   ///   and the home in the vault while it is mounted.
   public static func adopt(
-    _ name: String, _ layout: Layout, credential: () throws -> Credential
-  ) throws -> (former: uid_t?, name: String, home: String) {
+    _ name: FilePath, _ layout: Layout, credential: () throws -> Credential
+  ) throws -> (former: uid_t?, name: FilePath, home: FilePath) {
     let user = try ObfuscatedUsername(of: name, salt: .read(layout))
     guard let account = try Account.loggingIn(as: name) else {
       throw Refusal(path: name, reason: "has no passwd entry to give the vault to")
@@ -92,7 +92,7 @@ public enum VaultTransfer {
     try changed.moveHome(to: account)
     try locked(user, layout) {
       let shadow = try unchanged(record, of: user, name, layout)
-      try changed.write(in: shadow.directory(user.description))
+      try changed.write(in: shadow.directory(user.path))
     }
     let home = layout.below("home/\(HomePlace.user.rawValue)/\(user)")
     return (former?.user == account.user ? nil : former?.user, account.name, home)
@@ -118,7 +118,7 @@ public enum VaultTransfer {
 
   /// What is recorded of the vault. A plain one of an older version has nothing.
   private static func existing(
-    _ user: ObfuscatedUsername, _ name: String, _ layout: Layout
+    _ user: ObfuscatedUsername, _ name: FilePath, _ layout: Layout
   ) throws -> VaultFile {
     guard let kind = try VaultKind.existing(of: user, layout) else {
       throw Refusal(path: name, reason: "has no vault")
@@ -129,7 +129,7 @@ public enum VaultTransfer {
 
   /// Under the lock: the user is logged out, and the file is as it was.
   private static func unchanged(
-    _ record: VaultFile, of user: ObfuscatedUsername, _ name: String, _ layout: Layout
+    _ record: VaultFile, of user: ObfuscatedUsername, _ name: FilePath, _ layout: Layout
   ) throws -> Directory {
     guard let shadow = try UserDirectory.shadow(layout),
       let kind = try VaultKind.existing(of: user, layout),
@@ -173,13 +173,13 @@ extension Vaults {
         let shadow = try UserDirectory.shadow(layout)
       else {
         throw Refusal(
-          path: username.description, reason: "has no vault that is shown over a home directory")
+          path: username.path, reason: "has no vault that is shown over a home directory")
       }
-      try requireLoggedOut(user, kind, layout, shown: username.description)
+      try requireLoggedOut(user, kind, layout, shown: username.path)
       guard let account = try username.account(record) else {
-        throw Refusal(path: username.description, reason: "has no passwd entry")
+        throw Refusal(path: username.path, reason: "has no passwd entry")
       }
-      return try HomeBelow.prepare(account, in: shadow.directory(user.description), layout)
+      return try HomeBelow.prepare(account, in: shadow.directory(user.path), layout)
     }
   }
 }

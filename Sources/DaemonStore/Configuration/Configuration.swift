@@ -98,7 +98,7 @@ public struct Configuration: Sendable {
 
   /// Reads one file on top of what was read before. A line that is wrong is an error, and the rest
   /// applies.
-  mutating func read(_ bytes: [UInt8], from path: String) {
+  mutating func read(_ bytes: [UInt8], from path: FilePath) {
     var section: Section?
     var isUnknown = false
     var number = 0

@@ -16,8 +16,7 @@ extension Configuration {
       guard try etc.status(of: "daemon-store.conf.d") != nil else { return }
       let parts = try etc.trusted("daemon-store.conf.d")
       let names = try parts.names().filter {
-        let name = $0.utf8
-        return name.first != UInt8(ascii: ".") && name.suffix(5).elementsEqual(".conf".utf8)
+        $0.bytes.first != UInt8(ascii: ".") && $0.dropping(suffix: ".conf") != nil
       }
       if names.count > Self.mostFiles {
         errors.append(
@@ -32,7 +31,7 @@ extension Configuration {
   }
 
   /// A regular file of root's that only root can write.
-  private mutating func read(_ name: String, in directory: borrowing Directory) {
+  private mutating func read(_ name: FilePath, in directory: borrowing Directory) {
     let path = directory.path(of: name)
     do throws(SystemError) {
       guard let status = try directory.status(of: name) else { return }

@@ -15,7 +15,7 @@ public enum FolderEvents {
     timeout: Duration?, _ layout: Layout
   ) throws -> Bool {
     let deadline = timeout.map { ContinuousClock.now + $0 }
-    let folder = UserFolder(path: layout.path(of: user, in: store, tree))
+    let folder = UserFolder(cString: layout.path(of: user, in: store, tree).cString)
     while true {
       // No longer than poll(2) can wait at once.
       let left = deadline.map { ContinuousClock.now.duration(to: $0) }
@@ -46,7 +46,7 @@ public enum FolderEvents {
     reason: "is not there, and nothing else tells of mounts; give this jail a /proc of its own "
       + "(minijail0 -p)")
 
-  fileprivate static func noStore(_ path: String, _ store: StoreName) -> Refusal {
+  fileprivate static func noStore(_ path: FilePath, _ store: StoreName) -> Refusal {
     Refusal(
       path: path,
       reason: "is no store here, so no user's folder comes; run daemon-store startup, or give this "
@@ -66,7 +66,7 @@ public struct FolderChange: Equatable, Sendable {
   public let store: StoreName
   public let user: ObfuscatedUsername
   /// `/run/daemon-store/D/H`.
-  public let path: String
+  public let path: FilePath
 }
 
 /// The folders in one store or all, watched.
@@ -159,7 +159,7 @@ public struct FolderWatch: ~Copyable {
   }
 
   /// The directory is open for a moment only: that keeps a store from being unmounted.
-  private static func names(in path: String) throws(SystemError) -> [String] {
+  private static func names(in path: FilePath) throws(SystemError) -> [FilePath] {
     try Directory(opening: path).names()
   }
 }

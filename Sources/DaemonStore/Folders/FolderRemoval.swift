@@ -14,16 +14,16 @@ public struct Removal: Equatable, Sendable {
     case held(String)
   }
 
-  public let path: String
+  public let path: FilePath
   public let outcome: Outcome
 
-  public init(path: String, outcome: Outcome) {
+  public init(path: FilePath, outcome: Outcome) {
     self.path = path
     self.outcome = outcome
   }
 
   /// What is still there because of `error`.
-  public init(path: String, heldBy error: any Error) {
+  public init(path: FilePath, heldBy error: any Error) {
     let isBusy = (error as? SystemError)?.code == EBUSY
     self.init(path: path, outcome: isBusy ? .busy("\(error)") : .held("\(error)"))
   }
@@ -54,7 +54,7 @@ extension Directory {
   /// - Parameter isOurs: whether a mount with this root may go. Something that was mounted on top
   ///   by others stays, and is the reason.
   public func clear(
-    _ name: String, lazily: Bool, isOurs: (FileStatus) -> Bool = { _ in true }
+    _ name: FilePath, lazily: Bool, isOurs: (FileStatus) -> Bool = { _ in true }
   ) -> Removal? {
     let path = path(of: name)
     var outcome: Removal.Outcome?
@@ -130,9 +130,9 @@ extension OpenTree {
 
   /// The users who have a mount point in a store.
   func users(in store: StoreName) throws(SystemError) -> [ObfuscatedUsername] {
-    let status = try backstage.root.status(of: store.description)
+    let status = try backstage.root.status(of: store.path)
     guard status?.isDirectory == true else { return [] }
-    return try backstage.root.directory(store.description).names()
+    return try backstage.root.directory(store.path).names()
       .compactMap { ObfuscatedUsername($0) }
   }
 
@@ -140,7 +140,7 @@ extension OpenTree {
     _ user: ObfuscatedUsername, from store: StoreName, lazily: Bool,
     isOurs: (FileStatus) -> Bool
   ) throws(SystemError) -> [Removal] {
-    let name = "\(store)/\(user)"
+    let name: FilePath = "\(store)/\(user)"
     do {
       guard try backstage.root.status(of: name) != nil else { return [] }
     } catch  where error.code == ENOTDIR {

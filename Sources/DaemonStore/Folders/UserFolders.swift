@@ -16,7 +16,7 @@ public struct FolderReport: Equatable, Sendable {
   public let store: StoreName
   public let tree: StoreTree
   /// `/run/daemon-store/D/H`.
-  public let path: String
+  public let path: FilePath
   public internal(set) var outcome: Outcome
   /// What was not as the template has it, and was put right.
   public internal(set) var repairs: [String] = []
@@ -64,7 +64,7 @@ public struct PreparedFolders: ~Copyable {
     let refused = try templates.rejected.filter { refusal in
       try templates.isUnknown
         || templates.rejectedNames.contains {
-          try ("\(refusal.path)" as FilePath).dropping(suffix: "/\($0.description)") != nil
+          try refusal.path.dropping(suffix: "/\($0.description)") != nil
             && trees[.data].hasStore($0)
         }
     }
@@ -141,7 +141,7 @@ public struct PreparedFolders: ~Copyable {
   }
 
   private func source(of template: Template, _ tree: StoreTree) throws -> OwnedDirectory {
-    let name = template.name.description
+    let name = template.name.path
     return switch tree {
     case .data:
       try OwnedDirectory(
@@ -176,17 +176,17 @@ public struct PreparedFolders: ~Copyable {
 extension OpenTree {
   /// Whether the store is set up: mounted, and of its own directory.
   func hasStore(_ store: StoreName) throws(SystemError) -> Bool {
-    guard let status = try front.status(of: store.description), status.isMountRoot else {
+    guard let status = try front.status(of: store.path), status.isMountRoot else {
       return false
     }
-    return try backstage.root.status(of: store.description)?.identity == status.identity
+    return try backstage.root.status(of: store.path)?.identity == status.identity
   }
 
   /// Whether nothing is mounted yet at `/run/daemon-store/D/H`; false when `source` is.
   func isFree(
     _ store: StoreName, _ user: ObfuscatedUsername, for source: FileIdentity
   ) throws -> Bool {
-    let name = "\(store)/\(user)"
+    let name: FilePath = "\(store)/\(user)"
     guard let status = try front.status(of: name) else { return true }
     if status.isMountRoot {
       guard status.identity == source else {
@@ -212,7 +212,7 @@ extension OpenTree {
   func attach(
     _ mount: consuming DetachedMount, of user: ObfuscatedUsername, in store: StoreName
   ) throws(SystemError) {
-    let name = "\(store)/\(user)"
+    let name: FilePath = "\(store)/\(user)"
     try backstage.root.makeDirectory(name, mode: 0)
     do {
       try mount.attach(on: name, in: front)

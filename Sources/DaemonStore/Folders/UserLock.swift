@@ -11,7 +11,7 @@ public func locked<Value>(
 ) throws -> Value {
   let run = try Directory(opening: layout.root).trusted("run")
   let state = try OwnedDirectory("cryptohome", in: run, owner: 0, group: 0, mode: 0o700)
-  let name = "\(user).lock"
+  let name: FilePath = "\(user).lock"
   let lock = try FileLock.take(
     name, in: state.directory, until: deadline ?? .now + LockPatience.login,
     for: "logging this user in or out")

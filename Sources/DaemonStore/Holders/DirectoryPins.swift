@@ -2,7 +2,7 @@ import Glibc
 import Kernel
 
 /// The users whose processes may work on a user's data: the owner of the home, those of the stores,
-/// and root. Anybody else is a stranger to the vault.
+/// and root. Any other user is a stranger to the vault.
 struct Residents {
   private let users: Set<uid_t>
   private let groups: Set<gid_t>
@@ -36,7 +36,7 @@ struct Residents {
   private static func realID(_ label: String, in text: [UInt8]) -> UInt32? {
     let line = text.split(separator: UInt8(ascii: "\n")).first { $0.starts(with: label.utf8) }
     let first = line?.split(separator: UInt8(ascii: "\t")).dropFirst().first
-    return first.flatMap { UInt32(String(decoding: $0, as: UTF8.self)) }
+    return first?.number()
   }
 }
 
@@ -47,7 +47,10 @@ public struct DirectoryPin: Hashable, Sendable, CustomStringConvertible {
   public let user: uid_t
   public let hold: Holder.Hold
 
-  public var description: String {
+  public var description: String { description(isEmpty: true) }
+
+  /// - Parameter isEmpty: whether all such directories could be emptied.
+  public func description(isEmpty: Bool) -> String {
     let what =
       switch hold {
       case .workingDirectory: "as its working directory"
@@ -58,7 +61,7 @@ public struct DirectoryPin: Hashable, Sendable, CustomStringConvertible {
       case .sentFile: "by a descriptor that was sent to it"
       default: "by a descriptor"
       }
-    return "\(keeper) of user \(user) keeps an empty directory \(what)"
+    return "\(keeper) of user \(user) keeps \(isEmpty ? "an empty" : "a") directory \(what)"
   }
 }
 
@@ -73,18 +76,21 @@ final class DirectoryPins {
   }
 
   private let residents: Residents
-  private let locate: (_ file: FileStatus, _ name: String, _ links: borrowing Directory) -> Place?
+  private let locate: (_ file: FileStatus, _ name: FilePath, _ links: borrowing Directory) -> Place?
   private let rootOfMount: (_ file: FileStatus) -> FilePath?
   private(set) var pins: [DirectoryPin] = []
   private(set) var places: Set<Place> = []
   private var strangers: [pid_t: uid_t?] = [:]
+  private var names: [pid_t: ProcessName] = [:]
+  /// Where each directory is, so that the ten thousandth descriptor on one costs next to nothing.
+  private var located: [FileIdentity: Place] = [:]
   private var isKnown: Set<DirectoryPin> = []
 
   init(
     _ residents: Residents,
     locate:
       @escaping (
-        _ file: FileStatus, _ name: String, _ links: borrowing Directory
+        _ file: FileStatus, _ name: FilePath, _ links: borrowing Directory
       ) -> Place?,
     rootOfMount: @escaping (_ file: FileStatus) -> FilePath?
   ) {
@@ -96,12 +102,14 @@ final class DirectoryPins {
   /// Takes a file of the user's that a process has, if it is a directory and the process a
   /// stranger's; false when it is a holder as any other.
   func take(
-    _ file: FileStatus, _ name: String, _ links: borrowing Directory, of process: pid_t,
+    _ file: FileStatus, _ name: FilePath, _ links: borrowing Directory, of process: pid_t,
     _ hold: Holder.Hold
   ) -> Bool {
-    guard file.isDirectory, let user = stranger(process), let place = locate(file, name, links)
+    guard file.isDirectory, let user = stranger(process), let place = place(of: file, name, links)
     else { return false }
-    add(.process(ProcessName(process)), user, hold, at: place)
+    let keeper = names[process] ?? ProcessName(process)
+    names[process] = keeper
+    add(.process(keeper), user, hold, at: place)
     if let root = rootOfMount(file) { places.insert(.below(root)) }
     return true
   }
@@ -112,6 +120,15 @@ final class DirectoryPins {
     places.insert(place)
     let pin = DirectoryPin(keeper: keeper, user: user, hold: hold)
     if isKnown.insert(pin).inserted { pins.append(pin) }
+  }
+
+  private func place(
+    of file: FileStatus, _ name: FilePath, _ links: borrowing Directory
+  ) -> Place? {
+    if let known = located[file.identity] { return known }
+    let place = locate(file, name, links)
+    located[file.identity] = place
+    return place
   }
 
   private func stranger(_ process: pid_t) -> uid_t? {

@@ -1,27 +1,29 @@
-/// Somebody or something that keeps part of a user's data in use.
+import Kernel
+
+/// A process, mount or device that keeps part of a user's data in use.
 public struct Holder: Hashable, Sendable, CustomStringConvertible {
   public enum Hold: Hashable, Sendable {
     case workingDirectory, root, program
     /// With the file's path, as the process knows it.
-    case openFile(String)
-    case mapping(String)
+    case openFile(FilePath)
+    case mapping(FilePath)
     /// A UNIX socket that is bound to a file of this path.
-    case socket(String)
+    case socket(FilePath)
     /// A file that was sent to this process, and that it has not received yet.
-    case sentFile(String)
-    /// So many descriptors were sent to this process that nobody can look at.
+    case sentFile(FilePath)
+    /// The number of descriptors on the way to this process that cannot be inspected.
     case sentUnseen(Int)
     /// This directory is on a mount that no namespace shows, with whatever is mounted in it.
-    case detachedTree(String)
+    case detachedTree(FilePath)
     /// A mount namespace that keeps a copy of its own at this path.
-    case mountNamespace(String)
-    /// A mount namespace that nobody can look into.
+    case mountNamespace(FilePath)
+    /// A mount namespace that cannot be inspected.
     case closedNamespace
     /// Something is mounted here, at or below a mount of the user's: path and file system.
-    case mount(String, String)
-    case loopDevice(String)
+    case mount(FilePath, FilePath)
+    case loopDevice(FilePath)
     /// A file or directory that this process is told about: inotify(7) and fanotify(7).
-    case watch(String)
+    case watch(FilePath)
     /// Something that could not be inspected, in words: it may hold anything.
     case uninspected(String)
     /// So many processes may not be looked at, this one among them: they may use anything.
@@ -32,7 +34,7 @@ public struct Holder: Hashable, Sendable, CustomStringConvertible {
     case unseen
   }
 
-  /// Who; nil for what nobody in particular holds.
+  /// The process or file that keeps it in use; nil where there is no single one.
   public let keeper: MountNamespace.Keeper?
   public let hold: Hold
 

@@ -5,9 +5,9 @@ import Kernel
 /// Ends the processes that hold files of a user who logs out, where the configuration says so.
 public final class HolderEnding {
   /// How long a process has to end after SIGTERM.
-  private static let patience = Duration.seconds(10)
+  private static let timeToEnd = Duration.seconds(10)
   /// How long the kernel has to end a process that gets SIGKILL.
-  private static let lastPatience = Duration.seconds(3)
+  private static let timeToDie = Duration.seconds(3)
 
   private let subtree: UserSubtree
   private let configuration: Configuration
@@ -45,15 +45,15 @@ public final class HolderEnding {
       signal(pidfd, policies[index] == .kill ? SIGKILL : SIGTERM)
     }
     let isSlow = policies.contains(.terminate)
-    wait(isSlow ? Self.patience : Self.lastPatience)
+    wait(isSlow ? Self.timeToEnd : Self.timeToDie)
     let left = pidfds.filter { !hasEnded($0) }
     for pidfd in left { signal(pidfd, SIGKILL) }
-    if !left.isEmpty { wait(Self.lastPatience) }
+    if !left.isEmpty { wait(Self.timeToDie) }
     return names
   }
 
   /// Notes a process that has a file, if it may be ended for that.
-  private func take(_ file: FileStatus, _ link: String, _ links: borrowing Directory) {
+  private func take(_ file: FileStatus, _ link: FilePath, _ links: borrowing Directory) {
     guard !file.isDirectory, let process = Self.process(in: links.path), process > 1,
       !spared.contains(process), subtree.contains(file, link, in: links)
     else { return }
@@ -79,10 +79,10 @@ public final class HolderEnding {
   }
 
   /// The number in `/proc/12/task/13/fd`; nil for our own descriptors of what another process was sent.
-  private static func process(in path: String) -> pid_t? {
-    let parts = path.utf8.split(separator: UInt8(ascii: "/"))
-    guard parts.count >= 2, parts[0].elementsEqual("proc".utf8) else { return nil }
-    return pid_t(String(decoding: parts[1], as: UTF8.self)).flatMap { $0 == getpid() ? nil : $0 }
+  private static func process(in path: FilePath) -> pid_t? {
+    let parts = path.components
+    guard parts.count >= 2, parts[0] == "proc" else { return nil }
+    return parts[1].bytes.number(as: pid_t.self).flatMap { $0 == getpid() ? nil : $0 }
   }
 
   /// Whether a process is part of a unit of the system, and not of a user's session: by its control
@@ -111,7 +111,7 @@ public final class HolderEnding {
       guard let text = try? kernelFile("/proc/\(next)/stat"),
         let end = text.lastIndex(of: UInt8(ascii: ")")),
         case let fields = text[(end + 1)...].split(separator: UInt8(ascii: " ")), fields.count > 1,
-        let parent = pid_t(String(decoding: fields[1], as: UTF8.self))
+        let parent: pid_t = fields[1].number()
       else { break }
       next = parent
     }
@@ -125,8 +125,8 @@ public final class HolderEnding {
     return poll(&poller, 1, 0) == 1
   }
 
-  private func wait(_ patience: Duration) {
-    let deadline = ContinuousClock.now + patience
+  private func wait(_ time: Duration) {
+    let deadline = ContinuousClock.now + time
     while true {
       var pollers = pidfds.filter { !hasEnded($0) }.map {
         pollfd(fd: $0, events: Int16(POLLIN), revents: 0)
@@ -142,15 +142,13 @@ public final class HolderEnding {
 extension UserSubtree {
   /// The section of the configuration that is about a file of the user's.
   fileprivate func section(
-    of file: FileStatus, _ link: String, in process: borrowing Directory
+    of file: FileStatus, _ link: FilePath, in process: borrowing Directory
   ) -> Configuration.Section {
     guard let path = relativePath(of: file, link, in: process) else { return .home }
     var names = path.components[...]
     guard names.popFirst() == "root" else { return .home }
     if names.first == ".cache" { names.removeFirst() }
-    guard let name = names.first.flatMap({ String(validating: $0.bytes, as: UTF8.self) }),
-      let store = StoreName(name)
-    else { return .home }
+    guard let store = names.first.flatMap({ StoreName($0) }) else { return .home }
     return .store(store)
   }
 }

@@ -6,7 +6,7 @@ import MountTable
 extension Holder.Hold {
   /// Something that is mounted at or below a mount of the user's.
   static func mount(_ mount: Mount) -> Self {
-    .mount(mount.target.description, mount.fileSystem.description)
+    .mount(mount.target, mount.fileSystem)
   }
 }
 
@@ -14,22 +14,24 @@ extension Holder.Hold {
 /// link, not for paths: a path is different in each jail, and gone after an unmount.
 struct HolderSearch: ~Copyable {
   /// Whether the file behind the magic link `name` of a directory in `/proc` is one of them.
-  typealias Test = (_ file: FileStatus, _ name: String, _ directory: borrowing Directory) -> Bool
+  typealias Test = (_ file: FileStatus, _ name: FilePath, _ directory: borrowing Directory) -> Bool
 
   private let test: Test
   /// What is left to judge a socket by whose path leads nowhere any more.
   private let isNamed: (_ path: FilePath) -> Bool
   /// What counts against a process beside the files that it shows.
-  private let suspicion: Suspicion?
+  private let doubts: Doubts?
   /// Takes up the directories that other users' processes keep: those are no holders.
   private let pins: DirectoryPins?
   private let unknowns: Unknowns
   private var sockets: BoundSockets
   private let watches: Watches?
-  private let patience = SentDescriptors.Patience()
+  private let waits = SentDescriptors.Waits()
+  /// When the search ends, whatever has not been looked at.
+  private let deadline: ContinuousClock.Instant?
 
-  /// What nobody can look into, and where it counts.
-  struct Suspicion {
+  /// What cannot be inspected, and where it counts.
+  struct Doubts {
     /// Whether a process may have been sent one of the files.
     let isSuspect: (_ process: borrowing Directory) -> Bool
     /// Whether a process may have hidden one of the files: it runs as the user.
@@ -40,31 +42,40 @@ struct HolderSearch: ~Copyable {
 
   init(
     for test: @escaping Test, isNamed: @escaping (_ path: FilePath) -> Bool = { _ in false },
-    suspicion: Suspicion? = nil, pins: DirectoryPins? = nil, unknowns: Unknowns = Unknowns(),
-    watched: Watches.Open? = nil
+    doubts: Doubts? = nil, pins: DirectoryPins? = nil, unknowns: Unknowns = Unknowns(),
+    watched: Watches.Open? = nil, until deadline: ContinuousClock.Instant? = nil
   ) {
     self.test = test
     self.isNamed = isNamed
-    self.suspicion = suspicion
+    self.doubts = doubts
     self.pins = pins
     self.unknowns = unknowns
     sockets = BoundSockets(unknowns)
     watches = watched.map { Watches($0, unknowns) }
+    self.deadline = deadline
+  }
+
+  /// Whether the time of the search is over. What it leaves out then counts as not inspected.
+  private func isLate() -> Bool {
+    guard let deadline, ContinuousClock.now >= deadline else { return false }
+    unknowns.add("all processes within the time of a logout")
+    return true
   }
 
   /// One entry for each kind of use and process, this process left out, and one for each thing that
   /// could not be inspected. When a process goes away before it was looked at, a child of it may have
-  /// what it had: so the new ones are looked at, until nobody has gone away meanwhile.
+  /// what it had: so the new ones are looked at, until no process has ended meanwhile.
   mutating func processes() throws(SystemError) -> [Holder] {
     var holders: [Holder] = []
     var hidden: [pid_t] = []
     var seen: Set<pid_t> = [getpid()]
     var round = 0
-    let deadline = ContinuousClock.now + .seconds(2)
+    let enough = ContinuousClock.now + .seconds(2)
     repeat {
       var isComplete = round > 0
       round += 1
       for process in try Processes.all() where seen.insert(process).inserted {
+        if isLate() { return holders + Self.entry(for: hidden) + unknowns.holders }
         do throws(SystemError) {
           let directory = try Directory(opening: "/proc/\(process)")
           sockets.read(from: directory)
@@ -82,7 +93,7 @@ struct HolderSearch: ~Copyable {
         }
       }
       if isComplete { return holders + Self.entry(for: hidden) + unknowns.holders }
-    } while round < 64 || ContinuousClock.now < deadline
+    } while round < 64 || ContinuousClock.now < enough
     return holders + Self.entry(for: hidden) + unknowns.holders
       + [Holder(keeper: nil, hold: .fugitive)]
   }
@@ -94,9 +105,9 @@ struct HolderSearch: ~Copyable {
   private func uses(of process: pid_t, in directory: borrowing Directory) -> [Holder.Hold] {
     var found: [Holder.Hold] = []
     var unseen: [Holder.Hold] = []
-    let isUsers = suspicion?.isUsers(directory) == true
+    let isUsers = doubts?.isUsers(directory) == true
     func look(
-      _ hold: Holder.Hold, _ name: String, _ links: borrowing Directory
+      _ hold: Holder.Hold, _ name: FilePath, _ links: borrowing Directory
     ) {
       guard let file = status(behind: name, links) else { return }
       if isHeld(file, name, links, by: process, hold) {
@@ -124,12 +135,12 @@ struct HolderSearch: ~Copyable {
       }
     }
     if let file = mapping(of: process, directory) { found.append(.mapping(file)) }
-    if let first = unseen.first { found.append(first) }  // what nobody can look into counts once
+    if let first = unseen.first { found.append(first) }  // what cannot be inspected counts once
     return found
   }
 
   /// nil when the link is gone, or leads to what could not be inspected.
-  private func status(behind name: String, _ links: borrowing Directory) -> FileStatus? {
+  private func status(behind name: FilePath, _ links: borrowing Directory) -> FileStatus? {
     do throws(SystemError) {
       return try links.status(behind: name)
     } catch {
@@ -141,22 +152,22 @@ struct HolderSearch: ~Copyable {
   /// Whether a file is one of them, and counts: a directory that another user's process keeps is a
   /// pin.
   private func isHeld(
-    _ file: FileStatus, _ name: String, _ links: borrowing Directory, by process: pid_t,
+    _ file: FileStatus, _ name: FilePath, _ links: borrowing Directory, by process: pid_t,
     _ hold: Holder.Hold
   ) -> Bool {
     guard test(file, name, links) else { return false }
     return pins?.take(file, name, links, of: process, hold) != true
   }
 
-  private func isHeld(_ name: String, _ links: borrowing Directory) -> Bool {
+  private func isHeld(_ name: FilePath, _ links: borrowing Directory) -> Bool {
     status(behind: name, links).map { test($0, name, links) } == true
   }
 
   /// Looks several times: a jail that is just being built changes its mounts meanwhile.
-  private func detached(_ name: String, _ links: borrowing Directory) -> [Holder.Hold] {
+  private func detached(_ name: FilePath, _ links: borrowing Directory) -> [Holder.Hold] {
     for _ in 0..<3 {
       guard let file = status(behind: name, links), file.isDirectory,
-        suspicion?.isDetached(file) == true
+        doubts?.isDetached(file) == true
       else { return [] }
       pause(.milliseconds(10))
     }
@@ -169,22 +180,23 @@ struct HolderSearch: ~Copyable {
     isUsers: Bool, _ found: inout [Holder.Hold], _ unseen: inout [Holder.Hold]
   ) throws(SystemError) {
     let links = try task.directory("fd")
-    let isSuspect = suspicion?.isSuspect(directory) == true
-    var file: String?
-    var socket: String?
-    var sent: String?
-    var watch: String?
-    for name in try links.names() {
+    let isSuspect = doubts?.isSuspect(directory) == true
+    var file: FilePath?
+    var socket: FilePath?
+    var sent: FilePath?
+    var watch: FilePath?
+    for (index, name) in try links.names().enumerated() {
+      if index % 256 == 255, isLate() { break }
       guard let status = status(behind: name, links) else { continue }
       if status.mode & S_IFMT == S_IFSOCK {
         if socket == nil, let path = sockets.path(of: status.identity) {
-          let isFound = path.text.map { isHeld("root\($0)", directory) } == true
+          let isFound = isHeld("root\(path)", directory)
           socket =
             path.isAbsolute && (isFound || isNamed(path))
-            ? path.description : boundFile(of: name, status.identity, in: process)
+            ? path : boundFile(of: name, status.identity, in: process)
         }
         let held = SentDescriptors.held(
-          at: name, of: process, task, patience: isSuspect && unseen.isEmpty ? patience : nil,
+          at: name, of: process, task, waits: isSuspect && unseen.isEmpty ? waits : nil,
           unknowns
         ) { [pins, test] file, name, links in
           test(file, name, links)
@@ -218,8 +230,9 @@ struct HolderSearch: ~Copyable {
 
   /// The path of what a socket is bound to, if that is one of them: as the kernel has it, whatever
   /// path it was bound by, and from where. It takes CAP_NET_ADMIN.
-  private func boundFile(of name: String, _ socket: FileIdentity, in process: pid_t) -> String? {
-    guard let number = CInt(name) else { return nil }
+  private func boundFile(of name: FilePath, _ socket: FileIdentity, in process: pid_t) -> FilePath?
+  {
+    guard let number: CInt = name.bytes.number() else { return nil }
     do throws(SystemError) {
       let copy = linux_get_descriptor(process, number)
       guard copy >= 0 else {
@@ -242,7 +255,7 @@ struct HolderSearch: ~Copyable {
   }
 
   /// The first file that a process has mapped.
-  private func mapping(of process: pid_t, _ directory: borrowing Directory) -> String? {
+  private func mapping(of process: pid_t, _ directory: borrowing Directory) -> FilePath? {
     do throws(SystemError) {
       let links = try directory.directory("map_files")
       for name in try links.names() {
@@ -259,9 +272,9 @@ struct HolderSearch: ~Copyable {
 }
 
 /// The path of a file, as the process knows it that a link of `/proc` belongs to: for messages alone.
-func shownPath(of name: String, _ links: borrowing Directory) -> String {
+func shownPath(of name: FilePath, _ links: borrowing Directory) -> FilePath {
   do throws(SystemError) {
-    return try linkTarget(of: links.path(of: name)).description
+    return try linkTarget(of: links.path(of: name))
   } catch {
     return "?"
   }

@@ -24,22 +24,28 @@ extension UserSubtree {
   ///
   /// - Parameters:
   ///   - rest: the mounts that are left of it.
-  ///   - strictly: whether descriptors on their way count that nobody can look at, whomever they are
-  ///     sent to.
-  public func uses(_ rest: Departure.Rest, strictly: Bool = false) throws -> Uses {
+  ///   - strictly: whether everything counts that can refer to a wiped key: descriptors on their way
+  ///     that cannot be looked at, whatever process they are sent to, and mounts of directories that
+  ///     an earlier logout has emptied.
+  public func uses(_ rest: UnmountAudit.Rest, strictly: Bool = false) throws -> Uses {
     let pins = pins()
     let files = try holders(pins, strictly: strictly)
     var mounts = rest.holders
     for copy in rest.strangers {
       if let pins, let place = try directory(below: copy.mount) {
-        pins.add(copy.keeper, copy.user, .mountNamespace(copy.mount.target.description), at: place)
+        pins.add(copy.keeper, copy.user, .mountNamespace(copy.mount.target), at: place)
       } else {
         let isCopy = shows(copy.mount)
         mounts.append(
           Holder(
             keeper: copy.keeper,
             hold: isCopy
-              ? .mountNamespace(copy.mount.target.description) : .mount(copy.mount)))
+              ? .mountNamespace(copy.mount.target) : .mount(copy.mount)))
+      }
+    }
+    if strictly, let pins {
+      for (keeper, user, path) in try removedPins() {
+        pins.add(keeper, user, .mountNamespace(path), at: .removed(from: nil))
       }
     }
     let pinned = (pins?.places ?? []).compactMap { place -> FilePath? in
@@ -50,7 +56,9 @@ extension UserSubtree {
     }
     return Uses(
       mounts: mounts, files: files, pins: pins?.pins ?? [],
-      pinned: Set(pinned).filter { !$0.isEmpty }.sorted())
+      pinned: Set(pinned).filter { !$0.isEmpty }.sorted {
+        $0.cString.lexicographicallyPrecedes($1.cString)
+      })
   }
 
   /// The directory that is the root of a mount of it; nil when that is a file or the whole vault.
@@ -69,7 +77,7 @@ extension UserSubtree {
 /// Takes from strangers what they keep of a user's directories.
 public enum PinRelease {
   /// In the vault, while a directory is renewed.
-  private static let staging = ".daemon-store-moving"
+  private static let staging: FilePath = ".daemon-store-moving"
 
   /// Completes what a crash has interrupted. The key must be there.
   ///
@@ -79,27 +87,37 @@ public enum PinRelease {
   /// - Returns: whether there was something to complete.
   @discardableResult
   public static func finish(
-    in vault: borrowing Directory, _ home: borrowing Directory
+    in vault: borrowing Directory, _ home: borrowing Directory,
+    until deadline: ContinuousClock.Instant? = nil
   ) throws(SystemError) -> Bool {
-    try renewal(vault, home).finish()
+    try renewal(vault, home).finish(until: deadline)
   }
 
   /// Moves what is in each of these directories into a new one in its place.
   ///
-  /// - Returns: why that failed, for each that it did for.
+  /// - Returns: the paths that are left, with the reason.
   public static func renew(
-    _ paths: [FilePath], in vault: borrowing Directory, _ home: borrowing Directory
-  ) -> [SystemError] {
-    var errors: [SystemError] = []
+    _ paths: [FilePath], in vault: borrowing Directory, _ home: borrowing Directory,
+    until deadline: ContinuousClock.Instant
+  ) throws(SystemError) -> [(path: FilePath, error: SystemError)] {
+    let renewal = try renewal(vault, home)
+    var left: [(path: FilePath, error: SystemError)] = []
+    var isUnfinished = true
     for path in paths {
       do throws(SystemError) {
-        try renewal(vault, home).renew(path)
+        guard ContinuousClock.now < deadline else {
+          throw SystemError(operation: "empty", path: path, code: ETIMEDOUT)
+        }
+        if isUnfinished { try renewal.finish(until: deadline) }
+        isUnfinished = true
+        try renewal.renew(path, until: deadline)
+        isUnfinished = false
       } catch {
-        // One that is gone is kept by nobody any more.
-        if error.code != ENOENT { errors.append(error) }
+        // A directory that is gone keeps nothing.
+        if error.code != ENOENT { left.append((path, error)) }
       }
     }
-    return errors
+    return left
   }
 
   private static func renewal(

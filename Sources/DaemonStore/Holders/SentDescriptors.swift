@@ -4,13 +4,13 @@ import Kernel
 
 /// Descriptors that were sent over a UNIX socket and have not been received. They are open in no
 /// process; the kernel tells their number (`scm_fds` in proc_pid_fdinfo(5), Linux 5.6), and gives
-/// copies of those in the first message to whoever looks at it.
+/// copies of those in the first message to a reader that peeks.
 enum SentDescriptors {
   private static let depth = 4
 
   /// The time that is spent on waiting for messages to be received, at all sockets together: else
-  /// whoever has many sockets keeps everybody waiting.
-  final class Patience {
+  /// a process with many sockets keeps every logout waiting.
+  final class Waits {
     private var rounds = 20
 
     /// Pauses; false when there has been enough of it.
@@ -24,13 +24,13 @@ enum SentDescriptors {
 
   /// What waits at a socket of a thread that is one of the files, or may be.
   ///
-  /// - Parameter patience: to look again if need be: most messages are received at once. nil where
+  /// - Parameter waits: to look again if need be: most messages are received at once. nil where
   ///   what is unseen does not count.
   static func held(
-    at name: String, of process: pid_t, _ task: borrowing Directory, patience: Patience?,
+    at name: FilePath, of process: pid_t, _ task: borrowing Directory, waits: Waits?,
     _ unknowns: Unknowns, where test: HolderSearch.Test
   ) -> Holder.Hold? {
-    guard let number = CInt(name) else { return nil }
+    guard let number: CInt = name.bytes.number() else { return nil }
     do throws(SystemError) {
       for round in 1... {
         let waiting = try count(task.path(of: "fdinfo/\(number)"))
@@ -44,7 +44,7 @@ enum SentDescriptors {
         let socket = Descriptor(owning: copy)
         guard try isSame(socket, task, number) else { return .sentUnseen(waiting) }
         let found = try look(at: socket.number, waiting, depth: depth, where: test)
-        guard case .sentUnseen = found, round < 5, patience?.lasts() == true else { return found }
+        guard case .sentUnseen = found, round < 5, waits?.lasts() == true else { return found }
       }
     } catch {
       unknowns.add(error, about: task.path)
@@ -72,11 +72,11 @@ enum SentDescriptors {
     var numbers = [CInt](repeating: -1, count: 253)  // SCM_MAX_FD
     let own = try Directory(opening: "/proc/\(getpid())/fd")
     let received = linux_peek_descriptors(socket, &numbers, CInt(numbers.count))
-    // One that listens has its messages at connections that nobody has accepted; one with an offset
+    // One that listens has its messages at connections that are not accepted yet; one with an offset
     // for peeking is left alone.
     guard received >= 0 else { return .sentUnseen(waiting) }
     var unseen = waiting - Int(received)
-    var held: String?
+    var held: FilePath?
     // All are closed at the end, whatever happens to one.
     defer {
       for number in numbers.prefix(Int(received)) { close(number) }
@@ -97,11 +97,10 @@ enum SentDescriptors {
   }
 
   /// How many wait at a socket.
-  private static func count(_ path: String) throws(SystemError) -> Int {
+  private static func count(_ path: FilePath) throws(SystemError) -> Int {
     let label = "scm_fds:".utf8
     let lines = try kernelFile(path).split(separator: UInt8(ascii: "\n"))
     guard let line = lines.first(where: { $0.starts(with: label) }) else { return 0 }
-    let number = line.dropFirst(label.count).filter { $0 != UInt8(ascii: " ") && $0 != 9 }
-    return Int(String(decoding: number, as: UTF8.self)) ?? 0
+    return line.dropFirst(label.count).words.first?.number() ?? 0
   }
 }

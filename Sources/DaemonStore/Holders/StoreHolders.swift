@@ -1,7 +1,7 @@
 import Kernel
 import MountTable
 
-/// Somebody who holds a store, or a user's folder in it.
+/// A holder of a store, or of a user's folder in it.
 public struct StoreHolding: Sendable {
   /// nil for the store itself.
   public let user: ObfuscatedUsername?
@@ -30,7 +30,7 @@ extension Layout {
       + locked(users[...], until: .now + .seconds(1)) { try holders(of: users, in: store) }
   }
 
-  /// Runs `body` while nobody logs these users in or out; whoever does so for longer does not matter.
+  /// Runs `body` while these users' locks are held; a lock that another command holds for longer is not waited for.
   private func locked<Value>(
     _ users: ArraySlice<ObfuscatedUsername>, until deadline: ContinuousClock.Instant,
     _ body: () throws -> Value
@@ -58,7 +58,7 @@ extension Layout {
   }
 
   /// All namespaces are looked at once, and all processes once, and again for each folder that
-  /// somebody uses: few are, as a rule.
+  /// is in use: few are, as a rule.
   private func holders(
     of users: [ObfuscatedUsername], in store: StoreName
   ) throws -> [StoreHolding] {
@@ -80,12 +80,12 @@ extension Layout {
         return false
       })
     // Who cannot be looked at may hold any.
-    let anybody = try sight.processes() + unknowns.holders
+    let uncertain = try sight.processes() + unknowns.holders
     return try zip(folders, views).flatMap { folder, views in
       let places = StoreTree.allCases.map {
         "\(path(of: folder.user, in: store, $0))" as FilePath
       }
-      var processes = anybody
+      var processes = uncertain
       if used.contains(folder.user) {
         var search = HolderSearch(for: folder.contains, isNamed: folder.isNamed)
         processes = try search.processes() + unknowns.holders
@@ -115,8 +115,8 @@ extension UserSubtree {
           Holder(
             keeper: keeper,
             hold: view.isOwn
-              ? .mount($0.mount.target.description, "the same data")
-              : .mountNamespace($0.mount.target.description))
+              ? .mount($0.mount.target, "the same data")
+              : .mountNamespace($0.mount.target))
         }
     }
   }

@@ -30,18 +30,18 @@ final class Unknowns {
   /// of one that has just ended, too.
   ///
   /// - Parameter task: its directory: `/proc/12`, `/proc/12/task/13`.
-  func add(_ error: SystemError, about task: String) {
+  func add(_ error: SystemError, about task: FilePath) {
     if !Self.isEnd(error, of: task) { add(error) }
   }
 
   /// Whether an error says that a process or thread is gone. Process 1 is taken at its word when it
   /// is closed: some systems protect it from root.
-  static func isEnd(_ error: SystemError, of task: String) -> Bool {
+  static func isEnd(_ error: SystemError, of task: FilePath) -> Bool {
     switch error.code {
     case ENOENT, ESRCH: return true
     case EACCES, EPERM:
-      if task == "/proc/1" || task.utf8.starts(with: "/proc/1/".utf8) { return true }
-      return access(task, F_OK) != 0 && errno == ENOENT
+      if task.isEqualOrBelow("/proc/1") { return true }
+      return access(task.cString, F_OK) != 0 && errno == ENOENT
     default: return false
     }
   }

@@ -4,7 +4,7 @@ import Kernel
 import MountTable
 
 extension UserSubtree {
-  /// Everybody who uses the user's data now: processes, by the files themselves, and loop devices.
+  /// All holders of the user's data now: processes, by the files themselves, and loop devices.
   public func holders() throws -> [Holder] { try holders(nil) }
 
   /// The same, but for the directories that strangers keep, which `pins` takes.
@@ -20,12 +20,12 @@ extension UserSubtree {
   }
 
   /// The loop devices that are backed by a file of the user's. The kernel knows the file; the path
-  /// that it shows is the one of whoever set the device up, and may lead elsewhere by now.
+  /// that it shows is that of the process that set the device up, and may lead elsewhere by now.
   func loopDevices() -> [Holder] {
     var holders: [Holder] = []
     do throws(SystemError) {
       for name in try Directory(opening: "/sys/block").names()
-      where name.utf8.starts(with: "loop".utf8) {
+      where name.dropping(prefix: "loop") != nil {
         do throws(SystemError) {
           guard try isLoop(name) else { continue }
           holders.append(Holder(keeper: nil, hold: .loopDevice("/dev/\(name)")))
@@ -40,7 +40,7 @@ extension UserSubtree {
     return holders
   }
 
-  private func isLoop(_ name: String) throws(SystemError) -> Bool {
+  private func isLoop(_ name: FilePath) throws(SystemError) -> Bool {
     let text: [UInt8]
     do {
       text = try kernelFile("/sys/block/\(name)/loop/backing_file")
@@ -48,22 +48,24 @@ extension UserSubtree {
       return false  // it has no file
     }
     guard let path = FilePath(text.dropLast()) else { return false }
-    if let backing = try backing(of: name) {
-      guard isOnDevice(backing) else { return false }
-      if isWholeDevice(backing) { return true }
+    let backing = try backing(of: name)
+    if let backing {
+      guard isOnDevice(backing.device) else { return false }
+      if isWholeDevice(backing.device) { return true }
     }
     if isNamed(in: path) { return true }
-    // A path that is no text could not be looked up: the device counts then.
-    guard let text = path.text else { return true }
-    let relative = String(decoding: text.utf8.drop { $0 == UInt8(ascii: "/") }, as: UTF8.self)
+    let relative = FilePath(truncating: path.bytes.drop { $0 == UInt8(ascii: "/") })
     let root = try Directory(opening: "/")
-    guard let file = try root.status(behind: relative) else { return false }
-    return contains(file, relative, in: root)
+    if let file = try root.status(behind: relative), backing == nil || file.identity == backing {
+      return contains(file, relative, in: root)
+    }
+    // The path leads elsewhere: that of a mount that was detached begins at its root.
+    return backing.map(lists) ?? false
   }
 
-  /// The file system of the file behind a loop device; nil where the device itself is out of reach,
-  /// as in a container, or has no file any more.
-  private func backing(of name: String) throws(SystemError) -> UInt64? {
+  /// The file behind a loop device; nil where the device itself is out of reach, as in a container,
+  /// or has no file any more.
+  private func backing(of name: FilePath) throws(SystemError) -> FileIdentity? {
     var backing: UInt64 = 0
     var inode: UInt64 = 0
     do {
@@ -71,7 +73,7 @@ extension UserSubtree {
       try check(
         "LOOP_GET_STATUS64", "/dev/\(name)",
         linux_loop_backing(device.number, &backing, &inode))
-      return backing
+      return FileIdentity(device: backing, inode: inode)
     } catch  where [ENOENT, ENXIO, ENODEV, EPERM, EACCES].contains(error.code) {
       return nil
     }

@@ -4,12 +4,14 @@ import Kernel
 import MountTable
 
 /// What belongs to one user, however many mounts show parts of it: the vault `…/H/mount`, and what
-/// is mounted at the places of the user's, which is the same unless somebody has moved, removed or
+/// is mounted at the places of the user's, which is the same unless the vault was moved, removed or
 /// unmounted the vault meanwhile.
 public final class UserSubtree {
   public let user: ObfuscatedUsername
+  /// When a search for processes ends, whatever it has not looked at: nil for never.
+  public var deadline: ContinuousClock.Instant?
   /// `/home/.shadow/H/mount`.
-  let vaultPath: String
+  let vaultPath: FilePath
   private let parts: [VaultPart]
   /// Of every mount that was found to show part of it.
   private var mountIDs: Set<UInt64> = []
@@ -21,7 +23,7 @@ public final class UserSubtree {
   /// Whom the files of the user's home belong to.
   private let owner: uid_t?
   /// What the path of a file of it names, wherever it is seen.
-  private let names: [String]
+  private let names: [FilePath]
   /// The file systems of all mounts that any namespace shows, by the ids of the mounts: read when
   /// they are first asked for, which is after the unmount.
   private var devices: [UInt64: UInt64]?
@@ -29,13 +31,13 @@ public final class UserSubtree {
   let unknownMounts = Unknowns()
   /// The same of processes.
   private let unknownFiles = Unknowns()
-  /// nil where nobody knows whose the home is: then nobody is a stranger.
+  /// nil where the owner of the home is not known: then no user is a stranger.
   private let residents: Residents?
 
   /// Empty for a user who has no vault and no mount.
   ///
   /// - Parameter mountsAlone: whether only mounts are looked for: else the vault is held open, to
-  ///   look for files of it, and whoever logs the user out finds that.
+  ///   look for files of it, and a logout meanwhile finds that.
   /// - Parameter recordedOwner: the user whom the home belongs to, where the vault is locked and does
   ///   not show it.
   public init(
@@ -44,7 +46,7 @@ public final class UserSubtree {
   ) throws {
     let table = try MountTable.current()
     var parts: [VaultPart] = []
-    let path = "\(layout.shadow)/\(user)/mount"
+    let path: FilePath = "\(layout.shadow)/\(user)/mount"
     // A vault that was moved or removed is known by what its mounts show.
     var owner: uid_t?
     var stores: [(user: uid_t, group: gid_t)] = []
@@ -71,12 +73,12 @@ public final class UserSubtree {
     self.user = user
     vaultPath = path
     self.parts = parts
-    names = [user.description]
+    names = [user.path]
     self.owner = owner
   }
 
   /// Opens a directory; nil when there is none.
-  private static func existing(_ path: String) throws(SystemError) -> Directory? {
+  private static func existing(_ path: FilePath) throws(SystemError) -> Directory? {
     do {
       return try Directory(opening: path)
     } catch  where [ENOENT, ENOTDIR].contains(error.code) {
@@ -85,12 +87,12 @@ public final class UserSubtree {
   }
 
   /// Whose the folders in a vault are. Of a locked one the names of the folders are not known, and
-  /// nobody needs them.
+  /// not needed.
   private static func stores(
     in vault: borrowing Directory
   ) throws(SystemError) -> [(user: uid_t, group: gid_t)] {
     var owners: [(user: uid_t, group: gid_t)] = []
-    for place in ["root", "root/.cache"] {
+    for place: FilePath in ["root", "root/.cache"] {
       let folders: Directory
       do {
         folders = try vault.directory(place)
@@ -111,7 +113,8 @@ public final class UserSubtree {
     for tree in StoreTree.allCases {
       let path = layout.path(of: user, in: store, tree)
       // Of a user who is logged out what lies on the disk, if it can be read there.
-      let vault = "\(layout.shadow)/\(user)/mount/root/\(tree == .data ? "" : ".cache/")\(store)"
+      let vault: FilePath =
+        "\(layout.shadow)/\(user)/mount/root/\(tree == .data ? "" : ".cache/" as FilePath)\(store)"
       let place = try FileStatus.mountID(at: path) == nil ? vault : path
       switch try Self.existing(place) {
       case .none: continue
@@ -123,12 +126,12 @@ public final class UserSubtree {
     self.user = user
     vaultPath = "\(layout.shadow)/\(user)/mount"
     self.parts = parts
-    names = [user.description, store.description]
+    names = [user.path, store.path]
     owner = nil
   }
 
   /// One of these is in the mount table of every namespace that shows part of it.
-  var needles: [String] {
+  var needles: [FilePath] {
     parts.isEmpty ? [] : parts.map { $0.needle(of: user) } + [" - overlay "]
   }
 
@@ -181,7 +184,7 @@ public final class UserSubtree {
   func search(_ pins: DirectoryPins?, strictly: Bool) -> HolderSearch {
     HolderSearch(
       for: contains, isNamed: isNamed,
-      suspicion: HolderSearch.Suspicion(
+      doubts: HolderSearch.Doubts(
         isSuspect: { [self] in strictly || isSuspect($0) }, isUsers: isUsers,
         isDetached: isDetachedNow),
       pins: pins, unknowns: unknownFiles,
@@ -190,13 +193,13 @@ public final class UserSubtree {
           if let file = try part.open(handle, type, on: device) { return file }
         }
         return nil
-      })
+      }, until: deadline)
   }
 
   /// The roots of the mounts have been replaced: what a mount keeps now is empty.
   public func forgetMountRoots() { mountRoots = [:] }
 
-  /// A collection of the directories that strangers keep; nil where nobody knows who is one.
+  /// A collection of the directories that strangers keep; nil where strangers cannot be told.
   func pins() -> DirectoryPins? {
     residents.map {
       DirectoryPins($0, locate: place) { [self] file in mountRoots[file.mountID] }
@@ -205,7 +208,7 @@ public final class UserSubtree {
 
   /// The path of a file of it below the vault; nil where the file system does not say.
   func relativePath(
-    of file: FileStatus, _ link: String, in process: borrowing Directory
+    of file: FileStatus, _ link: FilePath, in process: borrowing Directory
   ) -> FilePath? {
     for part in parts {
       if let path = part.relativePath(of: file, link, in: process, unknownFiles) { return path }
@@ -218,7 +221,7 @@ public final class UserSubtree {
 
   /// Where a directory that is part of it is; nil where the file system does not say.
   private func place(
-    of file: FileStatus, _ link: String, in process: borrowing Directory
+    of file: FileStatus, _ link: FilePath, in process: borrowing Directory
   ) -> DirectoryPins.Place? {
     for part in parts {
       if let place = part.place(of: file, link, in: process, unknownFiles) { return place }
@@ -231,6 +234,17 @@ public final class UserSubtree {
     parts.contains { $0.shows(device: mount.device, mount.root) }
   }
 
+  /// The mounts of directories that an earlier logout has emptied and removed, in all namespaces.
+  func removedPins() throws -> [(keeper: MountNamespace.Keeper, user: uid_t, path: FilePath)] {
+    try MountNamespace.all(containing: [DirectoryRenewal.removedPrefix], unknownMounts)
+      .flatMap { namespace in
+        (namespace.table?.mounts ?? []).filter { mount in
+          parts.contains { $0.isRemovedPin(mount) }
+        }
+        .map { (namespace.keeper, namespace.owner ?? 0, $0.target) }
+      }
+  }
+
   /// The path of a mount's root below the vault: `/root/D`; nil when it shows something else.
   func relativeRoot(of mount: Mount) -> FilePath? {
     let root = withoutDeletion(mount.root)
@@ -241,7 +255,7 @@ public final class UserSubtree {
   /// Whether a path names the user, and the store if it is of one alone.
   func isNamed(in path: FilePath) -> Bool {
     let components = path.bytes.split(separator: UInt8(ascii: "/"))
-    return names.allSatisfy { name in components.contains { $0.elementsEqual(name.utf8) } }
+    return names.allSatisfy { name in components.contains { $0.elementsEqual(name.bytes) } }
   }
 
   /// Whether a path in the namespace of `table` leads to part of it.
@@ -258,7 +272,7 @@ public final class UserSubtree {
 
   /// Whether the file behind a magic link of `/proc` is part of it: the file, not its path, since
   /// a path says nothing about a mount that is detached or in another namespace.
-  func contains(_ file: FileStatus, _ link: String, in process: borrowing Directory) -> Bool {
+  func contains(_ file: FileStatus, _ link: FilePath, in process: borrowing Directory) -> Bool {
     for part in parts {
       if let verdict = part.contains(
         file, link, in: process, deviceOfMount: device, unknownFiles)
@@ -278,7 +292,7 @@ public final class UserSubtree {
   /// Whether the file behind a link is part of it, and on one of the mounts that were found. The
   /// number alone may be another mount's by now.
   func containsThroughMount(
-    _ file: FileStatus, _ link: String, in process: borrowing Directory
+    _ file: FileStatus, _ link: FilePath, in process: borrowing Directory
   ) -> Bool {
     mountIDs.contains(file.mountID) && contains(file, link, in: process)
   }
@@ -294,7 +308,7 @@ public final class UserSubtree {
   }
 
   /// Where a link of `/proc` leads to; nil when it is gone, or could not be read.
-  private func target(of link: String, _ process: borrowing Directory) -> FilePath? {
+  private func target(of link: FilePath, _ process: borrowing Directory) -> FilePath? {
     do throws(SystemError) {
       return try linkTarget(of: process.path(of: link))
     } catch {
@@ -340,90 +354,9 @@ public final class UserSubtree {
     parts.contains { $0.isWhole && $0.device == device }
   }
 
+  /// Whether a walk through it finds the file.
+  func lists(_ file: FileIdentity) -> Bool { parts.contains { $0.lists(file) } }
+
   /// Whether files with this `st_dev` can be part of it.
   func isOnDevice(_ device: UInt64) -> Bool { parts.contains { $0.isOnDevice(device) } }
-}
-
-extension Mount {
-  /// Whether this can be what belongs at its place, one of those where a user's vault is shown: it
-  /// may be a directory of the same name that somebody else has mounted there.
-  public func mayShow(vaultOf user: ObfuscatedUsername, in layout: Layout) -> Bool {
-    ShownPart(self, of: user, in: layout) != nil
-  }
-}
-
-/// A mount at one of a user's places whose root has the name that belongs there.
-private struct ShownPart {
-  let mount: Mount
-  /// The directory that holds the root as a vault does, by its path in the file system.
-  let vault: FilePath
-
-  init?(_ mount: Mount, of user: ObfuscatedUsername, in layout: Layout) {
-    guard let place = UserPlace(mount.target, of: user, in: layout),
-      let vault = place.vaultRoot(of: mount)
-    else { return nil }
-    self.mount = mount
-    self.vault = vault
-  }
-
-  func isOf(_ part: VaultPart) -> Bool {
-    part.mountDevice == mount.device && part.root == vault
-  }
-
-  /// Whether it shows another part of the same directory.
-  func isBeside(_ other: ShownPart) -> Bool {
-    mount.device == other.mount.device && vault == other.vault
-      && mount.target != other.mount.target
-  }
-
-  /// Whether the directory is where vaults are: `…/H/mount`, or the root of one's own file system.
-  func isConventional(for user: ObfuscatedUsername) -> Bool {
-    vault.isEmpty || vault == "/mount"
-      || vault.dropping(suffix: "/\(user.description)/mount") != nil
-  }
-}
-
-/// A place where a part of the user's vault is shown.
-private enum UserPlace {
-  case home(String)
-  case folder(StoreName, StoreTree)
-
-  init?(_ target: FilePath, of user: ObfuscatedUsername, in layout: Layout) {
-    guard let parent = target.dropping(suffix: "/\(user.description)") else { return nil }
-    for place in ["user", "root"] where parent == "\(layout.below("home/\(place)"))" {
-      self = .home(place)
-      return
-    }
-    for tree in StoreTree.allCases {
-      let name = parent.dropping(prefix: "\(layout.directory(of: tree))/")
-      guard let store = name.flatMap({ StoreName($0.bytes) }) else { continue }
-      self = .folder(store, tree)
-      return
-    }
-    return nil
-  }
-
-  /// The directory below which everything is the user's, if `mount` is of a vault: nil when its
-  /// root is not called as the part is that belongs here.
-  func vaultRoot(of mount: Mount) -> FilePath? {
-    let suffix: FilePath =
-      switch self {
-      case .home(let name): "/\(name)"
-      case .folder(let store, .data): "/root/\(store.description)"
-      case .folder(let store, .cache): "/root/.cache/\(store.description)"
-      }
-    return withoutDeletion(mount.root).dropping(suffix: suffix)
-  }
-}
-
-/// The root of a mount as it was before it was removed.
-func withoutDeletion(_ root: FilePath) -> FilePath {
-  root.dropping(suffix: "//deleted") ?? root
-}
-
-/// Whether a component of `path` is the user's.
-func names(_ user: ObfuscatedUsername, in path: FilePath) -> Bool {
-  path.bytes.split(separator: UInt8(ascii: "/")).contains {
-    $0.elementsEqual(user.description.utf8)
-  }
 }

@@ -50,10 +50,10 @@ final class VaultPart {
     let readable = isWhole || !keepsOpen ? nil : try vault.file(".", flags: O_RDONLY | O_DIRECTORY)
     key = status.isEncrypted ? try readable?.encryptionPolicy(shown: vault.path)?.key : nil
     directory = readable
-    path = FilePath(vault.path.utf8)
+    path = vault.path
     device = status.identity.device
     mountDevice = mount.device
-    span = Self.spansDevices(mount) ? FileSystemKind("\(vault.path)") : nil
+    span = Self.spansDevices(mount) ? FileSystemKind(vault.path) : nil
     hasHandles = Self.hasHandle(".", in: vault)
     root = StoreGround(mount: mount).root(of: "\(vault.path)")
   }
@@ -100,10 +100,21 @@ final class VaultPart {
     device == mountDevice && (isWhole || isPath(withoutDeletion(root), atOrBelow: self.root))
   }
 
+  /// Whether `mount` shows a directory that ``PinRelease`` has emptied and removed beside the vault.
+  /// Root alone makes names there, and the kernel alone ends a path with `//deleted`; a removed
+  /// directory stays empty (rmdir(2)).
+  func isRemovedPin(_ mount: Mount) -> Bool {
+    guard mount.device == mountDevice, !isWhole, let above = root.dropping(suffix: "/mount"),
+      let name = mount.root.dropping(prefix: "\(above)/\(DirectoryRenewal.removedPrefix)")?
+        .dropping(suffix: "//deleted")
+    else { return false }
+    return name.isName
+  }
+
   /// A text that the mount table of every namespace contains that has such a mount.
-  func needle(of user: ObfuscatedUsername) -> String {
+  func needle(of user: ObfuscatedUsername) -> FilePath {
     isWhole || !names(user, in: root)
-      ? " \(linux_major(mountDevice)):\(linux_minor(mountDevice)) " : user.description
+      ? " \(linux_major(mountDevice)):\(linux_minor(mountDevice)) " : user.path
   }
 
   /// Whether the file behind a magic link of `/proc` is in it; nil when neither its device nor its
@@ -111,7 +122,7 @@ final class VaultPart {
   ///
   /// - Parameter deviceOfMount: the file system of a mount that is shown anywhere.
   func contains(
-    _ file: FileStatus, _ link: String, in process: borrowing Directory,
+    _ file: FileStatus, _ link: FilePath, in process: borrowing Directory,
     deviceOfMount: (UInt64) -> UInt64?, _ unknowns: Unknowns
   ) -> Bool? {
     guard isHere(file, link, in: process, deviceOfMount) else { return false }
@@ -120,7 +131,7 @@ final class VaultPart {
     guard let path else { return nil }
     do throws(SystemError) {
       guard let shown = try pathHere(of: file, link, in: process) else { return nil }
-      var verdict = shown.isEqualOrBelow(path)
+      var verdict = Self.relative(shown, to: path) != nil
       if !verdict { verdict = try isStray(file, link, in: process) }
       verdicts[file.identity] = verdict
       return verdict
@@ -133,14 +144,14 @@ final class VaultPart {
   /// The path of the file behind a link, as our own mount shows it; nil where the file system has no
   /// handles, or this is not the file system.
   private func pathHere(
-    of file: FileStatus, _ link: String, in process: borrowing Directory
+    of file: FileStatus, _ link: FilePath, in process: borrowing Directory
   ) throws(SystemError) -> FilePath? {
     let mount: CInt
     switch directory {
     case .none: return nil
     case .some(let directory): mount = directory.number
     }
-    let reopened = linux_reopen_through(process.descriptor.number, link, mount)
+    let reopened = linux_reopen_through(process.descriptor.number, link.cString, mount)
     guard reopened >= 0 else {
       let code = errno
       // No handles; a file that is gone; a filter of system calls: the mount decides then.
@@ -157,7 +168,7 @@ final class VaultPart {
   /// Whether a file is a removed directory that was encrypted with the vault's key: it was moved out
   /// of the vault before it was removed.
   private func isStray(
-    _ file: FileStatus, _ link: String, in process: borrowing Directory
+    _ file: FileStatus, _ link: FilePath, in process: borrowing Directory
   ) throws(SystemError) -> Bool {
     guard let key, file.isDirectory, file.isEncrypted, file.links == 0 else { return false }
     do {
@@ -189,27 +200,26 @@ final class VaultPart {
 
   /// The path of a file of it from its directory; nil where the file system does not say.
   func relativePath(
-    of file: FileStatus, _ link: String, in process: borrowing Directory, _ unknowns: Unknowns
+    of file: FileStatus, _ link: FilePath, in process: borrowing Directory, _ unknowns: Unknowns
   ) -> FilePath? {
     guard let path, file.identity.device == device else { return nil }
     do throws(SystemError) {
-      guard let shown = try pathHere(of: file, link, in: process), shown.isEqualOrBelow(path) else {
-        return nil
-      }
-      return Self.joined(shown.components.dropFirst(path.components.count))
+      return try pathHere(of: file, link, in: process).flatMap { Self.relative($0, to: path) }
     } catch {
       unknowns.add(error, about: process.path)
       return nil
     }
   }
 
-  private static func joined(_ names: some Sequence<FilePath>) -> FilePath {
-    names.reduce(FilePath("")) { $0.appending($1) }
+  /// What follows the directory in a path that the kernel has given; nil for a path elsewhere.
+  private static func relative(_ shown: FilePath, to path: FilePath) -> FilePath? {
+    guard let rest = shown.dropping(prefix: path) else { return nil }
+    return rest.isEmpty ? rest : rest.dropping(prefix: "/")
   }
 
   /// Where a directory that is part of it is.
   func place(
-    of file: FileStatus, _ link: String, in process: borrowing Directory, _ unknowns: Unknowns
+    of file: FileStatus, _ link: FilePath, in process: borrowing Directory, _ unknowns: Unknowns
   ) -> DirectoryPins.Place? {
     if isWhole { return file.identity.device == device ? .removed(from: nil) : nil }
     guard let path, file.identity.device == device else { return nil }
@@ -218,12 +228,11 @@ final class VaultPart {
         // A directory that was removed has no handle any more.
         return try isStray(file, link, in: process) ? .removed(from: nil) : nil
       }
-      guard shown.isEqualOrBelow(path) else {
+      guard let relative = Self.relative(shown, to: path) else {
         return try isStray(file, link, in: process) ? .removed(from: nil) : nil
       }
-      let relative = shown.components.dropFirst(path.components.count)
-      if file.links > 0 { return .below(Self.joined(relative)) }
-      return .removed(from: Self.joined(relative.dropLast()))
+      if file.links > 0 { return .below(relative) }
+      return .removed(from: relative.directory.dropping(suffix: "/") ?? "")
     } catch {
       unknowns.add(error, about: process.path)
       return nil
@@ -231,7 +240,7 @@ final class VaultPart {
   }
 
   private func isHere(
-    _ file: FileStatus, _ link: String, in process: borrowing Directory,
+    _ file: FileStatus, _ link: FilePath, in process: borrowing Directory,
     _ deviceOfMount: (UInt64) -> UInt64?
   ) -> Bool {
     guard let span else { return file.identity.device == device }
@@ -239,21 +248,26 @@ final class VaultPart {
     if let device = deviceOfMount(file.mountID) { return device == mountDevice }
     // Few others have no handles, if that is so here. Not every file system answers statfs(2).
     return Self.hasHandle(link, in: process) == hasHandles
-      && FileSystemKind("\(process.path(of: link))") == span
+      && FileSystemKind(process.path(of: link)) == span
   }
 
   /// Whether name_to_handle_at(2) works: then it is the mount that is wrong.
-  private static func hasHandle(_ link: String, in directory: borrowing Directory) -> Bool {
-    linux_reopen_through(directory.descriptor.number, link, -1) < 0 && errno == EBADF
+  private static func hasHandle(_ link: FilePath, in directory: borrowing Directory) -> Bool {
+    linux_reopen_through(directory.descriptor.number, link.cString, -1) < 0 && errno == EBADF
   }
 
-  /// Whether a walk through the directory finds the file. One that was removed nobody can find: it
-  /// counts.
+  /// Whether a walk through the directory finds the file. A removed file counts: no walk finds it.
   func lists(_ file: FileStatus) -> Bool {
-    guard let path, file.isDirectory || file.mode & S_IFMT == S_IFREG else { return false }
+    guard path != nil, file.isDirectory || file.mode & S_IFMT == S_IFREG else { return false }
+    return file.links == 0 || lists(file.identity)
+  }
+
+  /// The same of a file that is known by its number alone.
+  func lists(_ file: FileIdentity) -> Bool {
+    guard let path else { return false }
     let listing = self.listing ?? TreeListing("\(path)")
     self.listing = listing
-    return file.links == 0 || listing.isIncomplete || listing.files.contains(file.identity)
+    return listing.isIncomplete || listing.files.contains(file)
   }
 
   /// Whether files with this `st_dev` can be in it.
@@ -278,7 +292,7 @@ private struct TreeListing {
   /// Whether part of it could not be read.
   private(set) var isIncomplete = false
 
-  init(_ path: String) {
+  init(_ path: FilePath) {
     do {
       let directory = try Directory(opening: path)
       files.insert(try directory.status().identity)

@@ -32,8 +32,8 @@ struct Watches {
 
   /// Calls `body` with each watched file, by its link in a directory of this process's own.
   func forEachMark(
-    of name: String, in task: borrowing Directory,
-    _ body: (_ file: FileStatus, _ name: String, _ own: borrowing Directory) -> Void
+    of name: FilePath, in task: borrowing Directory,
+    _ body: (_ file: FileStatus, _ name: FilePath, _ own: borrowing Directory) -> Void
   ) {
     do throws(SystemError) {
       let target = try linkTarget(of: task.path(of: "fd/\(name)"))
@@ -63,11 +63,11 @@ struct Watches {
       guard let kind = fields.first,
         kind.elementsEqual("inotify".utf8) || kind.elementsEqual("fanotify".utf8)
       else { return nil }
-      func value(_ name: String) -> [UInt8]? {
-        fields.first { $0.starts(with: name.utf8) }.map { Array($0.dropFirst(name.utf8.count)) }
+      func value(_ name: FilePath) -> [UInt8]? {
+        fields.first { $0.starts(with: name.bytes) }.map { Array($0.dropFirst(name.bytes.count)) }
       }
-      func number(_ name: String) -> UInt32? {
-        value(name).flatMap { UInt32(String(decoding: $0, as: UTF8.self), radix: 16) }
+      func number(_ name: FilePath) -> UInt32? {
+        value(name)?.number(radix: 16)
       }
       guard let device = number("sdev:"), let type = number("fhandle-type:"),
         let digits = value("f_handle:"), digits.count % 2 == 0
@@ -76,7 +76,7 @@ struct Watches {
       self.device = linux_makedev(device >> 20, device & 0xfffff)
       self.type = CInt(truncatingIfNeeded: type)
       handle = stride(from: 0, to: digits.count, by: 2).compactMap {
-        UInt8(String(decoding: digits[$0...($0 + 1)], as: UTF8.self), radix: 16)
+        digits[$0...($0 + 1)].number(radix: 16)
       }
     }
   }

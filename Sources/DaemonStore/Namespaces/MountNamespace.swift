@@ -10,7 +10,7 @@ public struct MountNamespace: Sendable {
     case process(ProcessName)
     /// A file that it is mounted on, in the namespace of another keeper if that is not ours:
     /// nobody need be in it.
-    case file(String, in: Keeper? = nil)
+    case file(FilePath, in: Keeper? = nil)
 
     public var description: String {
       switch self {
@@ -41,14 +41,14 @@ public struct MountNamespace: Sendable {
   /// - Parameters:
   ///   - needles: a table that contains none of these is not parsed, and comes empty.
   ///   - unknowns: takes up what could not be inspected on the way.
-  static func all(containing needles: [String], _ unknowns: Unknowns) throws -> [MountNamespace] {
+  static func all(containing needles: [FilePath], _ unknowns: Unknowns) throws -> [MountNamespace] {
     let visits = try NamespaceSurvey.run(needles: needles, unknowns)
     var keepers: [Keeper] = []
     var namespaces: [MountNamespace] = []
     for visit in visits {
       let keeper =
         visit.link?.keeper
-        ?? .file(visit.path.description, in: visit.parent == 0 ? nil : keepers[visit.parent])
+        ?? .file(visit.path, in: visit.parent == 0 ? nil : keepers[visit.parent])
       keepers.append(keeper)
       guard let texts = try visit.texts(needles) else { continue }
       if !texts.isEmpty, let problem = visit.problem {
@@ -57,7 +57,7 @@ public struct MountNamespace: Sendable {
       namespaces.append(
         MountNamespace(
           keeper: keeper, id: visit.link?.id, isOwn: visit.isOwn, owner: visit.owner,
-          table: try table(texts, from: "\(keeper)"), listing: visit.listing))
+          table: try table(texts, from: "\(keeper.description)"), listing: visit.listing))
     }
     return namespaces
   }
@@ -80,7 +80,7 @@ public struct MountNamespace: Sendable {
   }
 
   /// The mounts that are seen from several roots, each once.
-  private static func table(_ texts: [[UInt8]], from source: String) throws -> MountTable? {
+  private static func table(_ texts: [[UInt8]], from source: FilePath) throws -> MountTable? {
     guard !texts.isEmpty else { return nil }
     var mounts: [Mount] = []
     var seen: Set<Int> = []
@@ -98,9 +98,9 @@ struct NamespaceLink {
   let id: UInt64
   let keeper: MountNamespace.Keeper
   /// Below `/proc`: `12/task/13/ns/mnt`.
-  let path: String
+  let path: FilePath
   /// Threads in it, one for each root directory: below `/proc`, `12/task/13`.
-  fileprivate(set) var threads: [(root: Root, path: String)] = []
+  fileprivate(set) var threads: [(root: Root, path: FilePath)] = []
 
   /// A root directory: what mountinfo shows is below it.
   struct Root: Hashable {
@@ -131,7 +131,7 @@ struct NamespaceLink {
     let processes = [own] + (try Processes.all())
     for process in processes {
       for thread in Processes.threads(of: process, unknowns) {
-        let task = "\(process)/task/\(thread)"
+        let task: FilePath = "\(process)/task/\(thread)"
         guard let id = id(at: "\(task)/ns/mnt", of: task, unknowns), lost?.contains(id) != false
         else { continue }
         if lost != nil || places[id] == nil {
@@ -150,9 +150,9 @@ struct NamespaceLink {
     }
     for process in processes where process != own {
       for thread in Processes.descriptorTables(of: process, unknowns) {
-        let task = "\(process)/task/\(thread)"
+        let task: FilePath = "\(process)/task/\(thread)"
         for name in descriptors(of: task, unknowns) {
-          let path = "\(task)/fd/\(name)"
+          let path: FilePath = "\(task)/fd/\(name)"
           guard let id = id(at: path, of: task, unknowns),
             lost?.contains(id) ?? (places[id] == nil)
           else { continue }
@@ -171,7 +171,7 @@ struct NamespaceLink {
 
 extension NamespaceLink {
   /// The mount namespace that a link leads to; nil when it leads elsewhere, or is gone.
-  private static func id(at path: String, of task: String, _ unknowns: Unknowns) -> UInt64? {
+  private static func id(at path: FilePath, of task: FilePath, _ unknowns: Unknowns) -> UInt64? {
     do throws(SystemError) {
       return id(in: try linkTarget(of: "/proc/\(path)"))
     } catch {
@@ -180,7 +180,7 @@ extension NamespaceLink {
     }
   }
 
-  private static func root(of task: String, _ unknowns: Unknowns) -> Root? {
+  private static func root(of task: FilePath, _ unknowns: Unknowns) -> Root? {
     do throws(SystemError) {
       return try Directory(opening: "/proc/\(task)").status(behind: "root").map { Root($0) }
     } catch {
@@ -189,7 +189,7 @@ extension NamespaceLink {
     }
   }
 
-  private static func descriptors(of task: String, _ unknowns: Unknowns) -> [String] {
+  private static func descriptors(of task: FilePath, _ unknowns: Unknowns) -> [FilePath] {
     do throws(SystemError) {
       return try Directory(opening: "/proc/\(task)/fd").names()
     } catch {
@@ -208,7 +208,7 @@ extension NamespaceSurvey.Visit {
 
   /// The mount tables of the namespace that contain one of the needles, as seen from its root and
   /// from those of its threads; nil when it is gone, empty when it cannot be looked into.
-  fileprivate func texts(_ needles: [String]) throws -> [[UInt8]]? {
+  fileprivate func texts(_ needles: [FilePath]) throws -> [[UInt8]]? {
     var texts: [[UInt8]] = code == 0 ? [text] : []
     // Who was seen from the root of a thread has seen what that shows.
     if let link {
@@ -224,7 +224,7 @@ extension NamespaceSurvey.Visit {
   /// nil when the thread is gone, or in another namespace by now. `EINVAL`: it is exiting, and in
   /// none any more.
   private static func mountinfo(
-    of thread: String, in namespace: UInt64
+    of thread: FilePath, in namespace: UInt64
   ) throws(SystemError) -> [UInt8]? {
     do {
       let text = try kernelFile("/proc/\(thread)/mountinfo")
@@ -237,7 +237,7 @@ extension NamespaceSurvey.Visit {
 }
 
 extension [UInt8] {
-  func contains(anyOf needles: [String]) -> Bool {
-    needles.contains { linux_contains(self, count, $0) != 0 }
+  func contains(anyOf needles: [FilePath]) -> Bool {
+    needles.contains { linux_contains(self, count, $0.cString) != 0 }
   }
 }

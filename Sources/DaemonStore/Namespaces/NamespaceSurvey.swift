@@ -37,7 +37,7 @@ struct NamespaceSurvey: ~Copyable {
     var isGone: Bool { code == ENOENT || code == ESRCH }
   }
 
-  private let needles: [String]
+  private let needles: [FilePath]
   private let unknowns: Unknowns
   /// Our own, whatever the namespace has, if it has any.
   private let proc: Directory
@@ -61,7 +61,7 @@ struct NamespaceSurvey: ~Copyable {
   private var unfinished: Int?
 
   /// Visits every mount namespace in reach, that of this process first.
-  static func run(needles: [String], _ unknowns: Unknowns) throws(SystemError) -> [Visit] {
+  static func run(needles: [FilePath], _ unknowns: Unknowns) throws(SystemError) -> [Visit] {
     var links = try NamespaceLink.all(unknowns)
     var survey = try NamespaceSurvey(links, needles: needles, unknowns)
     survey.look(into: nil, link: links.removeFirst())
@@ -94,7 +94,7 @@ struct NamespaceSurvey: ~Copyable {
   }
 
   private init(
-    _ links: [NamespaceLink], needles: [String], _ unknowns: Unknowns
+    _ links: [NamespaceLink], needles: [FilePath], _ unknowns: Unknowns
   ) throws(SystemError) {
     let proc = try Directory(opening: "/proc")
     let home = Descriptor(owning: try Self.open("self/ns/mnt", in: proc).get())
@@ -157,7 +157,7 @@ struct NamespaceSurvey: ~Copyable {
   }
 
   /// - Parameter path: below `/proc`. `ESRCH`: it leads to another one by now.
-  private func openNamespace(_ id: UInt64, at path: String) -> Result<CInt, SystemError> {
+  private func openNamespace(_ id: UInt64, at path: FilePath) -> Result<CInt, SystemError> {
     do throws(SystemError) {
       let file = Descriptor(owning: try open(path).get())
       guard try file.status(shown: path).identity.inode == id else {
@@ -190,7 +190,7 @@ struct NamespaceSurvey: ~Copyable {
       if let file {
         let namespace = Descriptor(owning: try file.get())
         owner = namespace.namespaceOwner
-        try NamespaceKinds.mount.enter(namespace, shown: path.description)
+        try NamespaceKinds.mount.enter(namespace, shown: path)
         hasLeft = true
         finish()
         do throws(SystemError) {
@@ -265,15 +265,15 @@ struct NamespaceSurvey: ~Copyable {
         return open("self/fd/\(file.number)")
       }
     } catch {}  // not in reach, as if it were covered
-    return .failure(SystemError(operation: "open", path: path.description, code: EBUSY))
+    return .failure(SystemError(operation: "open", path: path, code: EBUSY))
   }
 
-  private func open(_ link: String) -> Result<CInt, SystemError> { Self.open(link, in: proc) }
+  private func open(_ link: FilePath) -> Result<CInt, SystemError> { Self.open(link, in: proc) }
 
   private static func open(
-    _ link: String, in proc: borrowing Directory
+    _ link: FilePath, in proc: borrowing Directory
   ) -> Result<CInt, SystemError> {
-    let file = openat(proc.descriptor.number, link, O_RDONLY | O_CLOEXEC)
+    let file = openat(proc.descriptor.number, link.cString, O_RDONLY | O_CLOEXEC)
     return file >= 0
       ? .success(file) : .failure(SystemError(operation: "open", path: link, code: errno))
   }

@@ -87,6 +87,14 @@ public struct NamespaceView: Sendable {
     isClosed = false
   }
 
+  /// What one namespace is found by in two surveys.
+  private enum Key: Hashable {
+    case id(UInt64)
+    case keeper(MountNamespace.Keeper)
+  }
+
+  private var keys: [Key] { (id.map { [.id($0)] } ?? []) + [.keeper(keeper)] }
+
   private func isSame(as other: NamespaceView) -> Bool {
     guard let id, let otherID = other.id else { return keeper == other.keeper }
     return id == otherID
@@ -112,12 +120,31 @@ public struct NamespaceView: Sendable {
     _ after: [NamespaceView], with before: [NamespaceView],
     isAlive: (NamespaceView) -> Bool = { $0.isAlive() }
   ) -> [NamespaceView] {
+    let found = index(after)
     let lost = before.filter { old in
       guard !old.isOwn, !old.shown.isEmpty || !old.overlays.isEmpty else { return false }
-      let now = after.filter { $0.isSame(as: old) }
+      let now = candidates(for: old, in: found).filter { $0.isSame(as: old) }
       return now.isEmpty ? isAlive(old) : now.allSatisfy(\.isClosed)
     }
-    return after.filter { view in !(view.isClosed && lost.contains { $0.isSame(as: view) }) } + lost
+    let replaced = index(lost)
+    return after.filter { view in
+      !(view.isClosed && candidates(for: view, in: replaced).contains { $0.isSame(as: view) })
+    } + lost
+  }
+
+  /// The views by all that they can be found by: one user may have thousands of namespaces.
+  private static func index(_ views: [NamespaceView]) -> [Key: [NamespaceView]] {
+    var index: [Key: [NamespaceView]] = [:]
+    for view in views {
+      for key in view.keys { index[key, default: []].append(view) }
+    }
+    return index
+  }
+
+  private static func candidates(
+    for view: NamespaceView, in index: [Key: [NamespaceView]]
+  ) -> [NamespaceView] {
+    view.keys.flatMap { index[$0] ?? [] }
   }
 
   /// The copies in other namespaces that an unmount here did not take along, and that are gone
@@ -134,7 +161,7 @@ public struct NamespaceView: Sendable {
         !alive.contains(copy.mount.id) && !(copy.follows(groups) && copy.covering.isEmpty)
       }
       return gone.isEmpty
-        ? nil : DetachedCopies(keeper: view.keeper, paths: gone.map(\.mount.target.description))
+        ? nil : DetachedCopies(keeper: view.keeper, paths: gone.map(\.mount.target))
     }
   }
 
@@ -145,10 +172,9 @@ public struct NamespaceView: Sendable {
   /// - Parameter isStranger: whether copies in a namespace of this user's do not count: they are for
   ///   ``copies(in:of:)``.
   static func holders(
-    in views: [NamespaceView], besides present: Set<String>,
+    in views: [NamespaceView], besides present: Set<FilePath>,
     isStranger: (uid_t) -> Bool = { _ in false }
   ) -> [Holder] {
-    let present = Set(present.map { "\($0)" as FilePath })
     let places = Set(
       views.filter(\.isOwn).flatMap(\.shown).filter { present.contains($0.mount.target) }
         .compactMap(\.place))
@@ -170,7 +196,7 @@ public struct NamespaceView: Sendable {
           if isExpected { return covering }
           let hold: Holder.Hold =
             view.isOwn
-            ? .mount(path.description, "the same data") : .mountNamespace(path.description)
+            ? .mount(path, "the same data") : .mountNamespace(path)
           return covering + [Holder(keeper: keeper, hold: hold)]
         }
     }
@@ -199,5 +225,5 @@ extension NamespaceView {
 public struct DetachedCopies: Equatable, Sendable {
   public let keeper: MountNamespace.Keeper
   /// Where the copies were in it.
-  public let paths: [String]
+  public let paths: [FilePath]
 }

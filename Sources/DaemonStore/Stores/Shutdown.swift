@@ -94,14 +94,14 @@ public enum Shutdown {
     let roots = stores.flatMap {
       ["/root/\($0.description)", "/root/.cache/\($0.description)"] as [FilePath]
     }
-    let departure = try Departure(of: subtree, lazily: false) { mount in
+    let audit = try UnmountAudit(of: subtree, lazily: false) { mount in
       guard let root = subtree.relativeRoot(of: mount) else { return false }
       return roots.contains { isPath(root, atOrBelow: $0) }
     }
     let removals = UserFolders.remove(
-      user, from: layout, lazily: false, isOurs: departure.mayGo)
+      user, from: layout, lazily: false, isOurs: audit.mayGo)
     report.removals += removals
-    let rest = try departure.rest(besides: Set(removals.filter(\.isHeld).map(\.path)))
+    let rest = try audit.rest(besides: Set(removals.filter(\.isHeld).map(\.path)))
     report.detachedCopies += rest.detachedCopies
     report.holders += rest.holders + (try subtree.holdersThroughMounts())
   }
@@ -109,7 +109,7 @@ public enum Shutdown {
   private static func remove(
     _ store: StoreName, from tree: OpenTree, into report: inout ShutdownReport
   ) throws {
-    let name = store.description
+    let name = store.path
     let identity = try tree.backstage.root.status(of: name)?.identity
     guard let removal = tree.front.clear(name, lazily: false, isOurs: { $0.identity == identity })
     else { return }

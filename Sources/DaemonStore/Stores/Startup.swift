@@ -7,7 +7,7 @@ public struct StartupReport: Equatable, Sendable {
   public struct Entry: Equatable, Sendable {
     public let store: StoreName
     public let tree: StoreTree
-    public let path: String
+    public let path: FilePath
     public let step: StoreStep
     /// Why `step` could not be carried out; nil when it was.
     public let failure: String?
@@ -136,7 +136,7 @@ public enum Startup {
   private static func entry(
     at store: StoreName, in backstage: borrowing Directory
   ) throws(SystemError) -> StorePlace.Entry {
-    guard let status = try backstage.status(of: store.description) else { return .absent }
+    guard let status = try backstage.status(of: store.path) else { return .absent }
     return status.isDirectory ? .directory(status) : .other(status.kind)
   }
 
@@ -165,7 +165,7 @@ public enum Startup {
   private static func take(
     _ step: StoreStep, _ store: StoreName, group: gid_t?, in open: OpenTree
   ) throws(SystemError) {
-    let name = store.description
+    let name = store.path
     switch (step, group) {
     case (.create, let group?):
       try open.backstage.root.makeDirectory(name)
@@ -198,7 +198,7 @@ public enum Startup {
     }
   }
 
-  private static func mount(_ name: String, in open: OpenTree) throws(SystemError) {
+  private static func mount(_ name: FilePath, in open: OpenTree) throws(SystemError) {
     let source = try open.front.directory(name, crossingMounts: false)
     let mount = try DetachedMount(cloning: source.descriptor, shown: source.path)
     // The clone is a peer of `/run` where that is shared: out of that group, into a new one.
@@ -208,7 +208,7 @@ public enum Startup {
   }
 
   private static func own(
-    _ name: String, _ group: gid_t, in open: OpenTree
+    _ name: FilePath, _ group: gid_t, in open: OpenTree
   ) throws(SystemError) {
     try open.backstage.root.directory(name).set(
       owner: 0, group: group, mode: StorePlan.permissions)

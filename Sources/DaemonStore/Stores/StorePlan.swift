@@ -12,7 +12,7 @@ struct StorePlace: Equatable {
     case other(String)
   }
 
-  let path: String
+  let path: FilePath
   let entry: Entry
   /// What is mounted here, the first at the bottom.
   let mounts: [Mount]
@@ -75,7 +75,8 @@ public enum StoreRepair: Equatable, Sendable {
   public var description: String {
     switch self {
     case .ownership: "its directory had another owner or mode"
-    case .attributes: "it was not mounted \((StorePlan.attributes.names).joined(separator: ","))"
+    case .attributes:
+      "it was not mounted \((StorePlan.attributes.names.map(\.description)).joined(separator: ","))"
     case .unshared: "it was not shared: restart the daemons that were started before"
     case .foreignGroup: "it was in the peer group of the mount around it"
     }
@@ -109,12 +110,12 @@ enum StorePlan {
         ? .keep
         : .refuse(
           "has \(place.mounts.count) mounts stacked on it; unmount all but one, or all: umount "
-            + place.path)
+            + shellWord(place.path))
     }
     if mount.master != nil {
       return group == nil ? .keep : .refuse(follower)
     }
-    guard mount.device == ground.mount.device, mount.root == ground.root(of: "\(place.path)")
+    guard mount.device == ground.mount.device, mount.root == ground.root(of: place.path)
     else {
       return group == nil
         ? .keep

@@ -83,7 +83,7 @@ struct TreeMounts {
   private var stores: [StoreName: (at: [Mount], below: [FilePath])] = [:]
 
   /// - Parameter groundID: the id of the mount that the directory of the tree is on.
-  init(_ table: MountTable, directory: String, groundID: UInt64) throws {
+  init(_ table: MountTable, directory: FilePath, groundID: UInt64) throws {
     guard let mount = table.mounts.first(where: { UInt64($0.id) == groundID }) else {
       throw Refusal(path: directory, reason: missingMount)
     }

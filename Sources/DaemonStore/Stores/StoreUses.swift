@@ -41,7 +41,7 @@ final class StoreUses {
         uses[store] = "is followed by \(list.map(\.description).joined(separator: ", "))"
       }
       for store in stores {
-        if let status = try front.status(of: store.description), status.isMountRoot {
+        if let status = try front.status(of: store.path), status.isMountRoot {
           identities[status.identity] = store
         }
       }
@@ -58,9 +58,9 @@ final class StoreUses {
   /// killed login can leave, do not.
   private func leftover(
     in store: StoreName, _ front: borrowing Directory
-  ) throws(SystemError) -> String? {
-    guard try front.status(of: store.description)?.isDirectory == true else { return nil }
-    let directory = try front.directory(store.description)
+  ) throws(SystemError) -> FilePath? {
+    guard try front.status(of: store.path)?.isDirectory == true else { return nil }
+    let directory = try front.directory(store.path)
     for name in try directory.names() {
       guard ObfuscatedUsername(name) != nil, try directory.status(of: name)?.isDirectory == true,
         try directory.directory(name).names().isEmpty

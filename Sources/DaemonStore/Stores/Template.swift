@@ -65,7 +65,7 @@ public struct Templates: Equatable, Sendable {
     var valid: [Template] = []
     var rejected: [Refusal] = []
     var rejectedNames: Set<StoreName> = []
-    for entry in try directory.names() where entry.utf8.first != UInt8(ascii: ".") {
+    for entry in try directory.names() where entry.bytes.first != UInt8(ascii: ".") {
       switch try judge(entry, in: directory) {
       case .success(let template): valid.append(template)
       case .failure(let rejection):
@@ -82,7 +82,7 @@ public struct Templates: Equatable, Sendable {
   }
 
   private static func judge(
-    _ entry: String, in directory: borrowing Directory
+    _ entry: FilePath, in directory: borrowing Directory
   ) throws(SystemError) -> Result<Template, Refusal> {
     let path = directory.path(of: entry)
     func reject(_ reason: String, mend: String? = nil) -> Result<Template, Refusal> {

@@ -9,7 +9,7 @@ public enum TemplateChange: String, Sendable {
 
 extension Templates {
   /// What a change that was killed may leave, and the next one removes. It is hidden.
-  static let unfinished = ".unfinished"
+  static let unfinished: FilePath = ".unfinished"
 
   /// Makes the template, or gives the one that is there this owner and mode: it is always as it was
   /// or as it is to be, and on the disk when this returns. `/etc/daemon-store` is made if absent.
@@ -24,7 +24,7 @@ extension Templates {
   }
 
   /// A file that only root can open: any user could lock the directory itself.
-  private static let lockFile = ".lock"
+  private static let lockFile: FilePath = ".lock"
 
   private static func alone(
     in directory: borrowing Directory, _ body: () throws -> TemplateChange
@@ -39,7 +39,7 @@ extension Templates {
   private static func put(
     _ wanted: Template, in directory: borrowing Directory
   ) throws -> TemplateChange {
-    let name = wanted.name.description
+    let name = wanted.name.path
     try directory.removeDirectory(unfinished)
     let old = try directory.status(of: name)
     if let old {
@@ -84,7 +84,7 @@ extension Templates {
   private static func drop(
     _ store: StoreName, in directory: borrowing Directory
   ) throws -> TemplateChange {
-    let name = store.description
+    let name = store.path
     try directory.removeDirectory(unfinished)
     guard let status = try directory.status(of: name) else { return .absent }
     guard status.isDirectory else {
@@ -108,14 +108,15 @@ extension Templates {
   private static func openDirectory(making layout: Layout) throws -> Directory {
     let root = try Directory(opening: layout.root)
     // An image may have neither yet.
-    for name in ["etc", "etc/daemon-store"] where try root.makeDirectory(name) {
+    for name: FilePath in ["etc", "etc/daemon-store"]
+    where try root.makeDirectory(name) {
       try root.directory(name).set(owner: 0, group: 0, mode: 0o755)
     }
     return try root.trusted("etc/daemon-store")
   }
 
   /// Only the name, the owner and the mode of a template count, and files in it would be lost.
-  private static func requireEmpty(_ name: String, in directory: borrowing Directory) throws {
+  private static func requireEmpty(_ name: FilePath, in directory: borrowing Directory) throws {
     let template = try directory.directory(name)
     guard try template.names().isEmpty else {
       throw Refusal(
@@ -130,11 +131,11 @@ extension UserFolders {
     var users: Set<ObfuscatedUsername> = []
     for tree in StoreTree.allCases {
       guard let front = try Startup.existing(tree, layout),
-        try front.status(of: store.description)?.isDirectory == true
+        try front.status(of: store.path)?.isDirectory == true
       else { continue }
-      let directory = try front.directory(store.description)
+      let directory = try front.directory(store.path)
       for user in try directory.names().compactMap({ ObfuscatedUsername($0) })
-      where try directory.status(of: user.description)?.isMountRoot == true {
+      where try directory.status(of: user.path)?.isMountRoot == true {
         users.insert(user)
       }
     }

@@ -1,15 +1,15 @@
 import Kernel
 
 /// The path as one word of a command for sh(1), in one line.
-func shellWord(_ text: String) -> String {
+func shellWord(_ word: FilePath) -> String {
   func isPlain(_ byte: UInt8) -> Bool {
     (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte | 0x20)
       || (UInt8(ascii: "-")...UInt8(ascii: "9")).contains(byte) || byte == UInt8(ascii: "_")
   }
-  if text.utf8.allSatisfy(isPlain) && !text.isEmpty { return text }
-  // Shown to a person, a control character would be another text.
-  if oneLine(text) != text {
-    let bytes = text.utf8.map { byte in
+  if word.bytes.allSatisfy(isPlain) && !word.isEmpty { return word.description }
+  // Shown to a person, a control character and what is not UTF-8 would be another text.
+  guard let text = word.text, oneLine(text) == text else {
+    let bytes = word.bytes.map { byte in
       let octal = String(byte, radix: 8)
       return isPlain(byte)
         ? String(UnicodeScalar(byte))
@@ -120,8 +120,15 @@ public struct Finding: Equatable, Sendable {
     self.mend = mend
   }
 
+  /// The same about a path.
+  public init(
+    _ kind: Kind, _ path: FilePath, _ problem: String, evidence: [String], mend: String
+  ) {
+    self.init(kind, path.description, problem, evidence: evidence, mend: mend)
+  }
+
   /// A command line for sh(1) of these words.
-  public static func command(_ words: String...) -> String {
+  public static func command(_ words: FilePath...) -> String {
     words.map(shellWord).joined(separator: " ")
   }
 

@@ -24,7 +24,7 @@ extension Template {
 
 extension SurveyedStore {
   fileprivate func drift(of user: ObfuscatedUsername, from template: Template) -> Finding? {
-    let path = "\(self.path)/\(user)"
+    let path: FilePath = "\(self.path)/\(user)"
     guard let folder = try? Directory(opening: path), let status = try? folder.status() else {
       return nil  // logged out meanwhile
     }
@@ -40,7 +40,7 @@ extension SurveyedStore {
         evidence: ["a login gives it that owner and mode, also of who is mounted"],
         mend: "cryptohome mount \(user)")
     }
-    var drifted: [(path: String, owner: uid_t)] = []
+    var drifted: [(path: FilePath, owner: uid_t)] = []
     var count = 0
     let isComplete = folder.forEachFile { name, file in
       guard !template.mayHold(owner: file.owner, group: file.group) else { return }

@@ -127,7 +127,7 @@ extension SurveyedStore {
       ]
     case .attributes:
       let missing = StorePlan.attributes.names.filter { mount?.options.contains($0) != true }
-      return ["it is mounted without \(missing.joined(separator: ","))"]
+      return ["it is mounted without \(missing.map(\.description).joined(separator: ","))"]
     case .unshared:
       return [
         "it is \(mount?.propagation ?? "private"), so no jail receives a login",
@@ -200,7 +200,8 @@ extension StoreRepair {
     case .unshared: "is not shared"
     case .foreignGroup: "is in the peer group of the mount around it"
     case .ownership: "has another owner or mode"
-    case .attributes: "is not mounted \(StorePlan.attributes.names.joined(separator: ","))"
+    case .attributes:
+      "is not mounted \(StorePlan.attributes.names.map(\.description).joined(separator: ","))"
     }
   }
 }

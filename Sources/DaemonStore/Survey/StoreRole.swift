@@ -50,7 +50,7 @@ public struct StoreView: Sendable {
   /// namespace has them that systemd makes for a service.
   public let isOwnBind: Bool
   /// Where, in that namespace.
-  public let path: String
+  public let path: FilePath
   /// Of the users who are mounted on the host: those whose folder is there, too.
   public let users: [ObfuscatedUsername]
   /// A process in it that runs as the store's owner, which is not root.

@@ -28,7 +28,7 @@ public struct StoreSurvey: Sendable {
         tree, layout, front, backstage: front, templates, only: nil, uses)
       plans.append((tree, plan))
     }
-    let grounds = plans.map(\.plan.ground.mount.device).map {
+    let grounds: [FilePath] = plans.map(\.plan.ground.mount.device).map {
       " \(linux_major($0)):\(linux_minor($0)) "
     }
     let unknowns = Unknowns()
@@ -63,7 +63,7 @@ public struct SurveyedStore: Sendable {
   public let name: StoreName
   public let tree: StoreTree
   /// `/run/daemon-store/D`.
-  public let path: String
+  public let path: FilePath
   /// nil for a store that has none any more.
   public let template: Template?
   /// What a startup would do.
@@ -167,7 +167,7 @@ private struct SeenGround {
   /// it got there by a bind.
   let directories: [(path: FilePath, isOwnBind: Bool)?]
 
-  init(_ ground: StoreGround, _ directory: String, _ sight: Sight) {
+  init(_ ground: StoreGround, _ directory: FilePath, _ sight: Sight) {
     self.ground = ground
     let device = ground.mount.device
     let root = ground.root(of: "\(directory)")
@@ -202,7 +202,7 @@ private struct SeenGround {
           keeper: other.namespace.keeper,
           role: StoreRole(
             of: chosen.mount, group: place.mounts.last?.peerGroup, sight.groups),
-          isOwnBind: chosen.isOwnBind, path: chosen.mount.target.description,
+          isOwnBind: chosen.isOwnBind, path: chosen.mount.target,
           users: other.mounts.shown(folders, in: chosen.mount), daemon: daemon)
       }
       // A store that is mounted later may arrive by way of the mount around it.

@@ -100,7 +100,7 @@ extension CommandLineParser {
     try checkMaps()
     if let user, command.configuration.group == nil, world.callerGroup() == 0 {
       command.warnings.append(
-        "-u \(user.name ?? "\(user.number)") without -g: the program keeps group 0 (root)")
+        "-u \(user.shown) without -g: the program keeps group 0 (root)")
     }
     if !command.configuration.skippedSecureBits.isDisjoint(with: [.noRoot, .noRootLocked]),
       command.configuration.capabilities != nil
@@ -132,7 +132,7 @@ extension CommandLineParser {
     if let number = try number(text, "user") { return .init(number: number) }
     let account: Account?
     do {
-      account = try text.text.flatMap { (name) throws(SystemError) in try world.user(name) }
+      account = try world.user(FilePath(text))
     } catch { throw JailError("Bad user '\(text)'", error) }
     guard let account else { throw JailError("Bad user '\(text)': there is no such user") }
     primaryGroup = account.group
@@ -143,10 +143,10 @@ extension CommandLineParser {
     if let number = try number(text, "group") { return .init(number: number) }
     let group: gid_t?
     do {
-      group = try text.text.flatMap { (name) throws(SystemError) in try world.group(name) }
+      group = try world.group(FilePath(text))
     } catch { throw JailError("Bad group '\(text)'", error) }
     guard let group else { throw JailError("Bad group '\(text)': there is no such group") }
-    return .init(number: group, name: text.text)
+    return .init(number: group, name: FilePath(text))
   }
 
   /// nil when the text is no number. The last one, 4294967295, means "no change" to the kernel.

@@ -15,7 +15,7 @@ struct CommandLineParser {
   var keepsGroups = false
   var addedGroups: [gid_t]?
   private var limitedKinds: Set<CInt> = []
-  var storeNames: Set<String> = []
+  var storeNames: Set<FilePath> = []
   var primaryGroup: gid_t?
   var explicitProcesses = false
   var asksForInit = false

@@ -3,7 +3,7 @@ import Seccomp
 /// What `-h` and `-H` print.
 enum Help {
   static func text(program: String) -> String {
-    "Usage: \(program) [options] [--] PROGRAM [ARGUMENTS...]\n\(options)"
+    "Usage: \(program) [options] [--] PROGRAM [ARGUMENTS...]\n\(options)\n"
   }
 
   private static let options: StaticString = """

@@ -147,16 +147,16 @@ enum OptionValues {
   }
 
   /// A name below `/run/daemon-store`.
-  static func store(_ word: RawArgument) throws(JailError) -> String {
+  static func store(_ word: RawArgument) throws(JailError) -> FilePath {
     let name = word.bytes
     let isGood =
       name.count <= 255 && name.first.map(isAlphanumeric) == true
       && name.allSatisfy { isAlphanumeric($0) || "._-".utf8.contains($0) }
-    guard isGood, let text = word.text else {
+    guard isGood else {
       throw JailError(
         "Bad daemon store '\(word)': a name is [A-Za-z0-9][A-Za-z0-9._-]*, at most 255 bytes")
     }
-    return text
+    return FilePath(word)
   }
 
   private static func isAlphanumeric(_ byte: UInt8) -> Bool {

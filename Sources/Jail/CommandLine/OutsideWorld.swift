@@ -4,13 +4,13 @@ import Kernel
 
 /// What the reading of a command line asks of the system, or of a test.
 struct OutsideWorld: Sendable {
-  var user: @Sendable (String) throws(SystemError) -> Account? = {
+  var user: @Sendable (FilePath) throws(SystemError) -> Account? = {
     (name) throws(SystemError) in try Account.named(name)
   }
-  var group: @Sendable (String) throws(SystemError) -> gid_t? = {
+  var group: @Sendable (FilePath) throws(SystemError) -> gid_t? = {
     (name) throws(SystemError) in try Group.named(name)
   }
-  var groups: @Sendable (String, gid_t) throws(SystemError) -> [gid_t] = {
+  var groups: @Sendable (FilePath, gid_t) throws(SystemError) -> [gid_t] = {
     (name, group) throws(SystemError) in try Account.groups(of: name, with: group)
   }
   var lastCapability: @Sendable () throws(SystemError) -> UInt8 = {
@@ -34,7 +34,7 @@ struct OutsideWorld: Sendable {
   /// All of a file; nil when it is longer than the limit.
   var contents: @Sendable (FilePath, Int) throws(SystemError) -> [UInt8]? = {
     (path, limit) throws(SystemError) in
-    try Descriptor(readingNamed: path).read(atMost: limit, shown: path.description)
+    try Descriptor(readingNamed: path).read(atMost: limit, shown: path)
   }
   /// Whether the kernel can log what a filter would deny (Linux 4.14).
   var canLog: @Sendable () -> Bool = {

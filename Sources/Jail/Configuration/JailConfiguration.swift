@@ -9,12 +9,15 @@ public struct JailConfiguration: Equatable, Sendable {
   /// A user or a group: the number counts, the name is for messages and for `-G`.
   public struct Identity: Equatable, Sendable {
     public let number: UInt32
-    public let name: String?
+    public let name: FilePath?
 
-    public init(number: UInt32, name: String? = nil) {
+    public init(number: UInt32, name: FilePath? = nil) {
       self.number = number
       self.name = name
     }
+
+    /// The name, else the number, for messages.
+    var shown: String { name.map { "\($0)" } ?? "\(number)" }
   }
 
   /// pid_namespaces(7): who is process 1.
@@ -107,7 +110,7 @@ public struct JailConfiguration: Equatable, Sendable {
   /// Bytes of the tmpfs on `/tmp`; nil for none.
   public var temporaryBytes: UInt64?
   /// The daemon stores that the program sees, with every login's folder, now and later.
-  public var daemonStores: [String] = []
+  public var daemonStores: [FilePath] = []
   /// Whether other mounts of user data are taken out of the jail.
   public var removesUserData = false
   /// What it may reach of what it sees: landlock(7); nil for everything.

@@ -40,9 +40,9 @@ struct IDMaps {
     }
   }
 
-  private static func write(_ text: String, to path: String) throws(SystemError) {
+  private static func write(_ text: String, to path: FilePath) throws(SystemError) {
     let file = Descriptor(
-      owning: try check("open", path, open(path, O_WRONLY | O_CLOEXEC)))
+      owning: try check("open", path, open(path.cString, O_WRONLY | O_CLOEXEC)))
     try file.write(Array(text.utf8), shown: path)
   }
 

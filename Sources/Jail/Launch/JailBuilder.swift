@@ -64,7 +64,7 @@ final class JailBuilder {
     case .enterMounts(let file):
       guard let mountNamespace else { throw JailError("-V \(file): it was not opened") }
       try step("-V \(file)") { () throws(SystemError) in
-        try NamespaceKinds.mount.enter(mountNamespace.descriptor, shown: file.description)
+        try NamespaceKinds.mount.enter(mountNamespace.descriptor, shown: file)
       }
     case .unshare(let kinds):
       try step("-\(Self.option(of: kinds)): new \(kinds.fileName) namespace") {
@@ -77,12 +77,12 @@ final class JailBuilder {
       }
     case .setHostName(let name):
       try step("--uts=\(name)") { () throws(SystemError) in
-        try check("sethostname", name.description, linux_sethostname(name.cString))
+        try check("sethostname", FilePath(name), linux_sethostname(name.cString))
       }
     case .enterNetwork(let file):
       guard let network else { throw JailError("-e\(file): it was not opened") }
       try step("-e\(file)") { () throws(SystemError) in
-        try NamespaceKinds.network.enter(network.descriptor, shown: file.description)
+        try NamespaceKinds.network.enter(network.descriptor, shown: file)
       }
     case .raiseLoopback:
       if linux_loopback_up() != 0 {
@@ -291,10 +291,10 @@ final class JailBuilder {
   private func makeMountPoint(_ path: FilePath) throws(JailError) {
     try step("-P \(path)") { () throws(SystemError) in
       let root = try Descriptor(followingLinks: path, flags: LINUX_O_PATH | O_DIRECTORY)
-      guard try !root.status(shown: path.description).isMountRoot else { return }
+      guard try !root.status(shown: path).isMountRoot else { return }
       try mountFilesystem(
-        path.cString, on: path.cString, type: "none", flags: UInt(MS_BIND | MS_REC), data: "",
-        shown: path.description)
+        path, on: path, type: "none", flags: UInt(MS_BIND | MS_REC), data: "",
+        shown: path)
     }
   }
 
@@ -303,13 +303,13 @@ final class JailBuilder {
   private func pivot(to path: FilePath) throws(SystemError) {
     let old = try Descriptor(followingLinks: "/" as FilePath, flags: LINUX_O_PATH | O_DIRECTORY)
     let new = try Descriptor(followingLinks: path, flags: LINUX_O_PATH | O_DIRECTORY)
-    try changeDirectory(to: new, shown: path.description)
+    try changeDirectory(to: new, shown: path)
     try pivotRoot(putOld: ".")
     try changeDirectory(to: old, shown: "the old root")
     // Not to the host: what is unmounted here stays mounted there.
     try Propagation.private.set(on: ".", recursive: true)
     try unmount(".", lazily: true)
-    try changeDirectory(to: new, shown: path.description)
+    try changeDirectory(to: new, shown: path)
     try Kernel.changeRoot(to: ".")
   }
 

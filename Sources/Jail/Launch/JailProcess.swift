@@ -112,7 +112,7 @@ struct JailProcess {
     let ruleset = builder.firstRuleset == nil ? nil : builder.ruleset
     try step("let the launcher complete the jail") { () throws(SystemError) in
       try ReportSockets.send(
-        builder.trustsLoader ? "T" : "Tu", with: ruleset?.ruleset.descriptor.number,
+        Array((builder.trustsLoader ? "T" : "Tu").utf8), with: ruleset?.ruleset.descriptor.number,
         to: launcher.descriptor.number)
     }
   }

@@ -56,7 +56,7 @@ final class JailTerminal {
         guard error.code == ENOENT else { throw error }
         return
       }
-      try moveMount(devices.descriptor, on: place.descriptor, shown: place.shown.description)
+      try moveMount(devices.descriptor, on: place.descriptor, shown: place.shown)
     }
   }
 
@@ -66,7 +66,7 @@ final class JailTerminal {
   func take(sending socket: Held) throws(JailError) {
     try step("--pty") { () throws(SystemError) in
       try ReportSockets.send(
-        "P", with: controller.descriptor.number, to: socket.descriptor.number)
+        [UInt8(ascii: "P")], with: controller.descriptor.number, to: socket.descriptor.number)
       try takeTerminal(terminal.descriptor)
     }
   }

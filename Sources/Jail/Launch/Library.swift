@@ -85,7 +85,7 @@ extension JailBuilder {
     case .setLimits(let limits):
       for limit in limits {
         try step("-R \(limit.name)") { () throws(SystemError) in
-          try setLimit(limit.kind, soft: limit.soft, hard: limit.hard, named: limit.name)
+          try setLimit(limit.kind, soft: limit.soft, hard: limit.hard, named: "\(limit.name)")
         }
       }
     case .raiseAmbient(let wanted):

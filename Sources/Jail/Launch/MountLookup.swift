@@ -66,7 +66,7 @@ extension JailBuilder {
         making: .init(isDirectory: true, owner: 0, group: 0))
     }
     let status = try step(what) { () throws(SystemError) in
-      try old.descriptor.status(shown: old.shown.description)
+      try old.descriptor.status(shown: old.shown)
     }
     let goes =
       status.isMountRoot && !configuration.namespaces.contains(.user)
@@ -74,12 +74,12 @@ extension JailBuilder {
     try refuseIfShared(status.mountID, itself: !goes, what)
     try step(what) { () throws(SystemError) in
       if goes {
-        try changeDirectory(to: old.descriptor, shown: old.shown.description)
+        try changeDirectory(to: old.descriptor, shown: old.shown)
         try unmount(".", lazily: true)
         try returnToWorkingDirectory()
       }
       let place = try Destination(target, in: try openRoot(), newRoot: newRoot)
-      try moveMount(mount.descriptor, on: place.descriptor, shown: place.shown.description)
+      try moveMount(mount.descriptor, on: place.descriptor, shown: place.shown)
     }
   }
 

@@ -10,7 +10,7 @@ extension JailBuilder {
     let flags = LINUX_O_PATH | O_DIRECTORY
     if let root = try Held(opening: path, flags: flags) { return root }
     guard path.isAbsolute else {
-      throw SystemError(operation: "open", path: path.description, code: ENOENT)
+      throw SystemError(operation: "open", path: path, code: ENOENT)
     }
     let host = Held(try Descriptor(followingLinks: "/" as FilePath, flags: flags))
     return try Destination(
@@ -75,7 +75,7 @@ extension JailBuilder {
     }
     do throws(SystemError) {
       let detached = try DetachedMount(
-        cloning: source.descriptor, recursive: mount.isRecursive, shown: mount.source.description)
+        cloning: source.descriptor, recursive: mount.isRecursive, shown: mount.source)
       try setAttributes(of: mount, on: detached)
       return Held(detached.intoDescriptor())
     } catch {
@@ -112,10 +112,10 @@ extension JailBuilder {
   func attach(
     _ clone: Held, _ target: FilePath, in root: Held, _ newRoot: FilePath?, for mount: JailMount
   ) throws(SystemError) {
-    let isDirectory = try clone.descriptor.status(shown: target.description).isDirectory
+    let isDirectory = try clone.descriptor.status(shown: target).isDirectory
     let place = try destination(
       target, in: root, newRoot, making: missing(isDirectory: isDirectory), for: mount)
-    try moveMount(clone.descriptor, on: place.descriptor, shown: place.shown.description)
+    try moveMount(clone.descriptor, on: place.descriptor, shown: place.shown)
   }
 
   /// Everything of `-k` that is not a bind. The working directory is elsewhere afterwards.
@@ -131,18 +131,18 @@ extension JailBuilder {
       if !flags.contains(.remount), let propagation = flags.propagationChange {
         return try setMountAttributes(
           place.descriptor, [], propagation: propagation, recursive: flags.contains(.recursive),
-          shown: place.shown.description)
+          shown: place.shown)
       }
       return try mountHere(mount.source, place, type, flags, data)
     }
     if flags.contains(.move) {
       let source = try self.place(ofSource: mount)
       let isDirectory =
-        try source.descriptor.status(shown: mount.source.description).isDirectory
+        try source.descriptor.status(shown: mount.source).isDirectory
       let place = try destination(
         target, in: root, newRoot, making: missing(isDirectory: isDirectory), for: mount)
       return try moveMount(
-        source.descriptor, on: place.descriptor, shown: place.shown.description)
+        source.descriptor, on: place.descriptor, shown: place.shown)
     }
     if mount.source.isAbsolute { _ = try self.place(ofSource: mount) }
     let place = try destination(
@@ -155,10 +155,10 @@ extension JailBuilder {
     _ source: FilePath, _ place: Destination, _ type: RawArgument, _ flags: MountFlags,
     _ data: RawArgument
   ) throws(SystemError) {
-    try changeDirectory(to: place.descriptor, shown: place.shown.description)
+    try changeDirectory(to: place.descriptor, shown: place.shown)
     try mountFilesystem(
-      source.cString, on: ".", type: type.cString, flags: UInt(flags.rawValue), data: data.cString,
-      shown: place.shown.description)
+      source, on: ".", type: FilePath(type), flags: UInt(flags.rawValue),
+      data: FilePath(data), shown: place.shown)
   }
 
   /// What `MS_REMOUNT|MS_BIND` means: exactly these flags, and the access times as they were
@@ -172,6 +172,6 @@ extension JailBuilder {
     var clear = all.subtracting(flags.attributes)
     if !flags.attributes.isDisjoint(with: .accessTime) { clear.formUnion(.accessTime) }
     try setMountAttributes(
-      place.descriptor, flags.attributes, clear: clear, shown: place.shown.description)
+      place.descriptor, flags.attributes, clear: clear, shown: place.shown)
   }
 }

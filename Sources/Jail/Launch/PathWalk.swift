@@ -98,7 +98,7 @@ struct PathWalk {
   }
 
   private func error(_ code: CInt, _ operation: String = "open") -> SystemError {
-    SystemError(operation: operation, path: shown.description, code: code)
+    SystemError(operation: operation, path: shown, code: code)
   }
 
   private func root() throws(SystemError) -> (name: FilePath, place: Held) {
@@ -121,7 +121,7 @@ struct PathWalk {
 
   private func entry(_ name: FilePath, _ flags: CInt) throws(SystemError) -> Descriptor {
     try Descriptor(
-      entry: name, of: way[way.count - 1].place.descriptor, flags: flags, shown: shown.description)
+      entry: name, of: way[way.count - 1].place.descriptor, flags: flags, shown: shown)
   }
 
   /// The entry itself; made where it is missing and may be. A directory unless it is the last.
@@ -145,7 +145,7 @@ struct PathWalk {
       guard isLast, !missing.isDirectory else {
         let make = { () throws(SystemError) -> Void in
           try check(
-            "mkdir", shown.description,
+            "mkdir", shown,
             mkdirat(parent.descriptor.number, name.cString, 0o755))
         }
         // mkdir(2) gives no descriptor, so the directory is its owner's from the start.
@@ -159,9 +159,9 @@ struct PathWalk {
       let file = Held(
         try Descriptor(
           entry: name, of: parent.descriptor, flags: O_CREAT | O_EXCL | O_RDONLY, mode: 0o700,
-          shown: shown.description))
+          shown: shown))
       try check(
-        "chown", shown.description,
+        "chown", shown,
         fchown(file.descriptor.number, missing.owner, missing.group))
       return file
     } catch {
@@ -178,7 +178,7 @@ struct PathWalk {
   private mutating func followed(
     _ found: Held, _ name: FilePath
   ) throws(SystemError) -> FilePath? {
-    let status = try found.descriptor.status(shown: shown.description)
+    let status = try found.descriptor.status(shown: shown)
     guard status.mode & S_IFMT == S_IFLNK else {
       guard status.isDirectory || rest.isEmpty else { throw error(ENOTDIR) }
       way.append((name, found))
@@ -189,7 +189,7 @@ struct PathWalk {
       guard !refusesForeignLinks else {
         throw SystemError(
           operation: "--strict: follow a symbolic link of user \(link.owner),",
-          path: link.path.description, code: EPERM)
+          path: link.path, code: EPERM)
       }
       foreignLink = link
     }
@@ -201,13 +201,13 @@ struct PathWalk {
           name,
           Held(
             try Descriptor(
-              following: name, in: way[way.count - 1].place.descriptor, shown: shown.description))
+              following: name, in: way[way.count - 1].place.descriptor, shown: shown))
         ))
       let isDirectory = try way[way.count - 1].place.descriptor.status().isDirectory
       guard isDirectory || rest.isEmpty else { throw error(ENOTDIR) }
       return nil
     }
-    let text = try found.descriptor.linkText(shown: shown.description)
+    let text = try found.descriptor.linkText(shown: shown)
     guard !text.isEmpty else { throw error(ENOENT) }
     return text
   }

@@ -25,7 +25,7 @@ final class PreloadLibrary {
     if let path = configuration.preloadLibrary {
       let file = try step("--preload-library") { () throws(SystemError) in
         try Descriptor(followingLinks: path, flags: O_RDONLY | O_NONBLOCK)
-          .read(atMost: 1 << 20, shown: path.description) ?? []
+          .read(atMost: 1 << 20, shown: path) ?? []
       }
       // Another library would leave the jail incomplete, and nobody would know before the end.
       let isOurs = file.withUnsafeBytes { linux_contains($0.baseAddress, $0.count, ordersVariable) }
@@ -59,7 +59,7 @@ final class PreloadLibrary {
     }
     do throws(SystemError) {
       let place = try Descriptor(followingLinks: parent, flags: LINUX_O_PATH | O_DIRECTORY)
-      let copy = try DetachedMount(cloning: place, shown: parent.description)
+      let copy = try DetachedMount(cloning: place, shown: parent)
       directory = Held(copy.intoDescriptor())
       name = "./\(file)"
     } catch {
@@ -149,7 +149,7 @@ final class PreloadLibrary {
   /// No path leads to the directory, so that no rule for a path can allow it.
   func allow(in ruleset: borrowing FileRuleset) throws(SystemError) {
     guard let directory else { return }
-    try ruleset.allow([.readFile, .execute], at: directory.descriptor, shown: name.description)
+    try ruleset.allow([.readFile, .execute], at: directory.descriptor, shown: name)
   }
 }
 

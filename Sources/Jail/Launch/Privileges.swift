@@ -24,7 +24,7 @@ extension JailBuilder {
         try Credentials.setGroup(group.number)
       }
     case .setUser(let user):
-      try step("-u \(user.name ?? "\(user.number)")") { () throws(SystemError) in
+      try step("-u \(user.shown)") { () throws(SystemError) in
         try Credentials.setUser(user.number)
       }
     case .limitCapabilities(let wanted): try limit(to: wanted)
@@ -104,10 +104,10 @@ extension JailBuilder {
           }
           continue
         }
-        if try !place.status(shown: rule.path.description).isDirectory {
+        if try !place.status(shown: rule.path).isDirectory {
           rights.formIntersection(.ofFiles)
         }
-        if !rights.isEmpty { try ruleset.allow(rights, at: place, shown: rule.path.description) }
+        if !rights.isEmpty { try ruleset.allow(rights, at: place, shown: rule.path) }
       }
       return HeldRuleset(ruleset)
     }

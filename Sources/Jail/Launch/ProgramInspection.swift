@@ -53,8 +53,8 @@ enum ProgramInspection {
   /// That the library can be loaded into the program: it is for the machine and the C library that
   /// it was built for.
   static func checkLoader(_ elf: ElfFile, _ program: RawArgument) throws(JailError) {
-    let loader = String(decoding: elf.loader ?? [], as: UTF8.self)
-    let name = loader.split(separator: "/").last.map(String.init)
+    let loader = FilePath(truncating: elf.loader ?? [])
+    let name = loader.components.last
     guard elf.wordSize == ours.wordSize, elf.machine == ours.machine, name == ours.loader else {
       throw JailError(
         "\(program) has the loader \(loader), of another C library or word size than "
@@ -66,22 +66,24 @@ enum ProgramInspection {
   // EM_… of elf.h, and the names of glibc's loaders.
   #if arch(x86_64)
     private static let ours = (
-      wordSize: UInt8(2), machine: UInt16(62), loader: "ld-linux-x86-64.so.2"
+      wordSize: UInt8(2), machine: UInt16(62), loader: "ld-linux-x86-64.so.2" as FilePath
     )
   #elseif arch(arm64)
     private static let ours = (
-      wordSize: UInt8(2), machine: UInt16(183), loader: "ld-linux-aarch64.so.1"
+      wordSize: UInt8(2), machine: UInt16(183), loader: "ld-linux-aarch64.so.1" as FilePath
     )
   #elseif arch(riscv64)
     private static let ours = (
-      wordSize: UInt8(2), machine: UInt16(243), loader: "ld-linux-riscv64-lp64d.so.1"
+      wordSize: UInt8(2), machine: UInt16(243), loader: "ld-linux-riscv64-lp64d.so.1" as FilePath
     )
   #elseif arch(arm)
     private static let ours = (
-      wordSize: UInt8(1), machine: UInt16(40), loader: "ld-linux-armhf.so.3"
+      wordSize: UInt8(1), machine: UInt16(40), loader: "ld-linux-armhf.so.3" as FilePath
     )
   #elseif arch(i386)
-    private static let ours = (wordSize: UInt8(1), machine: UInt16(3), loader: "ld-linux.so.2")
+    private static let ours = (
+      wordSize: UInt8(1), machine: UInt16(3), loader: "ld-linux.so.2" as FilePath
+    )
   #endif
 }
 

@@ -8,12 +8,12 @@ import Kernel
 /// A store is never a detached clone, which receives no mounts before Linux 6.15: a login would be
 /// lost that happens while the jail starts. It is moved, or bound by mount(2).
 final class StoreMounts {
-  static let directory = "/run/daemon-store"
-  static let cacheDirectory = "/run/daemon-store-cache"
+  static let directory: FilePath = "/run/daemon-store"
+  static let cacheDirectory: FilePath = "/run/daemon-store-cache"
 
   /// Where the rest of the tree waits meanwhile, and the second tmpfs; no store has such a name.
-  private static let rest = ".host"
-  private static let cache = ".cache"
+  private static let rest: FilePath = ".host"
+  private static let cache: FilePath = ".cache"
 
   private let tree: Held
   private let cacheTree: Held
@@ -22,7 +22,7 @@ final class StoreMounts {
   let identifiers: Set<UInt64>
 
   /// That every store and its twin are there to be shown, before anything is started.
-  static func verify(_ names: [String]) throws(JailError) {
+  static func verify(_ names: [FilePath]) throws(JailError) {
     guard !names.isEmpty else { return }
     let text = try step("read the mount table") { () throws(SystemError) in
       try kernelFile("/proc/thread-self/mountinfo")
@@ -48,10 +48,10 @@ final class StoreMounts {
   /// What keeps a mount from being a store: another file system, one that can be written to, or one
   /// that no login would reach a jail from. nil where the table does not show it, as in a namespace
   /// without this `/proc`.
-  private static func problem(with mount: MountInfo?, at path: String) -> String? {
+  private static func problem(with mount: MountInfo?, at path: FilePath) -> String? {
     guard let mount else { return nil }
     // The directory of the store, as its file system sees it: /run may be a part of another.
-    let place = Array(path.utf8.dropFirst("/run".utf8.count))
+    let place = Array(path.bytes.dropFirst("/run".utf8.count))
     guard mount.root.suffix(place.count).elementsEqual(place) else {
       return "something else is mounted there"
     }
@@ -61,8 +61,8 @@ final class StoreMounts {
       ? nil : "it is private, so that no login would arrive"
   }
 
-  private static func open(_ name: String, in directory: String) throws(JailError) -> Held {
-    let path = "\(directory)/\(name)"
+  private static func open(_ name: FilePath, in directory: FilePath) throws(JailError) -> Held {
+    let path: FilePath = "\(directory)/\(name)"
     do {
       let store = try Descriptor(
         opening: path, flags: LINUX_O_PATH | O_DIRECTORY | O_NOFOLLOW)
@@ -85,11 +85,11 @@ final class StoreMounts {
   ///
   /// The tree is then the root directory of this process again, but not of its namespace: no path
   /// leads to the stores, and no copy of the tree takes them along, until they are placed.
-  init(gathering names: [String], rest: Propagation, builder: JailBuilder) throws(JailError) {
+  init(gathering names: [FilePath], rest: Propagation, builder: JailBuilder) throws(JailError) {
     try step("make all mounts slaves") { () throws(SystemError) in
       try Propagation.slave.set(on: "/", recursive: true)
     }
-    var pairs: [(name: String, store: Held, twin: Held)] = []
+    var pairs: [(name: FilePath, store: Held, twin: Held)] = []
     for name in names {
       pairs.append(
         (
@@ -116,7 +116,7 @@ final class StoreMounts {
           (pair.store, Held(store.intoDescriptor()), Self.directory),
           (pair.twin, Held(twin.intoDescriptor()), Self.cacheDirectory),
         ] {
-          let shown = "\(directory)/\(pair.name)"
+          let shown: FilePath = "\(directory)/\(pair.name)"
           if builder.configuration.namespaces.contains(.user) {
             try Self.bind(mount.descriptor, on: place.descriptor, shown: shown)
           } else {
@@ -142,7 +142,7 @@ final class StoreMounts {
   /// In a user namespace the host's mounts cannot be moved. mount(2) clones and attaches under one
   /// lock, so that nothing can arrive in between; the copy is a slave as what it copies is.
   private static func bind(
-    _ source: borrowing Descriptor, on target: borrowing Descriptor, shown: String
+    _ source: borrowing Descriptor, on target: borrowing Descriptor, shown: FilePath
   ) throws(SystemError) {
     try changeDirectory(to: target, shown: shown)
     try mountFilesystem(
@@ -150,7 +150,7 @@ final class StoreMounts {
       data: "", shown: shown)
   }
 
-  private static func newTree(_ names: [String]) throws(SystemError) -> DetachedMount {
+  private static func newTree(_ names: [FilePath]) throws(SystemError) -> DetachedMount {
     let tree = try DetachedMount(
       newFilesystem: "tmpfs", source: "daemon-store", options: [("mode", "755"), ("size", "64k")],
       attributes: .data)
@@ -170,12 +170,12 @@ final class StoreMounts {
       for (mount, directory) in [(cacheTree, Self.cacheDirectory), (tree, Self.directory)] {
         let root = try builder.openRoot()
         let place = try Destination(
-          FilePath(truncating: directory.utf8), in: root, newRoot: newRoot,
+          directory, in: root, newRoot: newRoot,
           making: .init(isDirectory: true, owner: 0, group: 0))
         try moveMount(mount.descriptor, on: place.descriptor, shown: directory)
       }
       for name in [Self.rest, Self.cache] {
-        try check("rmdir", name, unlinkat(tree.descriptor.number, name, AT_REMOVEDIR))
+        try check("rmdir", name, unlinkat(tree.descriptor.number, name.cString, AT_REMOVEDIR))
       }
       for mount in [tree, cacheTree] {
         try setMountAttributes(mount.descriptor, .readOnly, shown: Self.directory)

@@ -28,7 +28,7 @@ struct ExpectedMounts {
   private static func enter(_ file: FilePath) throws(JailError) {
     try step("-V \(file)") { () throws(SystemError) in
       let namespace = try Descriptor(followingLinks: file, flags: O_RDONLY)
-      try NamespaceKinds.mount.enter(namespace, shown: file.description)
+      try NamespaceKinds.mount.enter(namespace, shown: file)
     }
   }
 
@@ -163,7 +163,7 @@ struct ExpectedMounts {
     if mount.isOptional { return false }
     throw JailError(
       "mount \(mount.source) on \(mount.target)",
-      SystemError(operation: "open", path: mount.source.description, code: ENOENT),
+      SystemError(operation: "open", path: mount.source, code: ENOENT),
       status: ExitStatus.mountFailed)
   }
 }

@@ -41,12 +41,12 @@ struct Explanation {
   private static func checkPlace(of file: FilePath) throws(JailError) {
     let parent = file.directory.isEmpty ? "." : file.directory
     try step("-f \(file)") { () throws(SystemError) in
-      try check("open", parent.description, access(parent.cString, W_OK | X_OK))
+      try check("open", parent, access(parent.cString, W_OK | X_OK))
       let exists = access(file.cString, F_OK) == 0
       if exists {
         let place = try Descriptor(followingLinks: file)
-        if try place.status(shown: file.description).isDirectory {
-          throw SystemError(operation: "open", path: file.description, code: EISDIR)
+        if try place.status(shown: file).isDirectory {
+          throw SystemError(operation: "open", path: file, code: EISDIR)
         }
       }
     }
@@ -61,20 +61,20 @@ struct Explanation {
     let all: [NamespaceKinds] = [.user, .mount, .process, .network, .ipc, .uts, .cgroup]
     return all.compactMap { kind in
       if kind == .network, let file = configuration.networkNamespaceFile {
-        return (kind.fileName, "that of \(file)")
+        return (kind.fileName.description, "that of \(file)")
       }
       let isNew = configuration.namespaces.contains(kind)
       if kind == .mount, let file = configuration.mountNamespaceFile {
-        return (kind.fileName, isNew ? "a copy of that of \(file)" : "that of \(file)")
+        return (kind.fileName.description, isNew ? "a copy of that of \(file)" : "that of \(file)")
       }
       guard isNew else { return nil }
       if kind == .process {
         return (
-          kind.fileName,
+          kind.fileName.description,
           configuration.processNamespace == .programIsInit ? "new, the program is process 1" : "new"
         )
       }
-      return (kind.fileName, "new")
+      return (kind.fileName.description, "new")
     }
   }
 

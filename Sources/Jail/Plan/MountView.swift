@@ -42,10 +42,10 @@ struct MountView {
     }
   }
 
-  mutating func gatherStores(_ names: [String], rest: Propagation) {
+  mutating func gatherStores(_ names: [FilePath], rest: Propagation) {
     setPropagation(.slave)
     let places = [StoreMounts.directory, StoreMounts.cacheDirectory].flatMap { directory in
-      names.map { Array("\(directory)/\($0)".utf8) }
+      names.map { Array(directory.appending($0).bytes) }
     }
     let isStore = { (mount: MountInfo) in places.contains { isPath(mount.target, atOrBelow: $0) } }
     stores = mounts.filter(isStore)
@@ -57,7 +57,7 @@ struct MountView {
     for directory in [StoreMounts.directory, StoreMounts.cacheDirectory] {
       let options = "ro,nosuid,nodev,noexec,relatime,nosymfollow"
       storeTrees.insert(
-        add(root + Array(directory.utf8), type: "tmpfs", source: "daemon-store", options: options))
+        add(root + Array(directory.bytes), type: "tmpfs", source: "daemon-store", options: options))
     }
     for var store in stores {
       store.target = root + store.target

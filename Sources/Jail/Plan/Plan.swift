@@ -15,7 +15,7 @@ public enum JailStep: Equatable, Sendable {
   case unshare(NamespaceKinds)
   case setPropagation(Propagation)
   /// Takes the stores out of the tree, so that they stay slaves whatever becomes of the rest.
-  case gatherStores([String], rest: Propagation)
+  case gatherStores([FilePath], rest: Propagation)
   case setHostName(RawArgument)
   case enterNetwork(FilePath)
   case raiseLoopback

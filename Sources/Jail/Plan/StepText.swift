@@ -15,7 +15,7 @@ extension JailStep: CustomStringConvertible {
     case .unshare(let kinds): "enter a new \(kinds.fileName) namespace"
     case .setPropagation(let mode): "make all mounts \(mode.rawValue)"
     case .gatherStores(let names, let rest):
-      "make all mounts slaves, set aside the daemon stores \(names.joined(separator: ", "))"
+      "make all mounts slaves, set aside the daemon stores \(names.map(\.description).joined(separator: ", "))"
         + (rest == .slave ? "" : ", and make the rest \(rest.rawValue)")
     case .setHostName(let name): "set the host name \(name)"
     case .enterNetwork(let file): "enter the network namespace of \(file)"

@@ -2,6 +2,16 @@ import Glibc
 import TestSupport
 import Testing
 
+/// What bash does when the words that it was given are completed, with what was read before.
+let bashCompletion = """
+  . /usr/share/bash-completion/bash_completion
+  function=$(complete -p "$1" | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+  COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_LINE="$*"
+  COMP_POINT=${#COMP_LINE}
+  "$function" "$1" "${COMP_WORDS[-1]}" "${COMP_WORDS[-2]}"
+  printf '%s\\n' "${COMPREPLY[@]}"
+  """
+
 /// What a shell offers after words that begin a command line.
 @Suite struct CompletionTests {
   static let lines: [(words: [String], offer: String)] = [
@@ -24,13 +34,8 @@ import Testing
       [
         "-c",
         """
-        . /usr/share/bash-completion/bash_completion
         . "$0"
-        function=$(complete -p "$1" | sed 's/.*-F \\([^ ]*\\).*/\\1/')
-        COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_LINE="$*"
-        COMP_POINT=${#COMP_LINE}
-        "$function" "$1" "${COMP_WORDS[-1]}" "${COMP_WORDS[-2]}"
-        printf '%s\\n' "${COMPREPLY[@]}"
+        \(bashCompletion)
         """, try script(words[0], "bash"),
       ] + words)
     #expect(outcome.lines == [offer], "\(outcome)")

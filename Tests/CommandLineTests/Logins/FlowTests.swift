@@ -105,7 +105,7 @@ private func expect(_ daemon: pid_t, _ form: FlowTests.Import, sees users: [Stri
         folder.options.isSuperset(of: ["nosuid", "nodev", "noexec", "nosymfollow"]), "\(folder)")
     }
     let names = try Directory(followingLinks: "/proc/\(daemon)/root\(store)").names()
-    #expect(names == users.sorted())
+    #expect(names == users.sorted().map { FilePath($0) })
   }
   #expect(!table.contains { $0.target.contains("/other") }, "\(table)")
 }

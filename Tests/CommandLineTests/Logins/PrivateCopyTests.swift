@@ -113,12 +113,7 @@ import Testing
         try host.login("alice", "bob")
         let folder = "/run/daemon-store/alpha/\(Host.alice)"
         try writeFile("\(folder)/file", "secret")
-        let keeper = try host.holder {
-          try check("unshare", nil, linux_unshare(CLONE_NEWNS))
-          try mountFilesystem("none", "/", nil, MS_REC | MS_PRIVATE)
-          try makeDirectory("/mnt/keep")
-          try bindMount(folder, "/mnt/keep")
-        }
+        let keeper = try host.keeper(of: folder)
         let bob = try host.table().naming(Host.bob)
         for time in 1...2 {
           let outcome = try host.run("cryptohome", "unmount", "alice")
@@ -143,12 +138,7 @@ import Testing
         try host.succeed("cryptohome", "mount", "alice", "--vault", "ephemeral")
         let folder = "/run/daemon-store/alpha/\(Host.alice)"
         try writeFile("\(folder)/file", "secret")
-        let keeper = try host.holder {
-          try check("unshare", nil, linux_unshare(CLONE_NEWNS))
-          try mountFilesystem("none", "/", nil, MS_REC | MS_PRIVATE)
-          try makeDirectory("/mnt/keep")
-          try bindMount(folder, "/mnt/keep")
-        }
+        let keeper = try host.keeper(of: folder)
         try host.refuse(
           status: 3, [try shownName(of: keeper), "/mnt/keep"], "cryptohome", "unmount", "alice")
         #expect(!exists("/proc/\(keeper)/root/mnt/keep/file"), "the data is gone all the same")

@@ -98,6 +98,20 @@ struct PamMachine {
     return login
   }
 
+  /// A login whose session is being opened, and the process that does the work.
+  func beginLogin(_ user: String) throws -> (login: Dialogue, helper: pid_t) {
+    let login = try Dialogue(
+      "nsenter", words(["pamtester", "login", user, "authenticate", "open_session"]))
+    try login.tell(Self.password)
+    var helper: pid_t = 0
+    let isThere = try eventually {
+      helper = try processes(with: ["pam", "open", user]).first ?? 0
+      return helper > 0
+    }
+    guard isThere else { throw Problem("no work is done for the login of \(user)") }
+    return (login, helper)
+  }
+
   /// The processes of the machine that have these words in their command line, as this test sees them.
   func processes(with words: [String]) throws -> [pid_t] {
     try commandLines(of: first).filter { $0.words.isSuperset(of: words) }.map(\.process)

@@ -289,11 +289,7 @@ import Testing
     await #expect(processExitsWith: .success) {
       inEncryptedHost { host in
         try host.boot("alpha")
-        try writeFile(
-          "/etc/passwd",
-          "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n"
-            + "bob:x:1001:1001::/home/user:/bin/sh\n")
-        try makeDirectory("/home/alice", owner: 1000, group: 1000, mode: 0o750)
+        try host.makePasswdHome()
         try writeFile("/home/alice/below", "in clear")
         let made = try host.run(lines: "secret", arguments: "create", "alice", "--home")
         #expect(made.status == 0, "\(made)")

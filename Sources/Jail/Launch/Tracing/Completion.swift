@@ -9,6 +9,8 @@ extension StartingJail {
   /// - Returns: false when there is another program by now, or none.
   func complete(_ main: TracedThread) throws(JailError) -> Bool {
     guard try halt(main.number) else { return false }
+    // On aarch64 it would stop the program again at the first call, which is made at the same place.
+    try tracing { () throws(SystemError) in try main.setBreakpoint(nil) }
     try checkFilters(main.number)
     // What is to be delivered waits until the end.
     var calls = try ProgramCalls(main, self)
@@ -33,10 +35,7 @@ extension StartingJail {
     if let filter = configuration.filter { try load(filter, &calls) }
     try calls.leave()
     try calls.finish()
-    try tracing { () throws(SystemError) in
-      try main.setBreakpoint(nil)
-      try self.detachAll()
-    }
+    try tracing { () throws(SystemError) in try self.detachAll() }
     learning?.programStarts()
     return true
   }
@@ -95,7 +94,7 @@ extension StartingJail {
     do throws(SystemError) {
       let process = try Descriptor(process: main.number)
       let end = try copyDescriptor(CInt(truncatingIfNeeded: near), of: process)
-      try ReportSockets.send("r", with: ruleset.number, to: end.number)
+      try ReportSockets.send([UInt8(ascii: "r")], with: ruleset.number, to: end.number)
     } catch {
       let hint =
         error.code == EPERM

@@ -32,22 +32,22 @@ enum ProcessFiles {
   }
 
   /// The value of a line `Name:\tvalue`.
-  static func status(_ path: String, _ name: String) throws(SystemError) -> String {
+  static func status(_ path: FilePath, _ name: String) throws(SystemError) -> [UInt8] {
     try value(name, in: try kernelFile(path), path)
   }
 
   static func value(
-    _ name: String, in text: [UInt8], _ path: String
-  ) throws(SystemError) -> String {
+    _ name: String, in text: [UInt8], _ path: FilePath
+  ) throws(SystemError) -> [UInt8] {
     let key = Array("\(name):\t".utf8)
     for line in text.split(separator: UInt8(ascii: "\n")) where line.starts(with: key) {
-      return String(decoding: line.dropFirst(key.count), as: UTF8.self)
+      return Array(line.dropFirst(key.count))
     }
     throw SystemError(operation: "read", path: "\(name) in \(path)", code: ENODATA)
   }
 
-  private static func numbers(in path: String) throws(SystemError) -> Set<pid_t> {
-    guard let directory = opendir(path) else {
+  private static func numbers(in path: FilePath) throws(SystemError) -> Set<pid_t> {
+    guard let directory = opendir(path.cString) else {
       throw SystemError(operation: "open", path: path, code: errno)
     }
     defer { closedir(directory) }
@@ -77,12 +77,12 @@ enum ProcessFiles {
 
 /// The system call filters of a thread: proc_pid_status(5).
 struct SeccompState: Equatable {
-  let mode: String
+  let mode: [UInt8]
   /// Linux 5.9.
-  let count: String
+  let count: [UInt8]
 
   init(of process: pid_t, thread: pid_t) throws(JailError) {
-    let path = "/proc/\(process)/task/\(thread)/status"
+    let path: FilePath = "/proc/\(process)/task/\(thread)/status"
     (mode, count) = try step("look at the filters of system calls", status: ExitStatus.noJail) {
       () throws(SystemError) in
       let text = try kernelFile(path)

@@ -272,7 +272,8 @@ final class StartingJail {
   private func setLimits() throws(JailError) {
     for limit in configuration.limits {
       try step("-R \(limit.name)") { () throws(SystemError) in
-        try setLimit(limit.kind, soft: limit.soft, hard: limit.hard, of: first, named: limit.name)
+        try setLimit(
+          limit.kind, soft: limit.soft, hard: limit.hard, of: first, named: "\(limit.name)")
       }
     }
     try releaseJail()

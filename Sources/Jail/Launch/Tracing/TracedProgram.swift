@@ -227,16 +227,18 @@ extension StartingJail {
     } else {
       trustsLoader = true  // what a hostile loader could do, a constructor could as well
     }
-    try tracing { () throws(SystemError) in
-      let image = try ProgramImage(of: thread)
-      self.image = image
-      if image.hasLoader, trustsLoader {
-        try thread.setBreakpoint(image.entry)
-        try thread.resume()
-      } else {
-        try thread.resumeToCall()
-      }
+    let image = try tracing { () throws(SystemError) in try ProgramImage(of: thread) }
+    self.image = image
+    guard image.hasLoader, trustsLoader else {
+      return try tracing { () throws(SystemError) in try thread.resumeToCall() }
     }
+    do throws(SystemError) { try thread.setBreakpoint(image.entry) } catch {
+      throw JailError(
+        "no breakpoint can be set at its entry point 0x\(String(image.entry, radix: 16)), and "
+          + "\(error); --jail-by=preload does without, but trusts the program",
+        status: ExitStatus.noJail)
+    }
+    try tracing { () throws(SystemError) in try thread.resume() }
   }
 
   func detachAll() throws(SystemError) {
@@ -262,7 +264,10 @@ enum TracingRefusal {
     guard error.code == EPERM || error.code == ENOSYS || error.code == EACCES else {
       return "\(error)"
     }
-    if let text = try? ProcessFiles.status("/proc/\(process)/status", "TracerPid"), text != "0" {
+    if let text = try? ProcessFiles.status("/proc/\(process)/status", "TracerPid"),
+      !text.equals("0")
+    {
+      let text = FilePath(truncating: text)
       let name = (try? kernelFile("/proc/\(text)/comm")).map { oneLine($0) } ?? "a debugger"
       return "\(name) (pid \(text)) traces it already"
     }
@@ -270,7 +275,7 @@ enum TracingRefusal {
     if yama == "3" { return "Yama forbids ptrace(2) (kernel.yama.ptrace_scope=3)" }
     if yama == "2" { return "Yama asks for CAP_SYS_PTRACE (kernel.yama.ptrace_scope=2)" }
     let seccomp = try? ProcessFiles.status("/proc/self/status", "Seccomp")
-    if let seccomp, seccomp != "0" {
+    if let seccomp, !seccomp.equals("0") {
       return "a filter of system calls that the launcher runs under (a container's) forbids "
         + "ptrace(2)"
     }

@@ -2,7 +2,7 @@ import Kernel
 import MountTable
 
 /// The end of a user's mounts: what they are, and, when they were taken away, who is left.
-public final class Departure {
+public final class UnmountAudit {
   public let subtree: UserSubtree
   private let isWanted: (Mount) -> Bool
   private let before: [NamespaceView]
@@ -81,19 +81,26 @@ public final class Departure {
       self.strangers = strangers
     }
 
+    /// Where other namespaces have copies.
+    public var places: Set<FilePath> {
+      Set(
+        strangers.map(\.mount.target)
+          + holders.compactMap {
+            if case .mountNamespace(let path) = $0.hold { path } else { nil }
+          })
+    }
+
     /// Whether another namespace has a copy at this path.
-    public func isShown(at path: String) -> Bool {
-      let bytes = path.utf8
-      return strangers.contains { $0.mount.target.bytes.elementsEqual(bytes) }
+    public func isShown(at path: FilePath) -> Bool {
+      strangers.contains { $0.mount.target == path }
         || holders.contains {
-          if case .mountNamespace(let other) = $0.hold { return other.utf8.elementsEqual(bytes) }
-          return false
+          if case .mountNamespace(path) = $0.hold { true } else { false }
         }
     }
   }
 
   /// - Parameter present: our own mounts that are there still, by their paths.
-  public func rest(besides present: Set<String>) throws -> Rest {
+  public func rest(besides present: Set<FilePath>) throws -> Rest {
     let after = NamespaceView.completed(try subtree.views(isWanted), with: before)
     let alive = upon.isEmpty ? [] : Set(try MountTable.current().mounts.map(\.id))
     return Rest(
