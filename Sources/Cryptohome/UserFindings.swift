@@ -25,7 +25,7 @@ public enum UserFindings {
             findings +=
               [
                 try status.isOnlyPinned(layout) ? nil : status.staleKey,
-                try status.abandoned(layout) ?? status.incomplete(layout),
+                try status.abandoned(layout) ?? status.incomplete(),
               ].compactMap { $0 }
             if !status.isMounted { loggedOut.append(user) }
           } catch {
@@ -130,15 +130,14 @@ extension UserStatus {
   }
 
   /// Mounts of a user where others are missing.
-  fileprivate func incomplete(_ layout: Layout) -> Finding? {
+  fileprivate func incomplete() -> Finding? {
+    if !remaining.isEmpty {
+      return Finding(
+        .mountsWithoutLogin, "user \(user)", "is mounted in part, as after half of a logout",
+        evidence: remaining.map { "mounted at \($0)" }, mend: "cryptohome unmount \(user)")
+    }
     guard !missing.isEmpty else { return nil }
     let evidence = missing.map { "nothing is mounted at \($0)" }
-    let homes = HomePlace.allCases.map { layout.below("home/\($0.rawValue)/\(user)") }
-    if homes.allSatisfy(missing.contains) {
-      return Finding(
-        .mountsWithoutLogin, "user \(user)", "is in stores, and the home is not mounted",
-        evidence: evidence, mend: "cryptohome unmount \(user)")
-    }
     return Finding(
       .userIncomplete, "user \(user)", "is mounted, but not everywhere", evidence: evidence,
       mend: "cryptohome mount \(user)")
