@@ -37,18 +37,12 @@ private struct CoveredHome: ~Copyable {
   let wasThere: Bool
 
   init(
-    _ path: FilePath?, _ account: Account?, source: borrowing OwnedDirectory, _ layout: Layout
+    _ file: VaultFile?, _ account: Account?, source: borrowing OwnedDirectory, _ layout: Layout
   ) {
-    var isPresent = path == nil
+    var isPresent = file?.home == nil
     bind = nil
     do {
-      if let path {
-        if let account, account.home != path {
-          throw Refusal(
-            path: path,
-            reason: "is not the home directory of \(account.name) any more, which is "
-              + "\(account.home); run: cryptohome rename \(account.name) \(account.name)")
-        }
+      if let path = try file?.coveredHome(of: account) {
         let bind = try HomeBind(over: path, source: source, layout)
         isPresent = bind.isPresent
         self.bind = consume bind
@@ -95,7 +89,7 @@ public enum Login {
     _ request: LoginRequest, _ layout: Layout, tenure: Tenure? = nil,
     credential: () throws -> Credential
   ) throws -> LoginReport {
-    let user = try identify(request.username, layout)
+    let user = try identify(request, layout)
     let templates = try Templates.read(layout)
     let account = try account(of: request, user, layout)
     // What takes long is done before anybody else has to wait.
@@ -133,18 +127,31 @@ public enum Login {
       VaultAccount(request.username, account, owner), with: credential())
   }
 
-  /// The user's obfuscated name; makes the salt on a system that has none.
+  /// The user's obfuscated name; makes the salt on a system that has none, for a vault that is made.
   private static func identify(
-    _ username: Username, _ layout: Layout
+    _ request: LoginRequest, _ layout: Layout
   ) throws -> ObfuscatedUsername {
-    switch username {
+    switch request.username {
     case .hash(let user):
       guard try VaultKind.existing(of: user, layout) != nil else {
         throw Refusal(path: user.path, reason: "no user with this hash has a vault here")
       }
       return user
-    case .name(let name): return try ObfuscatedUsername(of: name, salt: .readOrMake(layout))
+    case .name(let name):
+      if request.vault != nil {
+        if request.vault == .plain { try VaultAccount.requireName(name) }
+        return try ObfuscatedUsername(of: name, salt: .readOrMake(layout))
+      }
+      guard let salt = try Salt.existing(layout) else { throw noVault(request) }
+      return try ObfuscatedUsername(of: name, salt: salt)
     }
+  }
+
+  private static func noVault(_ request: LoginRequest) -> Refusal {
+    Refusal(
+      path: request.username.path,
+      reason: "has no vault; make one with cryptohome create, or with --vault plain or --vault "
+        + "ephemeral")
   }
 
   private static func chooseVault(
@@ -152,6 +159,10 @@ public enum Login {
     _ user: ObfuscatedUsername, _ layout: Layout
   ) throws -> VaultKind {
     if existing == nil {
+      if request.vault != nil {
+        try HomeFileSystem.requireMounted(layout)
+        try VaultRegister.requireNone(of: user, layout, present: false)
+      }
       try VaultFile.requireNoneUnderFormerName(of: account, layout)
       if let shadow = try UserDirectory.shadow(layout) {
         guard try request.vault != nil || !VaultRemoval.isPending(user, in: shadow) else {
@@ -164,11 +175,7 @@ public enum Login {
       }
     }
     switch (existing, request.vault) {
-    case (nil, nil):
-      throw Refusal(
-        path: request.username.path,
-        reason: "has no vault; make one with cryptohome create, or with --vault plain or --vault "
-          + "ephemeral")
+    case (nil, nil): throw noVault(request)
     case (nil, .fscrypt):
       throw Refusal(
         path: request.username.path,
@@ -220,12 +227,15 @@ public enum Login {
     _ templates: Templates, _ layout: Layout
   ) throws -> LoginReport {
     // Again, as it may have changed before the lock was taken.
-    let file = try VaultFile.existing(of: user, layout)
+    var file = try VaultFile.existing(of: user, layout)
     try file?.require(account, of: user)
     let open = try vault.open(with: key)
     if vault.mountPoint == nil, let home = try UserDirectory.shadow(layout)?.existing("\(user)") {
       try PinRelease.finish(in: open.directory, home)
     }
+    // Nothing in clear stays below the home, whatever an interrupted command has left there.
+    let moved = clear(account, of: user, layout)
+    file = try VaultFile.existing(of: user, layout)
     let owner = try owner(request, account, file, user)
     if file?.identity == nil, let account {
       try requireFormerOwner(account, of: user, in: open.directory)
@@ -235,7 +245,7 @@ public enum Login {
     // Everything is built before anything is shown: a failure up to here reaches no jail.
     let userHome = try HomeBind(of: user, at: .user, source: tree.user, layout)
     let rootHome = try HomeBind(of: user, at: .root, source: tree.root, layout)
-    var passwdHome = CoveredHome(file?.home, account, source: tree.user, layout)
+    var passwdHome = CoveredHome(file, account, source: tree.user, layout)
     var folders = try PreparedFolders(
       of: user, in: tree.root.directory, layout: layout, templates: templates)
     let wereThere = userHome.isPresent && rootHome.isPresent
@@ -263,9 +273,26 @@ public enum Login {
       changedNothing: wereThere && passwdHome.wasThere
         && reports.allSatisfy { $0.outcome == .present },
       folders: reports,
-      repairs: open.repairs + tree.repairs + folders.storeRepairs + reports.flatMap(\.repairs),
-      problems: folders.rejected.map(\.description) + passwdHome.problems + failures
-        + recordProblem)
+      repairs: moved.repairs + open.repairs + tree.repairs + folders.storeRepairs
+        + reports.flatMap(\.repairs),
+      problems: moved.problems + folders.rejected.map(\.description) + passwdHome.problems
+        + failures + recordProblem)
+  }
+
+  /// Moves what lies in clear in the passwd home below the vault away.
+  private static func clear(
+    _ account: Account?, of user: ObfuscatedUsername, _ layout: Layout
+  ) -> (repairs: [String], problems: [String]) {
+    do {
+      guard let account, let home = try UserDirectory.shadow(layout)?.existing(user.path),
+        let moved = try HomeBelow.prepare(account, in: home, layout, makesMissing: false)
+      else { return ([], []) }
+      return (["\(account.home): \(moved)"], moved.problems)
+    } catch is Refusal {
+      return ([], [])  // as of a home that cannot be covered: what covers it says so
+    } catch {
+      return ([], ["\(error)"])
+    }
   }
 
   /// The account of a vault that names none is the owner of the files in it.
@@ -291,19 +318,29 @@ public enum Login {
       changed = VaultFile(kind: .plain, identity: VaultIdentity(of: account))
       changed?.owner = owner
     }
+    var hasOpened = false
     switch key {
     case .none: break
-    case .some(let opened): if opened.file == file { changed = opened.changed }
-    }
-    guard kind != .ephemeral, let changed, changed != file else { return [] }
-    do {
-      guard let home = try UserDirectory.shadow(layout)?.existing(user.path) else {
-        return []
+    case .some(let opened):
+      hasOpened = true
+      // What was moved out of a home since is recorded in it.
+      var read = opened.file
+      read.before = file?.before
+      if read == file {
+        changed = opened.changed
+        changed?.before = file?.before
       }
-      try changed.write(in: home)
+    }
+    guard kind != .ephemeral, let changed else { return [] }
+    do {
+      guard let shadow = try UserDirectory.shadow(layout),
+        let home = try shadow.existing(user.path)
+      else { return [] }
+      if changed != file { try changed.write(in: home) }
+      if hasOpened { try changed.remember(user, in: shadow, layout) }
       return []
     } catch {
-      return ["\(error); the vault is open, and its file is as it was"]
+      return ["\(error); the vault is open, and what is recorded of it is as it was"]
     }
   }
 

@@ -202,7 +202,7 @@ extension HomePlace {
       guard let parent = try open(layout) else { return [] }
       let removal = parent.clear(user.path, lazily: lazily, isOurs: isOurs)
       if let removal, removal.isHeld { return [removal] }
-      try parent.removeDirectory(user.path)
+      try parent.removeMountPoint(user.path)
       return removal.map { [$0] } ?? []
     } catch {
       return [Removal(path: layout.below("home/\(rawValue)/\(user)"), heldBy: error)]

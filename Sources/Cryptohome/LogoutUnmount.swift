@@ -215,7 +215,7 @@ struct LogoutUnmount {
     do {
       try shadow.removeDirectory(user.path)
     } catch {
-      guard [ENOTEMPTY, EEXIST, EBUSY].contains(error.code) else { throw error }
+      guard [ENOTEMPTY, EEXIST, EBUSY, EROFS].contains(error.code) else { throw error }
     }
   }
 }

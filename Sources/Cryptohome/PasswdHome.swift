@@ -40,7 +40,7 @@ struct PasswdHome: ~Copyable {
   consuming func opened() -> Directory { parent }
 
   /// The path of the entry's, checked: it is not one of the places where vaults are kept and shown.
-  static func path(of name: FilePath, _ account: Account?) throws -> FilePath {
+  static func path(of name: FilePath, _ account: Account?) throws(Refusal) -> FilePath {
     guard let path = account?.home else {
       throw Refusal(path: name, reason: "has no passwd entry, so no home directory to be covered")
     }

@@ -6,41 +6,51 @@ import Kernel
 /// is found again, so a file that cannot be used is an error and never replaced.
 public struct Salt: Equatable, Sendable {
   public let bytes: [UInt8]
-  static let limit = 1 << 20
+  /// A salt that is shorter was cut off.
+  static let sizes = 16...1 << 20
 
-  /// The older place, which counts where it exists.
+  /// The older place, which counts where the other does not exist.
   static func legacyPath(_ layout: Layout) -> FilePath { "\(layout.shadow)/salt" }
   static func path(_ layout: Layout) -> FilePath { layout.below("var/lib/system_salt") }
+  private static let copyName: FilePath = "salt.copy"
+  /// What the vaults beside it were named with.
+  static func copyPath(_ layout: Layout) -> FilePath { "\(layout.shadow)/\(copyName)" }
 
   /// Reads the salt of the system.
   public static func read(_ layout: Layout) throws -> Salt {
     guard let salt = try existing(layout) else {
       throw Refusal(
-        path: path(layout), reason: "there is no salt yet; as root, run daemon-store startup")
+        path: path(layout),
+        reason: "there is no salt yet, and so no vault; the first cryptohome create makes both")
     }
     return salt
   }
 
   /// Reads the salt, or makes one on a system that has none: 16 random bytes, 0644, all or nothing
-  /// and on the disk when this returns. Where a user's directory exists, its name came from a salt
-  /// that is lost, and none is made.
-  public static func readOrMake(_ layout: Layout) throws -> Salt {
+  /// and on the disk when this returns.
+  ///
+  /// - Parameter isForced: whether it is made although `/home` is not mounted and should be.
+  public static func readOrMake(_ layout: Layout, isForced: Bool = false) throws -> Salt {
     if let salt = try existing(layout) { return salt }
-    let users = try UserDirectory.all(layout)
-    guard users.isEmpty else {
-      throw Refusal(
-        path: path(layout),
-        reason: "is gone, but \(layout.shadow) holds \(users.count) user directories whose names "
-          + "came from it; restore it from a backup")
-    }
+    if !isForced { try HomeFileSystem.requireMounted(layout) }
     return try make(layout)
   }
 
   /// The salt, if there is one.
-  static func existing(_ layout: Layout) throws -> Salt? {
-    for path in [legacyPath(layout), path(layout)] {
+  ///
+  /// - Throws: ``Refusal`` with the way out, for a file that is no salt, or not that of the vaults, and
+  ///   where vaults are, but no salt.
+  public static func existing(_ layout: Layout) throws -> Salt? {
+    let copy = try copy(layout)
+    for path in [path(layout), legacyPath(layout)] {
       do {
-        return try read(path)
+        let salt = try read(
+          path, wayOut: restoration(copy, to: path, layout), command(copy, to: path, layout))
+        guard let copy, copy != salt else { return salt }
+        throw Refusal(
+          path: path,
+          reason: "is not the salt that the vaults of this machine are named with; "
+            + restoration(copy, to: path, layout), mend: command(copy, to: path, layout))
       } catch let error as SystemError where error.code == ENOENT {
         continue
       } catch let error as SystemError where error.code == EACCES {
@@ -50,27 +60,81 @@ public struct Salt: Equatable, Sendable {
             + "40-digit hash")
       }
     }
-    return nil
+    let count = try vaultCount(layout)
+    guard copy != nil || count > 0 else { return nil }
+    throw Refusal(
+      path: path(layout),
+      reason: "is gone\(count > 0 ? ", and vaults are named with it (\(count))" : ""); "
+        + restoration(copy, to: path(layout), layout),
+      mend: command(copy, to: path(layout), layout))
   }
 
-  private static func read(_ path: FilePath) throws -> Salt {
+  private static func restoration(_ copy: Salt?, to path: FilePath, _ layout: Layout) -> String {
+    command(copy, to: path, layout).map { "restore it with: \($0)" } ?? "restore it from a backup"
+  }
+
+  private static func command(_ copy: Salt?, to path: FilePath, _ layout: Layout) -> String? {
+    copy == nil ? nil : Finding.command("install", "-m", "644", copyPath(layout), path)
+  }
+
+  /// How many users have a vault, as far as the caller may know.
+  private static func vaultCount(_ layout: Layout) throws -> Int {
+    do {
+      return try Set(UserDirectory.all(layout)).union(VaultRegister.all(layout)).count
+    } catch let error as SystemError where error.code == EACCES {
+      return 0
+    }
+  }
+
+  /// The copy beside the vaults; nil where there is none, or for a caller who may not read it.
+  private static func copy(_ layout: Layout) throws -> Salt? {
+    let path = copyPath(layout)
+    do {
+      return try read(
+        path, wayOut: "replace it by \(Self.path(layout)), if that names the vaults", nil)
+    } catch let error as SystemError where [ENOENT, EACCES].contains(error.code) {
+      return nil
+    }
+  }
+
+  /// Writes the copy, unless it is there.
+  func keepCopy(in shadow: borrowing Directory) throws {
+    guard try shadow.status(of: Self.copyName) == nil else { return }
+    try shadow.replaceFile(Self.copyName, with: bytes, mode: 0o600)
+  }
+
+  /// Removes the copy with the last vault.
+  static func forgetCopy(in shadow: borrowing Directory, _ layout: Layout) throws {
+    guard try vaultCount(layout) == 0, try VaultRemoval.pending(layout).isEmpty,
+      try shadow.status(of: copyName) != nil
+    else { return }
+    try shadow.removeFile(copyName)
+  }
+
+  private static func read(
+    _ path: FilePath, wayOut: String, _ command: String?
+  ) throws -> Salt {
+    func refused(_ reason: String) -> Refusal {
+      Refusal(path: path, reason: "\(reason); \(wayOut)", mend: command)
+    }
     let file = try Descriptor(opening: path, flags: O_RDONLY | O_NONBLOCK)
     let status = try file.status(shown: path)
     guard status.mode & S_IFMT == S_IFREG else {
-      throw Refusal(path: path, reason: "is \(status.kind), not a salt file")
+      throw refused("is \(status.kind), not a salt file")
     }
-    guard let bytes = try file.read(atMost: limit, shown: path) else {
-      throw Refusal(path: path, reason: "is larger than 1 MiB, so it is no salt; restore it")
+    guard let bytes = try file.read(atMost: sizes.upperBound, shown: path) else {
+      throw refused("is larger than 1 MiB, so it is no salt")
     }
-    guard !bytes.isEmpty else {
-      throw Refusal(path: path, reason: "is empty, so it is no salt; restore it from a backup")
+    guard bytes.count >= sizes.lowerBound else {
+      throw refused(
+        bytes.isEmpty
+          ? "is empty" : "has \(bytes.count) bytes, fewer than the \(sizes.lowerBound) of a salt")
     }
     return Salt(bytes: bytes)
   }
 
   private static func make(_ layout: Layout) throws -> Salt {
-    var random = SystemRandomNumberGenerator()
-    let salt = Salt(bytes: (0..<16).map { _ in UInt8.random(in: .min ... .max, using: &random) })
+    let salt = Salt(bytes: randomBytes(sizes.lowerBound))
     let directory = try Directory(opening: layout.root).trusted("var/lib")
     let temporary: FilePath = ".system_salt.\(getpid())"
     // What a process of the same number left when it was killed.
@@ -83,7 +147,7 @@ public struct Salt: Equatable, Sendable {
       try file.close()
       try directory.renameNew(temporary, to: "system_salt")
     } catch  where error.code == EEXIST {
-      // Somebody was faster: theirs counts.
+      // Another command was faster: its salt counts.
       try directory.removeFile(temporary)
       return try read(layout)
     } catch {

@@ -6,18 +6,24 @@ import MountTable
 /// What the kernel shows of one user.
 public struct UserStatus: Equatable, Sendable {
   public let user: ObfuscatedUsername
+  /// Of the account that the vault belongs to; nil where that is not recorded.
+  public let name: FilePath?
   /// nil for a user whose vault is gone, or of a kind that this version cannot tell.
   public let vault: VaultKind?
   /// Whether an encrypted vault can be read; nil for any other.
   public let lock: VaultLock?
   /// Whether a removal of the vault was interrupted.
   public let isRemoving: Bool
+  /// Why the vault cannot be opened: its file is damaged, missing, or of another vault.
+  public let problem: String?
   /// The stores that the user's folder is mounted in, and its twin as well.
   public let stores: [StoreName]
   /// Whether anything is mounted.
   public let isMounted: Bool
-  /// Of a user who is mounted: the paths where something should be, and is not.
+  /// Of a user who is logged in: the paths where something should be, and is not.
   public let missing: [FilePath]
+  /// Of a user whose logout is not finished: the paths where something is still mounted.
+  public let remaining: [FilePath]
 
   /// Every user who has a directory or a mount, in the order of their hashes.
   public static func all(_ layout: Layout) throws -> [UserStatus] {
@@ -47,16 +53,44 @@ public struct UserStatus: Equatable, Sendable {
     let homes = mounts.homes[user] ?? []
     let folders = mounts.folders[user] ?? [:]
     stores = folders.filter { $0.value.count == StoreTree.allCases.count }.keys.sorted()
-    isMounted = !homes.isEmpty || folders.contains { !$0.value.isEmpty }
-    let missingHomes = HomePlace.allCases.filter { !homes.contains($0) }.map {
-      layout.below("home/\($0.rawValue)/\(user)")
+    let isMounted = !homes.isEmpty || folders.contains { !$0.value.isEmpty }
+    self.isMounted = isMounted
+    let isLeaving =
+      isMounted && (lock == .busy || homes.isEmpty || Self.isAbandoned(user, layout))
+    let places: [(path: FilePath, isMounted: Bool)] = HomePlace.allCases.map { place in
+      (layout.below("home/\(place.rawValue)/\(user)"), homes.contains(place))
     }
-    let missingFolders = templates.flatMap { store in
-      StoreTree.allCases.filter { folders[store]?.contains($0) != true }.map {
-        layout.path(of: user, in: store, $0)
+    func paths(in stores: some Sequence<StoreName>) -> [(path: FilePath, isMounted: Bool)] {
+      stores.flatMap { store in
+        StoreTree.allCases.map { tree in
+          (layout.path(of: user, in: store, tree), folders[store]?.contains(tree) == true)
+        }
       }
     }
-    missing = isMounted ? missingHomes + missingFolders : []
+    let wanted = places + paths(in: templates)
+    missing = isMounted && !isLeaving ? wanted.filter { !$0.isMounted }.map(\.path) : []
+    let known = places + paths(in: folders.keys.sorted())
+    remaining = isLeaving ? known.filter(\.isMounted).map(\.path) : []
+    (name, problem) = Self.record(of: user, isRemoving: isRemoving, layout)
+  }
+
+  /// Whether a logout was begun that is not finished. What cannot be read says nothing here.
+  private static func isAbandoned(_ user: ObfuscatedUsername, _ layout: Layout) -> Bool {
+    guard let records = (try? SessionRecords(ofExisting: user, layout)) ?? nil else { return false }
+    return (try? records.isAbandoned()) ?? false
+  }
+
+  private static func record(
+    of user: ObfuscatedUsername, isRemoving: Bool, _ layout: Layout
+  ) -> (name: FilePath?, problem: String?) {
+    let name = ((try? VaultFile.existing(of: user, layout)) ?? nil)?.identity?.account.name
+    guard !isRemoving else { return (name, nil) }
+    do {
+      _ = try VaultKind.existing(of: user, layout)
+      return (name, nil)
+    } catch {
+      return (name, "\(error)")
+    }
   }
 }
 

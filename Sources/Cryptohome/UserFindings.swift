@@ -7,8 +7,8 @@ public enum UserFindings {
   public static func all(_ layout: Layout) throws -> [Finding] {
     let mounted = try UserMounts(.current(), layout)
     let users = Set(try UserDirectory.all(layout)).union(mounted.users)
-      .union(try VaultRemoval.pending(layout)).sorted()
-    var findings: [Finding] = []
+      .union(try VaultRemoval.pending(layout)).union(try VaultRegister.all(layout)).sorted()
+    var findings = VaultFindings.salt(layout)
     var loggedOut: [ObfuscatedUsername] = []
     for user in users {
       do {
@@ -25,7 +25,7 @@ public enum UserFindings {
             findings +=
               [
                 try status.isOnlyPinned(layout) ? nil : status.staleKey,
-                try status.abandoned(layout) ?? status.incomplete(layout),
+                try status.abandoned(layout) ?? status.incomplete(),
               ].compactMap { $0 }
             if !status.isMounted { loggedOut.append(user) }
           } catch {
@@ -92,10 +92,16 @@ extension UserStatus {
     guard isMounted, let records = try SessionRecords(ofExisting: user, layout),
       try records.isAbandoned()
     else { return nil }
+    let hadSessions = try !records.sessions().isEmpty
     return Finding(
-      .mountsWithoutLogin, "user \(user)", "is mounted, and all sessions have ended",
-      evidence: ["\(layout.state)/sessions/\(user) names no process that is there"],
-      mend: "cryptohome unmount \(user)")
+      .mountsWithoutLogin, "user \(user)",
+      hadSessions
+        ? "is mounted, and all sessions have ended" : "is mounted, and a logout was begun",
+      evidence: [
+        hadSessions
+          ? "\(layout.state)/sessions/\(user) names no process that is there"
+          : "the logout found something in use, and was not repeated"
+      ], mend: "cryptohome unmount \(user)")
   }
 
   /// Whether the key is wiped, and only empty directories that other users keep refer to it.
@@ -110,25 +116,28 @@ extension UserStatus {
   /// The key of an encrypted vault that nothing of is mounted.
   fileprivate var staleKey: Finding? {
     guard !isMounted, let lock, lock != .locked else { return nil }
+    let isBusy = lock == .busy
     return Finding(
-      .staleKey, "user \(user)", "is logged out, but the vault can be read",
+      .staleKey, "user \(user)",
+      isBusy
+        ? "is logged out, but files of the vault are still open"
+        : "is logged out, but the vault can be read",
       evidence: [
-        lock == .busy
-          ? "the key is gone, but files are still open: daemon-store who and cryptohome unmount name "
-            + "who has them" : "the key is in the keyring of the file system"
+        isBusy
+          ? "the key is gone, and what is open can still be read: cryptohome unmount names the processes"
+          : "the key is in the keyring of the file system"
       ], mend: "cryptohome unmount \(user)")
   }
 
   /// Mounts of a user where others are missing.
-  fileprivate func incomplete(_ layout: Layout) -> Finding? {
+  fileprivate func incomplete() -> Finding? {
+    if !remaining.isEmpty {
+      return Finding(
+        .mountsWithoutLogin, "user \(user)", "is mounted in part, as after half of a logout",
+        evidence: remaining.map { "mounted at \($0)" }, mend: "cryptohome unmount \(user)")
+    }
     guard !missing.isEmpty else { return nil }
     let evidence = missing.map { "nothing is mounted at \($0)" }
-    let homes = HomePlace.allCases.map { layout.below("home/\($0.rawValue)/\(user)") }
-    if homes.allSatisfy(missing.contains) {
-      return Finding(
-        .mountsWithoutLogin, "user \(user)", "is in stores, and the home is not mounted",
-        evidence: evidence, mend: "cryptohome unmount \(user)")
-    }
     return Finding(
       .userIncomplete, "user \(user)", "is mounted, but not everywhere", evidence: evidence,
       mend: "cryptohome mount \(user)")

@@ -5,8 +5,62 @@ import Kernel
 /// What is wrong with a vault that is sound in itself: its account, and what lies below its home.
 enum VaultFindings {
   static func all(_ user: ObfuscatedUsername, _ layout: Layout) throws -> [Finding] {
-    guard let record = try VaultFile.existing(of: user, layout) else { return [] }
-    return [try account(record, user, layout), try home(record, user, layout)].compactMap { $0 }
+    guard let record = try VaultFile.existing(of: user, layout) else {
+      return [try missing(user, layout)].compactMap { $0 }
+    }
+    return [
+      try account(record, user, layout), try home(record, user, layout), try before(user, layout),
+    ].compactMap { $0 }
+  }
+
+  /// The salt, where it cannot be used: then no user is found by name.
+  static func salt(_ layout: Layout) -> [Finding] {
+    do {
+      _ = try Salt.existing(layout)
+      return []
+    } catch let refusal as Refusal {
+      return [
+        Finding(
+          .saltUnusable, refusal.path, "cannot be used, so no user can log in",
+          evidence: [refusal.reason],
+          mend: refusal.mend ?? "# restore \(refusal.path) from a backup")
+      ]
+    } catch {
+      return [
+        Finding(
+          .saltUnusable, Salt.path(layout), "cannot be read, so no user can log in",
+          evidence: ["\(error)"], mend: "ls -l \(Salt.path(layout))  # and look why")
+      ]
+    }
+  }
+
+  /// An encrypted vault that is recorded, and is not there.
+  private static func missing(
+    _ user: ObfuscatedUsername, _ layout: Layout
+  ) throws -> Finding? {
+    guard try VaultKind.existing(of: user, layout) == nil,
+      try VaultRegister.isRecorded(user, layout)
+    else { return nil }
+    return Finding(
+      .vaultMissing, "user \(user)", "has an encrypted vault that is not there",
+      evidence: ["\(VaultRegister.path(of: user, layout)) records it"],
+      mend: "# mount its file system, or restore \(layout.shadow)/\(user) from a backup; to "
+        + "give it up: cryptohome remove \(user)")
+  }
+
+  /// Processes that have files from before the vault open.
+  private static func before(
+    _ user: ObfuscatedUsername, _ layout: Layout
+  ) throws -> Finding? {
+    guard let vault = try UserDirectory.shadow(layout)?.existing(user.path) else {
+      return nil
+    }
+    let users = try HomeBelow.usersOfBefore(in: vault)
+    guard !users.isEmpty else { return nil }
+    return Finding(
+      .homeInClear, "user \(user)", "has processes that can write in clear beside the vault",
+      evidence: users.map { "files from before the vault are used by \($0)" },
+      mend: "# end these processes, and start them again after a login")
   }
 
   /// What an interrupted removal has left.
@@ -43,13 +97,17 @@ enum VaultFindings {
         mend: Finding.command("cryptohome", "adopt", own.name)
           + "  # if the person is the same; else cryptohome remove \(user)")
     }
-    guard let salt = try Salt.existing(layout),
+    // A salt that cannot be used is a finding of its own.
+    guard let salt = (try? Salt.existing(layout)) ?? nil,
       try ObfuscatedUsername(of: own.name, salt: salt) != user
     else { return nil }
     return Finding(
       .vaultWithoutUser, "user \(user)", "has a vault that is not found under the account's name",
-      evidence: [owner, "a rename was interrupted, or the directory is from another system"],
-      mend: "# repeat cryptohome rename OLD \(own.name), or move \(layout.shadow)/\(user) away")
+      evidence: [
+        owner,
+        "a rename was interrupted, or \(Salt.path(layout)) is not the salt that it was named with",
+      ],
+      mend: "# restore the salt if it was replaced; else repeat: cryptohome rename OLD \(own.name)")
   }
 
   private static func home(

@@ -116,6 +116,23 @@ public struct Directory: ~Copyable, Sendable {
     }
   }
 
+  /// Removes the directory that something was mounted on. On a file system that became read-only it
+  /// stays: empty and without a mount, it shows nothing.
+  public func removeMountPoint(_ name: FilePath) throws(SystemError) {
+    do {
+      try removeDirectory(name)
+    } catch {
+      guard error.code == EROFS else { throw error }
+      // rmdir(2) says so of a name that does not exist, too.
+      guard let status = try status(of: name) else { return }
+      guard status.isDirectory, !status.isMountRoot, try isEmptyDirectory(name) else { throw error }
+    }
+  }
+
+  private func isEmptyDirectory(_ name: FilePath) throws(SystemError) -> Bool {
+    try directory(name).names().isEmpty
+  }
+
   /// Renames a file within this directory; `EEXIST` when the new name is taken.
   public func renameNew(_ old: FilePath, to new: FilePath) throws(SystemError) {
     try check(

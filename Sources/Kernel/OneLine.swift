@@ -1,5 +1,5 @@
-/// The text with control characters shown as `\u{0a}`: a name on the command line cannot forge a
-/// second line, or talk to the terminal. For every text that goes to a person.
+/// The text with control and format characters shown as `\u{0a}`: a name on the command line cannot
+/// forge a second line, show in another order than it is, or talk to the terminal. For every text that goes to a person.
 public func oneLine(_ text: String) -> String {
   guard text.unicodeScalars.contains(where: isControl) else { return text }
   var result = ""
@@ -14,6 +14,13 @@ public func oneLine(_ text: String) -> String {
   return result
 }
 
+/// Whether it moves, hides or reorders other text: control and format characters, among them those of
+/// the bidirectional algorithm, and the separators of lines and paragraphs.
 private func isControl(_ scalar: Unicode.Scalar) -> Bool {
-  scalar.value < 0x20 || (0x7f...0x9f).contains(scalar.value)
+  switch scalar.value {
+  case 0..<0x20, 0x7f...0x9f, 0xad, 0x61c, 0x180e, 0x200b...0x200f, 0x2028...0x202e,
+    0x2060...0x206f, 0xfeff, 0xfff9...0xfffb, 0xe0000...0xe007f:
+    true
+  default: false
+  }
 }

@@ -10,7 +10,9 @@ struct PasswdCommand: ChangingCommand {
     abstract: "Change a password of a user's vault. Nothing is encrypted anew.",
     discussion: """
       Reads the old password and then the new one, each on a line of its own, or asks for them on \
-      a terminal.
+      a terminal. After a forgotten password, --key-file FILE opens the vault with a recovery key \
+      instead, and only the new password is read: it replaces the password of --label, or the first \
+      one, or is added where there is none. The key of the file stays.
 
       Exit status: 0 changed, 1 nothing was changed, 2 usage.
       """)
@@ -20,29 +22,37 @@ struct PasswdCommand: ChangingCommand {
 
   @OptionGroup var passwords: PasswordOptions
 
-  @Option(help: "The key that the old password belongs to; else the first that it opens.")
+  @Option(
+    help: "The password to be changed; else the first that the old one opens, of the first three.")
   var label: KeyLabel?
 
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
     settleSessions()
-    let hash = try cryptohome.user(user)
-    _ = try VaultKeys.list(of: hash, .system)  // before anybody types a password
+    let username = try Username("\(user)")
+    _ = try VaultKeys.list(of: username, .system)  // before anybody types a password
     try naming(user) {
       let old = try passwords.credential("Old password for the vault of \(user): ")
       let new = Credential.password(try passwords.newPassword("New password: "))
-      let changed = try VaultKeys.change(
-        of: Username("\(user)"), .system, label: label, from: old, to: new)
-      Program.say("changed the password of the key \(changed)")
+      let change = try VaultKeys.change(of: username, .system, label: label, from: old, to: new)
+      Program.say(change.line)
     }
+  }
+}
+
+extension KeyChange {
+  fileprivate var line: String {
+    guard let keyFile else { return "changed the password of the key \(label)" }
+    let done = isAdded ? "added a password as the key" : "set a new password for the key"
+    return "\(done) \(label); the key \(keyFile) is as it was"
   }
 }
 
 struct KeyCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "key",
-    abstract: "Add, remove and list the keys of a user's vault: each a password of its own.",
+    abstract: "Add, remove and list the keys of a user's vault: passwords and key files.",
     subcommands: [KeyAddCommand.self, KeyRemoveCommand.self, KeyListCommand.self])
 }
 
@@ -73,17 +83,17 @@ struct KeyAddCommand: ChangingCommand {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
     settleSessions()
-    let hash = try cryptohome.user(user)
-    _ = try VaultKeys.list(of: hash, .system)
+    let username = try Username("\(user)")
+    _ = try VaultKeys.list(of: username, .system)
     try naming(user) {
       let known = try passwords.credential("A password that opens the vault of \(user): ")
       let new =
         if let rawKey {
-          try Credential.keyFile(Secret(keyFile: rawKey))
+          try Credential.keyFile(Secret(keyFile: rawKey), at: rawKey)
         } else {
           Credential.password(try passwords.newPassword("New password for the key \(label): "))
         }
-      try VaultKeys.add(label, of: Username("\(user)"), .system, knowing: known, new: new)
+      try VaultKeys.add(label, of: username, .system, knowing: known, new: new)
       Program.say("added the key \(label)")
     }
   }
@@ -115,7 +125,9 @@ struct KeyRemoveCommand: ChangingCommand {
 
 struct KeyListCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "list", abstract: "List the keys, in the order in which a login tries them.")
+    commandName: "list",
+    abstract: "List the keys, in the order in which a login tries them.",
+    discussion: "A key file is tried on all key files, a password on the first three passwords.")
 
   @Argument(help: "The user's name or 40-digit hash.")
   var user: String
@@ -155,7 +167,7 @@ struct KeyListCommand: ParsableCommand {
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
-    let keys = try VaultKeys.list(of: cryptohome.user(user), .system)
+    let keys = try VaultKeys.list(of: Username("\(user)"), .system)
     if json {
       return try printJSON(keys.map { Key($0) })
     }

@@ -38,7 +38,8 @@ struct MountCommand: ChangingCommand {
 
   @OptionGroup var passwords: PasswordOptions
 
-  @Option(help: "The key that the password belongs to; else the first three are tried.")
+  @Option(
+    help: "The key to be tried; else the first three passwords, or of a --key-file all key files.")
   var label: KeyLabel?
 
   @Flag(help: "Print the result as JSON.")

@@ -184,7 +184,7 @@ struct PamChangeCommand: ChangingCommand {
       try beginSecrets()
       try change()
     } catch let error as NotDurable {
-      Program.complain("your daemon-store vault has the new password: \(error)")
+      Program.complain("\(vaultName) has the new password: \(error)")
       throw Ending(.partial)
     } catch let error {
       let reason =
@@ -194,10 +194,16 @@ struct PamChangeCommand: ChangingCommand {
         default: "\(error)"
         }
       Program.complain(
-        "your daemon-store vault keeps its password: \(reason); as root, change it with cryptohome "
+        "\(vaultName) keeps its password: \(reason); as root, change it with cryptohome "
           + "passwd \(user)")
       throw Ending(.failed)
     }
+  }
+
+  /// Root changes the passwords of others.
+  private var vaultName: String {
+    getuid() == 0 && user != "root"
+      ? "the daemon-store vault of \(user)" : "your daemon-store vault"
   }
 
   private func change() throws {

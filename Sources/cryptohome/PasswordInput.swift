@@ -14,8 +14,9 @@ struct PasswordOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Open the vault with the key in this file, as key add --raw-key has added it, instead of a "
-        + "password.", valueName: "file"))
+      "Use the key in this file, 32 to 64 random bytes, instead of a password. For create it is the "
+        + "only key of the new vault; elsewhere it opens the vault, if key add --raw-key or create has "
+        + "added it.", valueName: "file"))
   var keyFile: FilePath?
 
   @Option(
@@ -35,7 +36,7 @@ struct PasswordOptions: ParsableArguments {
   func credential(_ prompt: String) throws -> Credential {
     guard let keyFile else { return .password(try password(prompt)) }
     try beginSecrets()
-    return try .keyFile(Secret(keyFile: keyFile))
+    return try .keyFile(Secret(keyFile: keyFile), at: keyFile)
   }
 
   /// What is to open a new vault.

@@ -1,5 +1,7 @@
 import ArgumentParser
 import Cryptohome
+import DaemonStore
+import Glibc
 import Program
 
 struct SanitizeCommand: ParsableCommand {
@@ -11,6 +13,11 @@ struct SanitizeCommand: ParsableCommand {
   var user: String
 
   func run() throws {
+    // Root's makes the salt, where there is none yet.
+    if geteuid() == 0, case .name(let name) = try Username("\(user)") {
+      print(try ObfuscatedUsername(of: name, salt: .readOrMake(.system)))
+      return
+    }
     print(try cryptohome.user(user))
   }
 }

@@ -28,24 +28,34 @@ struct StatusCommand: ParsableCommand {
     if users.isEmpty { Program.say("no user has a vault here") }
     for user in users {
       Program.say(user.line)
+      if let problem = user.problem { Program.say("  cannot be opened: \(problem)") }
       for path in user.missing { Program.say("  missing: \(path)") }
+      for path in user.remaining { Program.say("  still mounted: \(path)") }
     }
   }
 }
 
 extension UserStatus {
   fileprivate var line: String {
-    let names = stores.isEmpty ? "no store" : stores.map(\.description).joined(separator: " ")
     var kind = [vault?.rawValue ?? "no vault", lock?.rawValue].compactMap { $0 }
     if isRemoving { kind = ["removing"] + (vault == nil ? [] : kind) }
-    return "\(user)  \(kind.joined(separator: ", "))  "
-      + (isMounted ? "mounted in \(names)" : "not mounted")
+    let shown = name.map { "\(user) (\($0))" } ?? "\(user)"
+    return "\(shown)  \(kind.joined(separator: ", "))  \(place)"
+  }
+
+  private var place: String {
+    guard isMounted else { return "not mounted" }
+    guard remaining.isEmpty else { return "logout unfinished" }
+    let names = stores.isEmpty ? "no store" : stores.map(\.description).joined(separator: " ")
+    return "mounted in \(names)"
   }
 }
 
 /// `cryptohome status --json`: one for each user.
 struct StatusOutput: Encodable {
   let user: String
+  /// Of the account that the vault belongs to.
+  let name: String?
   let vault: String?
   /// `locked`, `unlocked` or `busy`, of an encrypted vault.
   let lock: String?
@@ -54,6 +64,10 @@ struct StatusOutput: Encodable {
   let mounted: Bool
   let stores: [String]
   let missing: [String]
+  /// While a logout is not finished: what is still mounted.
+  let stillMounted: [String]
+  /// Why the vault cannot be opened.
+  let problem: String?
 
   init(_ status: UserStatus) {
     user = status.user.description
@@ -63,5 +77,8 @@ struct StatusOutput: Encodable {
     mounted = status.isMounted
     stores = status.stores.map(\.description)
     missing = status.missing.map(\.jsonText)
+    name = status.name?.jsonText
+    stillMounted = status.remaining.map(\.jsonText)
+    problem = status.problem
   }
 }

@@ -59,14 +59,15 @@ struct AdoptCommand: ChangingCommand {
     try Program.leaveWorkingDirectory()
     settleSessions()
     try naming(user) {
-      let former = try VaultTransfer.adopt("\(user)", .system) {
+      let adopted = try VaultTransfer.adopt("\(user)", .system) {
         try passwords.credential("Password for the vault of \(user): ")
       }
       Program.say("the vault belongs to \(user) now")
-      if let former {
+      if let former = adopted.former {
+        let name = adopted.name
         Program.say(
-          "files in it may still belong to the uid \(former); when it is mounted, give them to \(user) "
-            + "with: find PLACE -uid \(former) -exec chown -h \(user): {} +")
+          "files in it may still belong to the uid \(former); when it is mounted, give them to \(name) "
+            + "with: find \(adopted.home) -uid \(former) -exec chown -h \(name): {} +")
       }
     }
   }
@@ -81,7 +82,8 @@ struct RepairHomeCommand: ChangingCommand {
       vault is locked is moved to the directory before beside vault.json, and an empty directory that \
       the user cannot write to takes its place.
 
-      Exit status: 0 nothing lies there in clear any more, 1 nothing was changed, 2 usage.
+      Exit status: 0 nothing lies there in clear any more, 1 nothing was changed, 2 usage, 3 moved, but \
+      the processes named on standard error could go on writing in clear.
       """)
 
   @Argument(help: "The user's name or 40-digit hash.")
@@ -95,12 +97,13 @@ struct RepairHomeCommand: ChangingCommand {
       Program.say("\(user): nothing lies in clear below the vault's home")
       return
     }
-    Program.say(movedLine(moved))
+    try report(moved, "repair-home")
   }
 }
 
 /// What became of the files in a home directory.
-func movedLine(_ moved: (count: Int, place: FilePath)) -> String {
-  "moved \(moved.count) \(moved.count == 1 ? "file" : "files") of the home directory to "
-    + "\(moved.place); they are not encrypted there"
+func report(_ moved: MovedHome, _ command: String) throws {
+  Program.say("\(moved)")
+  for problem in moved.problems { Program.complain("cryptohome: \(command): \(problem)") }
+  if !moved.problems.isEmpty { throw Ending(.partial) }
 }

@@ -131,11 +131,14 @@ extension Service {
   }
 
   /// The user that a caller means.
-  func user(_ text: String) throws -> ObfuscatedUsername {
+  /// - Parameter makesSalt: whether the salt is made on a system that has none.
+  func user(_ text: String, makesSalt: Bool = false) throws -> ObfuscatedUsername {
     do {
       switch try Username("\(text)") {
       case .hash(let user): return user
-      case .name(let name): return try ObfuscatedUsername(of: name, salt: .read(layout))
+      case .name(let name):
+        return try ObfuscatedUsername(
+          of: name, salt: makesSalt ? .readOrMake(layout) : .read(layout))
       }
     } catch let error as Refusal {
       throw BusError.invalidArguments(oneLine("\(error)"))

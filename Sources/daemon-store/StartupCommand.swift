@@ -34,10 +34,7 @@ struct StartupCommand: ChangingCommand {
     try Program.leaveWorkingDirectory()
     let templates = try Templates.read(layout)
     let report = try Startup.run(layout, templates: templates, dryRun: dryRun)
-    var problems = report.problems
-    // Not into an image: all machines made from it would have the same salt.
-    if !dryRun && layout == .system { problems += makeSalt(layout) }
-
+    let problems = report.problems
     if json {
       try printJSON(StartupOutput(report, problems: problems, isDryRun: dryRun))
     } else {
@@ -45,15 +42,6 @@ struct StartupCommand: ChangingCommand {
     }
     for problem in problems { Program.complain("daemon-store: startup: \(problem)") }
     if !problems.isEmpty { throw Ending(.partial) }
-  }
-
-  private func makeSalt(_ layout: Layout) -> [String] {
-    do {
-      _ = try Salt.readOrMake(layout)
-      return []
-    } catch {
-      return ["\(error)"]
-    }
   }
 
   private func printText(_ report: StartupReport, _ layout: Layout) {

@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 // STATX_MNT_ID_UNIQUE, Linux 6.8: never used again for another mount, as STATX_MNT_ID is.
-enum { MNT_ID_UNIQUE = 0x4000, SALT_LIMIT = 1 << 20, HASH_DIGITS = 40 };
+enum { MNT_ID_UNIQUE = 0x4000, SALT_LEAST = 16, SALT_LIMIT = 1 << 20, HASH_DIGITS = 40 };
 
 // ---- Paths --------------------------------------------------------------------------------------
 
@@ -47,10 +47,10 @@ static int is_hash(const char *user, const char *digits) {
     return strlen(user) == HASH_DIGITS && strspn(user, digits) == HASH_DIGITS;
 }
 
-/// The older place counts where it exists. Whoever may not see whether it does is told so: another
-/// salt would make another user's folder.
+/// The older place counts where the other does not exist. A caller that may not see whether it does is
+/// told so: another salt would make another user's folder.
 static int open_salt(void) {
-    static const char *const places[] = {"/home/.shadow/salt", "/var/lib/system_salt"};
+    static const char *const places[] = {"/var/lib/system_salt", "/home/.shadow/salt"};
     for (size_t i = 0; i < 2; i++) {
         int file = open(places[i], O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
         if (file >= 0 || errno != ENOENT) return file;
@@ -74,7 +74,7 @@ static int add_salt(struct sha1 *hash) {
         }
     }
     close(file);
-    if (got == 0 && total > 0 && total <= SALT_LIMIT) return 0;
+    if (got == 0 && total >= SALT_LEAST && total <= SALT_LIMIT) return 0;
     errno = ENODATA;  // whatever is there, it is no salt
     return -1;
 }
@@ -367,7 +367,7 @@ const char *daemonstore_strerror(int code) {
     switch (code) {
     case EINVAL: return "not the name of a store, or not the name or hash of a user";
     case ENODATA:
-        return "there is no salt for the names of users: run daemon-store startup, or use the hash";
+        return "there is no salt for the names of users: cryptohome create makes it; or use the hash";
     case EACCES:
         return "not allowed: root and the group of its template list a store, and a name needs the "
                "salt; use that group, and the hash";

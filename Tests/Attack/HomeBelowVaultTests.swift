@@ -1,4 +1,5 @@
 import Glibc
+import Kernel
 import TestSupport
 import Testing
 
@@ -129,6 +130,75 @@ import Testing
         let far = try host.run(lines: "secret", arguments: "create", "alice", "--home")
         #expect(far.status == 1 && far.complains(of: "/mnt/alice", "another file system"), "\(far)")
         #expect(try names(in: "/home/.shadow").isEmpty)
+      }
+    }
+  }
+
+  /// A process that is there already would go on writing in clear, from its working directory.
+  @Test func refusesHomeThatProcessUses() async {
+    await #expect(processExitsWith: .success) {
+      inEncryptedHost { host in
+        try Self.prepare(host)
+        let writer = try host.holder { try check("chdir", "src", chdir("/home/alice/src")) }
+        _ = try host.script("head -c 32 /dev/urandom > /mnt/key")
+        try host.refuse(
+          ["/home/alice", "\(writer)", "in clear"], "cryptohome", "create", "alice", "--key-file",
+          "/mnt/key", "--home")
+        #expect(try names(in: "/home/.shadow").isEmpty && exists("/home/alice/src/main.c"))
+        try host.helpers.stop(writer)
+        _ = try host.createWithKeyFile("alice", "--home")
+        #expect(try host.run("daemon-store", "doctor", "--json").status == 0)
+        let late = try host.holder {
+          let place = "/home/.shadow/\(Host.alice)/before/src"
+          try check("chdir", place, chdir(place))
+        }
+        let doctor = try host.run("daemon-store", "doctor")
+        #expect(
+          doctor.output.contains("in clear beside the vault") && doctor.output.contains("\(late)"),
+          "\(doctor)")
+      }
+    }
+  }
+
+  /// As after a kill between the vault and its home: both commands finish it.
+  @Test(arguments: ["create", "mount"])
+  func finishesHomeOfInterruptedCreate(command: String) async {
+    await #expect(processExitsWith: .success) { [command] in
+      inEncryptedHost { host in
+        try Self.prepare(host)
+        _ = try host.script("head -c 32 /dev/urandom > /mnt/key")
+        // The exchange of the home is the last rename.
+        var isMade = false
+        for count in 1...99 where !isMade {
+          let killed = try run(
+            "/usr/bin/strace",
+            [
+              "-qq", "-o", "/dev/null", "-e", "trace=renameat,renameat2", "-e",
+              "inject=renameat,renameat2:signal=KILL:when=\(count)", "/mnt/programs/cryptohome",
+              "create", "alice", "--home", "--key-file", "/mnt/key",
+            ])
+          if killed.status == 0 { throw Problem("not one kill left a vault: \(killed)") }
+          isMade =
+            exists("/home/.shadow/\(Host.alice)/vault.json")
+            && attributes("/home/alice") == "1000:1000 750"
+          if !isMade {
+            _ = try host.script("rm -rf /home/.shadow /var/lib/daemon-store")
+          }
+        }
+        #expect(isMade && exists("/home/alice/thesis"))
+        if command == "create" {
+          let again = try host.createWithKeyFile("alice", "--home")
+          #expect(again.output.contains("moved 2 files"), "\(again)")
+        }
+        try host.unlockWithKeyFile("alice")
+        #expect(attributes("/home/alice") == "1000:1000 700")
+        try host.logout("alice")
+        #expect(attributes("/home/alice") == "0:1000 550")
+        #expect(try names(in: "/home/alice").isEmpty)
+        #expect(exists("/home/.shadow/\(Host.alice)/before/thesis"))
+        let removed = try host.succeed("cryptohome", "remove", "alice", "--yes")
+        #expect(removed.output.contains("restored /home/alice"), "\(removed)")
+        #expect(attributes("/home/alice") == "1000:1000 750")
       }
     }
   }

@@ -34,12 +34,15 @@ import Testing
   @Test func olderPlaceCounts() async {
     await #expect(processExitsWith: .success) {
       Self.inRoot {
-        try writeFile(Self.path, "new")
-        try writeFile(Self.legacy, "old")
-        #expect(try Salt.read(Self.layout).bytes == Array("old".utf8))
-        try writeFile(Self.legacy, "")
+        let (new, old) = ("0123456789abcdef", "the salt of an older machine")
+        try writeFile(Self.path, new)
+        try writeFile(Self.legacy, old)
+        #expect(try Salt.read(Self.layout).bytes == Array(new.utf8))
+        try writeFile(Self.path, "")
         let error = #expect(throws: Refusal.self) { try Salt.readOrMake(Self.layout) }
-        #expect(error?.path == FilePath(Self.legacy), "not the other one instead")
+        #expect(error?.path == FilePath(Self.path), "not the other one instead")
+        try remove(Self.path)
+        #expect(try Salt.read(Self.layout).bytes == Array(old.utf8))
       }
     }
   }
@@ -61,10 +64,10 @@ import Testing
   @Test func whatCannotBeUsedIsNamedAndKept() async {
     await #expect(processExitsWith: .success) {
       for place in [Self.path, Self.legacy] {
-        for size in [0, (1 << 20) + 1, 1, 1 << 20] {
+        for size in [0, 15, (1 << 20) + 1, 16, 1 << 20] {
           Self.inRoot {
             try writeFile(place, [UInt8](repeating: 7, count: size))
-            guard size == 0 || size > 1 << 20 else {
+            guard size < 16 || size > 1 << 20 else {
               #expect(try Salt.readOrMake(Self.layout).bytes.count == size)
               return
             }
@@ -73,6 +76,49 @@ import Testing
             #expect(attributes(place) == "file 0:0 644")
           }
         }
+      }
+    }
+  }
+
+  /// A salt or a vault that is made then would be hidden by the file system, or hide what it has.
+  @Test(arguments: ["fstab", "unit"])
+  func nothingIsMadeWhileHomeIsNotMounted(lister: String) async {
+    await #expect(processExitsWith: .success) { [lister] in
+      Self.inRoot {
+        let unit = "/mnt/root/etc/systemd/system/home.mount"
+        try makeDirectory("/mnt/root/etc/systemd/system")
+        try makeDirectory("/mnt/root/run")
+        if lister == "unit" {
+          try writeFile(unit, "[Mount]\nWhere=/home\n")
+        } else {
+          // The administrator's word counts: a masked unit is none.
+          try makeLink(unit, to: "/dev/null")
+          try writeFile("/mnt/root/etc/fstab", "# home\nUUID=1\t/home ext4 defaults 0 2\n")
+        }
+        let request = VaultRequest(name: "guest", kind: .plain, owner: Owner(user: 9, group: 9))
+        let login = LoginRequest(
+          username: .name("guest"), vault: .plain, owner: Owner(user: 9, group: 9))
+        for hasSalt in [false, true] {
+          if hasSalt { try writeFile(Self.path, "0123456789abcdef") }
+          for attempt in [
+            { _ = try Vaults.create(request, Self.layout) { throw Problem("asked") } },
+            { _ = try Login.run(login, Self.layout) { throw Problem("asked") } },
+          ] {
+            let error = #expect(throws: Refusal.self) { try attempt() }
+            #expect(error?.path == "/mnt/root/home", "\(String(describing: error))")
+          }
+          #expect(exists(Self.path) == hasSalt)
+          #expect(try names(in: "/mnt/root/home/.shadow").isEmpty)
+        }
+        try remove(Self.path)
+        let forced = VaultRequest(
+          name: "guest", kind: .plain, owner: Owner(user: 9, group: 9), isForced: true)
+        _ = try Vaults.create(forced, Self.layout) { throw Problem("asked") }
+        #expect(exists(Self.path))
+        try remove(Self.path)
+        try mountFilesystem("home", "/mnt/root/home", "tmpfs", 0, "mode=0755")
+        _ = try Vaults.create(request, Self.layout) { throw Problem("asked") }
+        #expect(exists(Self.path))
       }
     }
   }

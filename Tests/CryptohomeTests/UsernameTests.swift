@@ -9,13 +9,13 @@ import Testing
   @Test func isTheHashOfSaltAndFoldedName() async {
     await #expect(processExitsWith: .success) {
       inMountNamespace {
-        let binary: [UInt8] = [0, 255, 10, 13]
+        let binary: [UInt8] = [0, 255, 10, 13, 0, 255, 10, 13, 0, 255, 10, 13, 0, 255, 10, 13]
         let plain = Array("0123456789abcdef".utf8)
         for (salt, name, hash) in [
           (plain, "alice", "613ee4f28d2c6498c938ccbfdd85ea414586302a"),
           (plain, "aLICE", "613ee4f28d2c6498c938ccbfdd85ea414586302a"),
-          (binary, "user@example.com", "f936439616d495a6b3732fb10529d57920bfcfa6"),
-          (binary, "User@Example.COM", "f936439616d495a6b3732fb10529d57920bfcfa6"),
+          (binary, "user@example.com", "a483d3324419effdbf24dd891bfbde016807e031"),
+          (binary, "User@Example.COM", "a483d3324419effdbf24dd891bfbde016807e031"),
           (plain, "\u{e9}mile", "d4a307fdd58198e9f6da4ee13d999c45ed2c4162"),
           (plain, "\u{e9}MILE", "d4a307fdd58198e9f6da4ee13d999c45ed2c4162"),
           (plain, "\u{c9}mile", "a515f813b5e66c179a01f7be8aab9c103839eb3a"),
@@ -38,7 +38,7 @@ import Testing
     await #expect(processExitsWith: .success) {
       inMountNamespace {
         try makeDirectory("/mnt/root/var/lib")
-        try writeFile("/mnt/root/var/lib/system_salt", "salt")
+        try writeFile("/mnt/root/var/lib/system_salt", "salt of 16 bytes")
         let salt = try Salt.read(Layout(root: "/mnt/root"))
         // Composed, decomposed, with blanks, and the Turkish dotless i: nothing is folded but A-Z.
         let names = ["\u{e9}", "e\u{301}", "e", "e ", " e", "i", "\u{131}", "\u{130}", "["]

@@ -110,9 +110,12 @@ func errorCode(_ body: () throws -> Void) throws -> CInt? {
         try makeLink("/var/lib/system_salt", to: "/etc/passwd")
         #expect(try errorCode { _ = try Self.hash("alice") } == ELOOP)
 
-        // The older place counts where it exists, whatever is in it.
         try remove("/var/lib/system_salt")
-        try writeFile("/var/lib/system_salt", "other")
+        try writeFile("/var/lib/system_salt", "cut")
+        #expect(try errorCode { _ = try Self.hash("alice") } == ENODATA)
+
+        // The older place counts where the other does not exist.
+        try remove("/var/lib/system_salt")
         try makeDirectory("/home/.shadow", mode: 0o700)
         try writeFile("/home/.shadow/salt", Host.salt)
         #expect(try Self.hash("alice") == Host.alice)

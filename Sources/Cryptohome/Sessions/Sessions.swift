@@ -158,10 +158,7 @@ public enum Sessions {
     switch username {
     case .hash(let user): return user
     case .name(let name):
-      guard try Salt.existing(layout) != nil || !UserDirectory.all(layout).isEmpty else {
-        return nil
-      }
-      return try ObfuscatedUsername(of: name, salt: .readOrMake(layout))
+      return try Salt.existing(layout).map { try ObfuscatedUsername(of: name, salt: $0) }
     }
   }
 }

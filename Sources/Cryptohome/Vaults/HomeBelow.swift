@@ -4,6 +4,26 @@ import DaemonStore
 import Glibc
 import Kernel
 
+/// What was in a passwd home before the vault.
+public struct MovedHome: Sendable, CustomStringConvertible {
+  /// How many files.
+  public let count: Int
+  /// Where they are now.
+  public let place: FilePath
+  /// The processes that use them still, each in a line.
+  let users: [String]
+
+  public var description: String {
+    "moved \(count) \(count == 1 ? "file" : "files") of the home directory to \(place); they are not "
+      + "encrypted there"
+  }
+
+  /// What goes on writing there, each in a line.
+  public var problems: [String] {
+    users.map { "\(place) is used by \($0), which could go on writing there in clear; end it" }
+  }
+}
+
 /// The passwd home directory below the files of a vault that are shown over it. While the vault is
 /// locked, an empty directory is there that the user can enter and not write to. What was there before
 /// the vault lies in `.shadow/H/before`.
@@ -38,6 +58,30 @@ enum HomeBelow {
     }
   }
 
+  /// The processes that have something in a directory open, or the directory, each in a line. From there
+  /// they go on writing in clear, wherever it is moved.
+  static func users(of directory: borrowing Directory) throws -> [String] {
+    var files: Set<FileIdentity> = [try directory.status().identity]
+    let isComplete = directory.forEachFile { _, file in files.insert(file.identity) }
+    let users = try DaemonStore.users(of: files)
+    return isComplete ? users : users + ["\(directory.path) could not be searched as a whole"]
+  }
+
+  /// - Throws: ``Refusal`` when processes use the passwd home.
+  static func requireUnused(_ path: FilePath, _ layout: Layout) throws {
+    let home = try PasswdHome(path, layout)
+    guard let old = try home.parent.existing(home.name) else { return }
+    try refuse(users(of: old), of: path)
+  }
+
+  private static func refuse(_ users: [String], of path: FilePath) throws(Refusal) {
+    guard let first = users.first else { return }
+    throw Refusal(
+      path: path,
+      reason: "is used by \(first)\(users.count > 1 ? " and \(users.count - 1) more" : ""), which "
+        + "could go on writing there in clear; end it first")
+  }
+
   /// Whether it is as it should be while the vault is locked: root's, and empty.
   static func isPrepared(_ path: FilePath, _ layout: Layout) throws -> Bool {
     let home = try PasswdHome(path, layout)
@@ -50,13 +94,18 @@ enum HomeBelow {
 
   /// Moves the directory away, and puts an empty one in its place: one exchange of two names.
   ///
-  /// - Returns: how many files were moved, and where to; nil when there was nothing to do.
+  /// - Returns: what was moved; nil when there was nothing to do.
+  ///
+  /// - Parameter makesMissing: whether a home that does not exist is made.
   static func prepare(
-    _ user: ObfuscatedUsername, group: gid_t, in vault: borrowing Directory, _ layout: Layout
-  ) throws -> (count: Int, place: FilePath)? {
-    guard var file = try VaultFile.read(in: vault), let path = file.home else { return nil }
+    _ account: Account, in vault: borrowing Directory, _ layout: Layout, makesMissing: Bool = true
+  ) throws -> MovedHome? {
+    guard var file = try VaultFile.read(in: vault),
+      let path = try file.coveredHome(of: account)
+    else { return nil }
+    let group = account.group
     let home = try PasswdHome(path, layout)
-    if try home.parent.makeDirectory(home.name, mode: emptyMode) {
+    if try makesMissing && home.parent.makeDirectory(home.name, mode: emptyMode) {
       try home.parent.directory(home.name).set(owner: 0, group: group, mode: emptyMode)
     }
     guard try !isPrepared(path, layout) else { return nil }
@@ -79,8 +128,20 @@ enum HomeBelow {
     try home.parent.sync()
     try vault.sync()
     var count = 0
-    _ = try vault.directory(place).forEachFile { _, file in if !file.isDirectory { count += 1 } }
-    return (count, vault.path(of: place))
+    let moved = try vault.directory(place)
+    _ = moved.forEachFile { _, file in if !file.isDirectory { count += 1 } }
+    // Now that no process can enter it any more.
+    return MovedHome(count: count, place: vault.path(of: place), users: try users(of: moved))
+  }
+
+  /// The directories in a vault's that hold files from before, which processes use still.
+  static func usersOfBefore(in vault: borrowing Directory) throws -> [String] {
+    var found: [String] = []
+    for name in try vault.names() where isBefore(name) {
+      guard try vault.status(of: name)?.isDirectory == true else { continue }
+      found += try users(of: vault.directory(name))
+    }
+    return found
   }
 
   /// An empty directory with the extended attributes of `old`.
@@ -118,7 +179,7 @@ enum HomeBelow {
       guard let status = try vault.status(of: name), status.isDirectory else { continue }
       let isEmptyOne = status.owner == 0 && status.permissions == emptyMode
       if isEmptyOne, try vault.directory(name).names().isEmpty { continue }
-      if name == "before", let path = file?.home, let attributes = file?.before,
+      if name.bytes.count == 6, let file, let (path, attributes) = try former(file),
         try putBack(name, in: vault, at: path, attributes, layout)
       {
         notes.append("restored \(path) as it was before the vault")
@@ -130,6 +191,18 @@ enum HomeBelow {
       notes.append("kept the files from before the vault in \(shadow.path(of: kept))")
     }
     return notes
+  }
+
+  /// Where what was there before belongs, with its owner and mode. The file is not sealed there: the
+  /// place must be the home of the vault's account, and the owner that account or root. nil else.
+  private static func former(_ file: VaultFile) throws -> (FilePath, HomeAttributes)? {
+    guard let own = file.identity?.account, let before = file.before,
+      let account = try Account.named(own.name),
+      let path = (try? file.coveredHome(of: account)) ?? nil,
+      [0, account.user].contains(before.owner.user)
+    else { return nil }
+    let others: mode_t = before.owner.group == account.group ? 0o002 : 0o022
+    return (path, HomeAttributes(owner: before.owner, mode: before.mode & 0o3777 & ~others))
   }
 
   /// - Returns: whether the home was empty, and its place free.

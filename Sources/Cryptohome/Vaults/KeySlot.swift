@@ -11,6 +11,9 @@ public struct KeyLabel: Hashable, Sendable, CustomStringConvertible {
   /// Of the slot that a vault begins with.
   public static let first = KeyLabel(unchecked: "password")
 
+  /// The same, of a vault that begins with a key file.
+  public static let firstFile = KeyLabel(unchecked: "key-file")
+
   private init(unchecked text: String) { description = text }
 
   public init?(_ text: String) {

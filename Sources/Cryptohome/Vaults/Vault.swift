@@ -83,7 +83,9 @@ extension VaultKind {
       _ = try FscryptVault.file(in: directory)
       return .fscrypt
     }
-    return mount == nil && record == nil ? nil : .plain
+    if mount == nil && record == nil { return nil }
+    try VaultRegister.requireNone(of: user, layout, present: true)
+    return .plain
   }
 
   func vault(of user: ObfuscatedUsername, _ layout: Layout, size: UInt64?) -> any Vault {
@@ -181,7 +183,7 @@ struct EphemeralVault: Vault {
     guard let shadow = try UserDirectory.shadow(layout) else { return nil }
     let removal = shadow.clear(user.path, lazily: false)
     if let removal, removal.isHeld { return removal }
-    try shadow.removeDirectory(user.path)
+    try shadow.removeMountPoint(user.path)
     return removal
   }
 }

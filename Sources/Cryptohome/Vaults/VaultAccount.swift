@@ -20,7 +20,7 @@ struct VaultAccount: Equatable {
   }
 
   /// The account of a new record: the passwd entry, or of a user without one the owner and the name. nil
-  /// where only a hash is known.
+  /// where only a hash is known, and for a name that no record can have.
   init?(_ username: Username, _ account: Account?, _ owner: Owner?) {
     if let account {
       self.init(user: account.user, name: account.name)
@@ -29,6 +29,25 @@ struct VaultAccount: Equatable {
     } else {
       return nil
     }
+    guard Self.isName(name) else { return nil }
+  }
+
+  static let nameLimit = 1024
+
+  /// Whether a line of passwd(5) could have it: what a record is read and written with.
+  static func isName(_ name: FilePath) -> Bool {
+    (1...nameLimit).contains(name.bytes.count)
+      && name.bytes.allSatisfy { $0 >= 0x20 && $0 != 0x7f && $0 != UInt8(ascii: ":") }
+      && String(validating: name.bytes, as: UTF8.self) != nil
+  }
+
+  /// - Throws: ``Refusal`` for a name that no vault can be made for.
+  static func requireName(_ name: FilePath) throws(Refusal) {
+    guard !isName(name) else { return }
+    throw Refusal(
+      path: name.bytes.count > 64 ? "USER" : name,
+      reason: "is no name of an account: 1 to \(nameLimit) bytes of UTF-8, without a colon "
+        + "and control characters; choose another")
   }
 }
 
@@ -56,31 +75,85 @@ struct VaultIdentity: Equatable {
   }
 
   /// Seals it with the vault's key, under the present name.
-  mutating func seal(with key: borrowing Secret, _ kind: VaultKind, _ owner: Owner?) {
+  mutating func seal(with key: borrowing Secret, _ claim: SealedClaim) {
     account.sealedName = nil
-    seal = Array(authenticator(key, kind, owner))
+    seal = Array(authenticator(key, claim.parts))
   }
 
   /// Whether the vault's key has sealed this.
-  func isSealed(with key: borrowing Secret, _ kind: VaultKind, _ owner: Owner?) -> Bool {
+  func isSealed(with key: borrowing Secret, _ claim: SealedClaim) -> Bool {
     guard let seal else { return false }
-    return authenticator(key, kind, owner) == seal
+    return authenticator(key, claim.parts) == seal
+  }
+
+  /// Whether it was sealed before the seal said whether a home is covered.
+  func isSealedFormerly(with key: borrowing Secret, _ claim: SealedClaim) -> Bool {
+    guard let seal else { return false }
+    return authenticator(key, claim.formerParts) == seal
   }
 
   private func authenticator(
-    _ key: borrowing Secret, _ kind: VaultKind, _ owner: Owner?
+    _ key: borrowing Secret, _ parts: (VaultIdentity) -> [FilePath]
   ) -> HMAC<SHA256>.MAC {
     let sealing = key.withData {
       HKDF<SHA256>.deriveKey(
         inputKeyMaterial: SymmetricKey(data: $0), salt: id,
         info: Data("daemon-store vault 2 account".utf8), outputByteCount: 32)
     }
-    let parts: [FilePath] = [
-      "daemon-store vault 2", "\(hexadecimal(id))", "\(kind.rawValue)", "\(account.user)",
+    return HMAC<SHA256>.authenticationCode(
+      for: Data(parts(self).map { Array($0.bytes) }.joined(separator: [0])), using: sealing)
+  }
+}
+
+/// What a seal says of a vault beside its identity.
+struct SealedClaim {
+  let kind: VaultKind
+  let owner: Owner?
+  /// Which home it is, the passwd entry says: so a rename needs no key.
+  let coversHome: Bool
+
+  fileprivate func formerParts(_ identity: VaultIdentity) -> [FilePath] {
+    let account = identity.account
+    return [
+      "daemon-store vault 2", "\(hexadecimal(identity.id))", "\(kind.rawValue)",
+      "\(account.user)",
       account.sealedName ?? account.name, owner.map { "\($0.user):\($0.group)" } ?? "",
     ]
-    return HMAC<SHA256>.authenticationCode(
-      for: Data(parts.map(\.bytes).joined(separator: [0])), using: sealing)
+  }
+
+  fileprivate func parts(_ identity: VaultIdentity) -> [FilePath] {
+    formerParts(identity) + [coversHome ? "home" : "no home"]
+  }
+}
+
+extension VaultFile {
+  var claim: SealedClaim { SealedClaim(kind: kind, owner: owner, coversHome: home != nil) }
+
+  /// Seals the identity under the present name.
+  mutating func seal(with key: borrowing Secret) {
+    let claim = claim
+    identity?.seal(with: key, claim)
+  }
+
+  /// The home directory that is shown over: the one that the passwd entry of the vault's account
+  /// names, whatever the file says. nil for a vault without one.
+  ///
+  /// - Throws: ``Refusal`` when the two differ.
+  func coveredHome(of account: Account?) throws(Refusal) -> FilePath? {
+    guard let home else { return nil }
+    guard let account, identity.map({ $0.account.user == account.user }) ?? true else {
+      throw Refusal(
+        path: home,
+        reason: "is not covered: the vault names it, but its account has no passwd entry of that "
+          + "home directory")
+    }
+    guard account.home == home else {
+      throw Refusal(
+        path: home,
+        reason: "is not the home directory of \(account.name) any more, which is \(account.home); "
+          + "run: cryptohome rename \(account.name) \(account.name)")
+    }
+    return try PasswdHome.path(of: account.name, account)
   }
 }
 
@@ -148,7 +221,9 @@ extension VaultFile {
 
   /// Checks the account part with the vault's key. A file of version 1 has none.
   func requireSeal(_ key: borrowing Secret, path: FilePath) throws {
-    guard let identity, !identity.isSealed(with: key, kind, owner) else { return }
+    guard let identity, !identity.isSealed(with: key, claim),
+      !identity.isSealedFormerly(with: key, claim)
+    else { return }
     throw Refusal(
       path: path,
       reason: "names an account that was not sealed with the key of this vault: somebody has "

@@ -194,17 +194,12 @@ extension VaultFile {
   private static func account(_ value: JSON?) throws(Damage) -> VaultAccount {
     var members = try Members(value)
     guard let user = try members.number("uid", in: ids),
-      let name = try members.path("name", atMost: 1024), isAccountName(name)
+      let name = try members.path("name"), VaultAccount.isName(name)
     else { throw .damaged }
-    let sealed = try members.path("sealedName", atMost: 1024)
-    guard sealed.map(isAccountName) ?? true else { throw .damaged }
+    let sealed = try members.path("sealedName")
+    guard sealed.map(VaultAccount.isName) ?? true else { throw .damaged }
     try members.requireNothingCritical()
     return VaultAccount(user: uid_t(user), name: name, sealedName: sealed)
-  }
-
-  /// Whether a line of passwd(5) could have it.
-  private static func isAccountName(_ name: FilePath) -> Bool {
-    !name.isEmpty && name.bytes.allSatisfy { $0 >= 0x20 && $0 != 0x7f && $0 != UInt8(ascii: ":") }
   }
 
   private static func label(_ members: inout Members) throws(Damage) -> KeyLabel {

@@ -2,13 +2,20 @@ import DaemonStore
 import Glibc
 import Kernel
 
-/// No slot of the vault opens with this password.
+/// No slot of the vault opens with this password, or with this key file.
 public struct WrongPassword: Error, Equatable, CustomStringConvertible {
   /// The slot that was asked for.
   let label: KeyLabel?
+  var isKeyFile = false
+  /// Whether the vault has more passwords than were tried.
+  var isPartial = false
 
   public var description: String {
-    label.map { "wrong password, or no key of the label \($0)" } ?? "wrong password"
+    let what = isKeyFile ? "wrong key file" : "wrong password"
+    if let label { return "\(what), or no key of the label \(label)" }
+    guard isPartial else { return what }
+    return "\(what); the first \(VaultKeys.triedPasswords) passwords were tried: name another with "
+      + "--label"
   }
 }
 
@@ -48,6 +55,16 @@ public struct KeyDescription: Equatable, Sendable {
   }
 }
 
+/// What a change of a password did.
+public struct KeyChange: Equatable, Sendable {
+  /// Of the password.
+  public let label: String
+  /// Whether there was none before.
+  public let isAdded: Bool
+  /// The label of the key file that has opened the vault, if that did.
+  public let keyFile: String?
+}
+
 /// What opens a vault: a password, or the bytes of a key file.
 public struct Credential: ~Copyable {
   let secret: Secret
@@ -57,11 +74,14 @@ public struct Credential: ~Copyable {
     Credential(secret: secret, isRaw: false)
   }
 
+  /// - Parameter path: where the bytes are from.
   /// - Throws: ``Refusal`` for a size that no key has.
-  public static func keyFile(_ secret: consuming Secret) throws -> Credential {
+  public static func keyFile(_ secret: consuming Secret, at path: FilePath) throws -> Credential {
     guard (32...64).contains(secret.count) else {
       throw Refusal(
-        path: "key file", reason: "has \(secret.count) bytes; a key has 32 to 64 random ones")
+        path: path,
+        reason: (secret.count > 64 ? "has more than 64 bytes" : "has \(secret.count) bytes")
+          + ", so it is no key file; a key has 32 to 64 random bytes")
     }
     return Credential(secret: secret, isRaw: true)
   }
@@ -91,29 +111,39 @@ struct OpenedKey: ~Copyable {
 /// The keys of a user's encrypted vault. A change takes one that exists; nothing is encrypted anew, and
 /// each change is there as a whole or not at all.
 public enum VaultKeys {
-  public static func list(of user: ObfuscatedUsername, _ layout: Layout) throws -> [KeyDescription]
-  {
-    try file(of: user, layout).slots.map { KeyDescription($0) }
+  public static func list(of username: Username, _ layout: Layout) throws -> [KeyDescription] {
+    let user: ObfuscatedUsername
+    switch username {
+    case .hash(let hash): user = hash
+    case .name(let name): user = try ObfuscatedUsername(of: name, salt: .read(layout))
+    }
+    return try file(of: user, layout, shown: username).slots.map { KeyDescription($0) }
   }
 
-  /// Replaces the password `old` of one slot: that of `label`, or the first that it opens.
-  ///
-  /// - Returns: the slot's label.
+  /// Sets a new password. With the old password that one is replaced: that of `label`, or the first that
+  /// it opens. With a key file, whose own slot stays, the password of `label`, or the first one; where
+  /// there is none, a password is added.
   @discardableResult
   public static func change(
     of username: Username, _ layout: Layout, by requester: KeyRequester = .root,
     label: KeyLabel? = nil, from old: borrowing Credential, to new: borrowing Credential
-  ) throws -> String {
+  ) throws -> KeyChange {
     let (user, account) = try require(username, layout)
     let path: FilePath = "\(layout.shadow)/\(user)/\(VaultFile.name)"
+    let read = try file(of: user, layout, shown: username)
+    // The label is that of the password, and not of the file that opens.
+    let target = old.isRaw ? try read.passwordSlot(label, shown: username) : nil
     return try DerivationLimit.hold(for: user, requester, layout) {
-      let opened = try open(file(of: user, layout), of: user, label: label, with: old)
+      let opened = try open(read, of: user, label: old.isRaw ? nil : label, with: old)
       var changed = try opened.file.upgraded(with: opened.key, account, path: path)
-      let former = opened.file.slots[opened.index]
-      changed.slots[opened.index] = try changed.newSlot(
-        opened.key, under: new, label: former.label, of: user)
-      try replace(opened.file, with: changed, of: user, layout)
-      return former.label.description
+      let index = old.isRaw ? target : opened.index
+      let name = try index.map { changed.slots[$0].label } ?? changed.freeLabel(shown: username)
+      let slot = try changed.newSlot(opened.key, under: new, label: name, of: user)
+      if let index { changed.slots[index] = slot } else { changed.slots.append(slot) }
+      try replace(opened.file, with: changed, of: user, layout, shown: username)
+      return KeyChange(
+        label: name.description, isAdded: index == nil,
+        keyFile: old.isRaw ? opened.file.slots[opened.index].label.description : nil)
     }
   }
 
@@ -125,13 +155,13 @@ public enum VaultKeys {
     knowing known: borrowing Credential, new: borrowing Credential
   ) throws {
     let (user, account) = try require(username, layout)
-    let file = try file(of: user, layout)
+    let file = try file(of: user, layout, shown: username)
     guard !file.slots.contains(where: { $0.label == label }) else {
-      throw Refusal(path: user.path, reason: "has a key of the label \(label) already")
+      throw Refusal(path: username.path, reason: "has a key of the label \(label) already")
     }
     guard file.slots.count < VaultFile.slotLimit else {
       throw Refusal(
-        path: user.path,
+        path: username.path,
         reason: "has \(file.slots.count) keys, which is as many as a vault can have; remove one")
     }
     let path: FilePath = "\(layout.shadow)/\(user)/\(VaultFile.name)"
@@ -139,7 +169,7 @@ public enum VaultKeys {
       let opened = try open(file, of: user, label: nil, with: known)
       var changed = try file.upgraded(with: opened.key, account, path: path)
       changed.slots.append(try changed.newSlot(opened.key, under: new, label: label, of: user))
-      try replace(file, with: changed, of: user, layout)
+      try replace(file, with: changed, of: user, layout, shown: username)
     }
   }
 
@@ -148,20 +178,20 @@ public enum VaultKeys {
     _ label: KeyLabel, of username: Username, _ layout: Layout
   ) throws {
     let (user, _) = try require(username, layout)
-    let file = try file(of: user, layout)
+    let file = try file(of: user, layout, shown: username)
     var changed = file
     changed.slots.removeAll { $0.label == label }
     guard changed != file else {
-      throw Refusal(path: user.path, reason: "has no key of the label \(label)")
+      throw Refusal(path: username.path, reason: "has no key of the label \(label)")
     }
     guard !changed.slots.isEmpty else {
       throw Refusal(
-        path: user.path,
+        path: username.path,
         reason:
           "has no other key than \(label), and without a key the vault can never be opened again; "
           + "add another first, or remove the vault")
     }
-    try replace(file, with: changed, of: user, layout)
+    try replace(file, with: changed, of: user, layout, shown: username)
   }
 
   /// The user, and the passwd entry that the vault belongs to.
@@ -209,17 +239,23 @@ public enum VaultKeys {
     }
   }
 
-  /// Tries the slot of `label`, or the first three that such a credential can open. A label that is not
-  /// there takes as long as a password that is not right.
+  /// How many passwords are tried without a label: each takes memory and time.
+  static let triedPasswords = 3
+
+  /// Tries the slot of `label`; or all that a key file can open, or the first three passwords. A label that
+  /// is not there takes as long as a password that is not right.
   static func open(
     _ file: VaultFile, of user: ObfuscatedUsername, label: KeyLabel?,
     with credential: borrowing Credential
   ) throws -> OpenedKey {
-    guard let identifiers = file.identifiers else { throw WrongPassword(label: label) }
+    let isRaw = credential.isRaw
+    guard let identifiers = file.identifiers else {
+      throw WrongPassword(label: label, isKeyFile: isRaw)
+    }
     let fitting = file.slots.indices.filter { credential.fits(file.slots[$0].method) }
     let indices =
       label.map { label in fitting.filter { file.slots[$0].label == label } }
-      ?? Array(fitting.prefix(3))
+      ?? Array(fitting.prefix(isRaw ? fitting.count : triedPasswords))
     for index in indices {
       let slot = file.slots[index]
       if let key = try slot.open(with: credential.secret, in: identifiers) {
@@ -227,34 +263,40 @@ public enum VaultKeys {
       }
     }
     if indices.isEmpty, let slot = fitting.first { try file.slots[slot].pretend(credential.secret) }
-    throw WrongPassword(label: label)
+    throw WrongPassword(
+      label: label, isKeyFile: isRaw, isPartial: label == nil && indices.count < fitting.count)
   }
 
-  static func file(of user: ObfuscatedUsername, _ layout: Layout) throws -> VaultFile {
+  /// - Parameter username: what messages call the user.
+  static func file(
+    of user: ObfuscatedUsername, _ layout: Layout, shown username: Username? = nil
+  ) throws -> VaultFile {
+    let name = username?.path ?? user.path
     switch try VaultKind.existing(of: user, layout) {
     case .fscrypt:
       guard let home = try UserDirectory.shadow(layout)?.existing(user.path) else { break }
       return try FscryptVault.file(in: home)
     case .some(let kind):
       throw Refusal(
-        path: user.path,
+        path: name,
         reason: "has a vault of the kind \(kind.rawValue), which takes no password")
     case nil: break
     }
-    throw Refusal(
-      path: user.path, reason: "has no vault; make one with cryptohome create")
+    throw Refusal(path: name, reason: "has no vault; make one with cryptohome create")
   }
 
   /// Writes the file unless another command has changed it since it was read.
   static func replace(
-    _ file: VaultFile, with changed: VaultFile, of user: ObfuscatedUsername, _ layout: Layout
+    _ file: VaultFile, with changed: VaultFile, of user: ObfuscatedUsername, _ layout: Layout,
+    shown username: Username
   ) throws {
     try locked(user, layout) {
       guard let home = try UserDirectory.shadow(layout)?.existing(user.path),
         try FscryptVault.file(in: home) == file
       else {
         throw Refusal(
-          path: user.path, reason: "another command changed the keys just now; try again")
+          path: username.path, reason: "another command changed the keys just now; try again"
+        )
       }
       try changed.write(in: home)
     }
@@ -262,6 +304,37 @@ public enum VaultKeys {
 }
 
 extension VaultFile {
+  /// The slot of a password: of `label`, or the first. nil where there is none.
+  fileprivate func passwordSlot(_ label: KeyLabel?, shown username: Username) throws -> Int? {
+    guard let label else {
+      return slots.firstIndex { if case .password = $0.method { true } else { false } }
+    }
+    guard let index = slots.firstIndex(where: { $0.label == label }) else {
+      throw Refusal(
+        path: username.path,
+        reason: "has no key of the label \(label); add one with: cryptohome key add")
+    }
+    guard case .password = slots[index].method else {
+      throw Refusal(
+        path: username.path,
+        reason: "has a key file of the label \(label), and no password; name a password, or none")
+    }
+    return index
+  }
+
+  /// A label for a password that is added without one.
+  fileprivate func freeLabel(shown username: Username) throws -> KeyLabel {
+    let names = [KeyLabel.first] + (2...Self.slotLimit).compactMap { KeyLabel("password-\($0)") }
+    guard slots.count < Self.slotLimit,
+      let free = names.first(where: { name in !slots.contains { $0.label == name } })
+    else {
+      throw Refusal(
+        path: username.path,
+        reason: "has \(slots.count) keys, which is as many as a vault can have; remove one")
+    }
+    return free
+  }
+
   /// A slot of this vault.
   func newSlot(
     _ key: borrowing Secret, under credential: borrowing Credential, label: KeyLabel,
@@ -284,13 +357,15 @@ extension VaultFile {
     try requireSeal(key, path: path)
     var file = self
     if let identity {
-      guard identity.account.sealedName != nil else { return file }
-      file.identity?.seal(with: key, kind, owner)
+      guard identity.account.sealedName != nil || !identity.isSealed(with: key, claim) else {
+        return file
+      }
+      file.seal(with: key)
       return file
     }
     guard let account else { return self }
     file.identity = VaultIdentity(of: account)
-    file.identity?.seal(with: key, kind, owner)
+    file.seal(with: key)
     return file
   }
 }

@@ -10,14 +10,18 @@ public struct VaultRequest: Sendable {
   public let kind: VaultKind
   /// Of the files of a user without a passwd entry.
   public let owner: Owner?
-  public let label: KeyLabel
+  /// What the first key is called; nil for the usual name.
+  public let label: KeyLabel?
   /// Whether the user's files are shown over the passwd home directory too.
   public let coversHome: Bool
+  /// Whether it is made although `/home` should be mounted, and is not.
+  public let isForced: Bool
 
   public init(
-    name: FilePath, kind: VaultKind = .fscrypt, owner: Owner? = nil, label: KeyLabel = .first,
-    coversHome: Bool = false
+    name: FilePath, kind: VaultKind = .fscrypt, owner: Owner? = nil, label: KeyLabel? = nil,
+    coversHome: Bool = false, isForced: Bool = false
   ) {
+    self.isForced = isForced
     self.name = name
     self.kind = kind
     self.owner = owner
@@ -29,8 +33,10 @@ public struct VaultRequest: Sendable {
 /// A vault that was made.
 public struct NewVault: Sendable {
   public let user: ObfuscatedUsername
-  /// What was in the passwd home before: how many files, and where they are now.
-  public let moved: (count: Int, place: FilePath)?
+  /// Whether it was made just now: else only its home was prepared, which an interruption had left.
+  public let isNew: Bool
+  /// What was in the passwd home before.
+  public let moved: MovedHome?
 }
 
 /// The first and the last moment of a vault.
@@ -43,16 +49,25 @@ public enum Vaults {
   public static func create(
     _ request: VaultRequest, _ layout: Layout, credential: () throws -> Credential
   ) throws -> NewVault {
+    try VaultAccount.requireName(request.name)
     let account = try Account.loggingIn(as: request.name)
     let owner = try stored(request, account)
     let home = try request.coversHome ? PasswdHome.path(of: request.name, account) : nil
-    let user = try ObfuscatedUsername(of: request.name, salt: .readOrMake(layout))
+    let user = try ObfuscatedUsername(
+      of: request.name, salt: .readOrMake(layout, isForced: request.isForced))
+    if !request.isForced { try HomeFileSystem.requireMounted(layout) }
     guard let claim = VaultAccount(.name(request.name), account, owner) else {
       throw Refusal(path: request.name, reason: "has no passwd entry; specify --owner UID:GID")
     }
     try VaultFile.requireNoneUnderFormerName(of: account, layout)
-    try refuseExisting(user, layout)
-    if let home { try HomeBelow.check(home, layout) }
+    if let account, home != nil, let moved = try finishHome(user, account, layout) {
+      return NewVault(user: user, isNew: false, moved: moved)
+    }
+    try refuseExisting(user, request, layout)
+    if let home {
+      try HomeBelow.check(home, layout)
+      try HomeBelow.requireUnused(home, layout)
+    }
     var file = VaultFile(kind: request.kind, identity: VaultIdentity(of: claim))
     file.owner = owner
     file.home = home
@@ -61,8 +76,9 @@ public enum Vaults {
       try fill(&file, of: user, request.label, layout, credential)
     }
     return try locked(user, layout) {
-      try refuseExisting(user, layout)
+      try refuseExisting(user, request, layout)
       let shadow = try UserDirectory.makeShadow(layout).opened()
+      if try VaultRemoval.isPending(user, in: shadow) { try VaultRegister.forget(user, layout) }
       try VaultRemoval.requireFinished(user, in: shadow)
       if request.kind == .fscrypt {
         try make(file, of: user, in: shadow)
@@ -70,14 +86,32 @@ public enum Vaults {
         _ = try request.kind.vault(of: user, layout, size: nil).open(with: nil)
         try file.write(in: shadow.directory(user.path))
       }
-      let moved = try prepareHome(user, account, in: shadow, layout)
-      return NewVault(user: user, moved: moved)
+      let moved = try complete(file, of: user, account, in: shadow, layout)
+      return NewVault(user: user, isNew: true, moved: moved)
+    }
+  }
+
+  /// Moves away what is in the home of a vault that was made before: an interruption has left that.
+  ///
+  /// - Returns: nil when there is no such vault, or nothing to be moved.
+  private static func finishHome(
+    _ user: ObfuscatedUsername, _ account: Account, _ layout: Layout
+  ) throws -> MovedHome? {
+    guard let kind = try VaultKind.existing(of: user, layout),
+      let record = try VaultFile.existing(of: user, layout), record.home != nil
+    else { return nil }
+    try record.require(account, of: user)
+    return try locked(user, layout) {
+      guard let shadow = try UserDirectory.shadow(layout),
+        try kind.vault(of: user, layout, size: nil).state() == .locked
+      else { return nil }
+      return try HomeBelow.prepare(account, in: shadow.directory(user.path), layout)
     }
   }
 
   /// A new key, and the slot that it lies in.
   private static func fill(
-    _ file: inout VaultFile, of user: ObfuscatedUsername, _ label: KeyLabel, _ layout: Layout,
+    _ file: inout VaultFile, of user: ObfuscatedUsername, _ label: KeyLabel?, _ layout: Layout,
     _ credential: () throws -> Credential
   ) throws {
     let key = try Secret(randomBytes: 64)
@@ -85,9 +119,10 @@ public enum Vaults {
       throw SystemError(operation: "derive key", path: nil, code: EINVAL)
     }
     file.policy = EncryptionPolicy(key: identifier)
-    file.identity?.seal(with: key, file.kind, file.owner)
+    file.seal(with: key)
     let credential = try credential()
     let bare = file
+    let label = label ?? (credential.isRaw ? .firstFile : .first)
     file.slots = [
       try DerivationLimit.hold(for: user, .root, layout) {
         try bare.newSlot(key, under: credential, label: label, of: user)
@@ -95,19 +130,26 @@ public enum Vaults {
     ]
   }
 
-  /// Moves away what is in the passwd home. A vault for which that fails is taken back: it is empty.
-  private static func prepareHome(
-    _ user: ObfuscatedUsername, _ account: Account?, in shadow: borrowing Directory,
-    _ layout: Layout
-  ) throws -> (count: Int, place: FilePath)? {
-    guard let account else { return nil }
+  /// Records the vault, and moves away what is in the passwd home. A vault for which that fails is taken
+  /// back: it is empty.
+  private static func complete(
+    _ file: VaultFile, of user: ObfuscatedUsername, _ account: Account?,
+    in shadow: borrowing Directory, _ layout: Layout
+  ) throws -> MovedHome? {
     do {
-      return try HomeBelow.prepare(
-        user, group: account.group, in: shadow.directory(user.path), layout)
+      try file.remember(user, in: shadow, layout)
+      guard let account else { return nil }
+      let moved = try HomeBelow.prepare(
+        account, in: shadow.directory(user.path), layout)
+      if let problem = moved?.problems.first {
+        throw Refusal(path: account.home, reason: "was left as it was: \(problem)")
+      }
+      return moved
     } catch {
       var report = RemovalReport()
       report.notes = try HomeBelow.restore(user, in: shadow, layout)
-      try VaultRemoval.destroy(user, .fscrypt, in: shadow, &report)
+      try VaultRemoval.destroy(user, file.kind, in: shadow, layout, &report)
+      try Salt.forgetCopy(in: shadow, layout)
       throw error
     }
   }
@@ -146,10 +188,21 @@ public enum Vaults {
     try file.write(in: home)
   }
 
-  private static func refuseExisting(_ user: ObfuscatedUsername, _ layout: Layout) throws {
-    guard let kind = try VaultKind.existing(of: user, layout) else { return }
-    throw Refusal(
-      path: user.path, reason: "has a vault already, of the kind \(kind.rawValue)")
+  private static func refuseExisting(
+    _ user: ObfuscatedUsername, _ request: VaultRequest, _ layout: Layout
+  ) throws {
+    if let kind = try VaultKind.existing(of: user, layout) {
+      throw Refusal(
+        path: request.name,
+        reason: "has a vault already, of the kind \(kind.rawValue): \(layout.shadow)/\(user)")
+    }
+    // What an interrupted removal has left is finished here.
+    if request.kind == .fscrypt, let shadow = try UserDirectory.shadow(layout),
+      try VaultRemoval.isPending(user, in: shadow)
+    {
+      return
+    }
+    try VaultRegister.requireNone(of: user, layout, present: false)
   }
 
   /// What vault.json must say of the owner: nothing for a user with a passwd entry.

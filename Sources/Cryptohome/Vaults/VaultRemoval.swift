@@ -47,6 +47,16 @@ enum VaultRemoval {
     return hasBegun(in: try shadow.directory(user.path))
   }
 
+  /// The kind of a vault that has lost its directory `mount`: only its file is left to be destroyed.
+  static func rest(
+    of user: ObfuscatedUsername, in shadow: borrowing Directory
+  ) throws -> VaultKind? {
+    guard try shadow.status(of: user.path)?.isDirectory == true,
+      try shadow.directory(user.path).status(of: VaultFile.name) != nil
+    else { return nil }
+    return .fscrypt
+  }
+
   /// Whether the key slots in a user's directory are gone because of a removal.
   static func hasBegun(in home: borrowing Directory) -> Bool {
     guard let status = try? home.status(of: mark), status.isDirectory else { return false }
@@ -93,7 +103,7 @@ enum VaultRemoval {
   ///
   /// - Throws: when nothing was destroyed. What fails later is in the report.
   static func destroy(
-    _ user: ObfuscatedUsername, _ kind: VaultKind, in shadow: borrowing Directory,
+    _ user: ObfuscatedUsername, _ kind: VaultKind, in shadow: borrowing Directory, _ layout: Layout,
     _ report: inout RemovalReport
   ) throws {
     let home = try shadow.directory(user.path)
@@ -103,6 +113,8 @@ enum VaultRemoval {
       try home.sync()
       try shadow.rename(user.path, to: doomedName(user))
       try shadow.sync()
+      // While it shows what was begun: the record goes before the last that is left.
+      try VaultRegister.forget(user, layout)
       report.problems += try shadow.removeVault(doomedName(user)).map(\.description)
     } catch {
       report.problems.append("\(error)")
@@ -119,29 +131,48 @@ extension Vaults {
   ) throws -> RemovalReport {
     let user = try doomedUser(username, layout)
     return try locked(user, layout) {
-      guard let shadow = try UserDirectory.shadow(layout) else { throw noVault(user) }
-      let kind = try VaultKind.mounted(of: user, layout)
+      guard let shadow = try UserDirectory.shadow(layout) else {
+        return try forget(user, username, layout)
+      }
+      let kind = try VaultKind.mounted(of: user, layout) ?? VaultRemoval.rest(of: user, in: shadow)
       let isPending = try VaultRemoval.isPending(user, in: shadow)
-      guard kind != nil || isPending else { throw noVault(user) }
-      try kind.map { try requireLoggedOut(user, $0, layout) }
+      guard kind != nil || isPending else { return try forget(user, username, layout) }
+      try kind.map { try requireLoggedOut(user, $0, layout, shown: username.path) }
       var report = RemovalReport()
       do {
+        if kind == nil { try VaultRegister.forget(user, layout) }
         report.problems = try VaultRemoval.finish(user, in: shadow).map(\.description)
       } catch {
         // The keys of that one are gone.
         report.problems = ["\(error)"]
       }
       // What is left would be in the way of the name.
-      guard let kind, report.problems.isEmpty else { return report }
+      guard report.problems.isEmpty else { return report }
       do {
-        report.notes = try HomeBelow.restore(user, in: shadow, layout)
-        try VaultRemoval.destroy(user, kind, in: shadow, &report)
+        if let kind {
+          report.notes = try HomeBelow.restore(user, in: shadow, layout)
+          try VaultRemoval.destroy(user, kind, in: shadow, layout, &report)
+        }
+        try Salt.forgetCopy(in: shadow, layout)
       } catch {
         guard isPending || !report.notes.isEmpty else { throw error }
         report.problems.append("\(error)")
       }
       return report
     }
+  }
+
+  /// Removes the record of a vault that is not there.
+  private static func forget(
+    _ user: ObfuscatedUsername, _ username: Username, _ layout: Layout
+  ) throws -> RemovalReport {
+    guard try VaultRegister.isRecorded(user, layout) else {
+      throw Refusal(path: username.path, reason: "has no vault")
+    }
+    try VaultRegister.forget(user, layout)
+    var report = RemovalReport()
+    report.notes = ["there was no vault of \(username) in \(layout.shadow), only a record of one"]
+    return report
   }
 
   /// A vault of another account is removed by its hash only. One whose file cannot be read is removed by
@@ -162,19 +193,22 @@ extension Vaults {
     return user
   }
 
-  private static func noVault(_ user: ObfuscatedUsername) -> Refusal {
-    Refusal(path: user.path, reason: "has no vault")
-  }
-
   static func requireLoggedOut(
-    _ user: ObfuscatedUsername, _ kind: VaultKind, _ layout: Layout
+    _ user: ObfuscatedUsername, _ kind: VaultKind, _ layout: Layout, shown name: FilePath
   ) throws {
     let lock = try kind.vault(of: user, layout, size: nil).state()
-    let isMounted = try UserStatus.of(user, layout).isMounted
-    guard kind != .ephemeral, !isMounted, lock == nil || lock == .locked else {
+    guard try kind != .ephemeral && !UserStatus.of(user, layout).isMounted else {
       throw Refusal(
-        path: user.path, reason: "is logged in; run cryptohome unmount first")
+        path: name,
+        reason: "is logged in; run first: \(Finding.command("cryptohome", "unmount", name))")
     }
+    guard let lock, lock != .locked else { return }
+    throw Refusal(
+      path: name,
+      reason: (lock == .busy
+        ? "is logged out, but files of the vault are still open; these processes must end first: "
+        : "is logged out, but the vault's key is still there; remove it first: ")
+        + Finding.command("cryptohome", "unmount", name) + (lock == .busy ? " names them" : ""))
   }
 }
 

@@ -23,7 +23,7 @@ public enum VaultTransfer {
     var changed = try renamed(record, from: old, source, account, layout, credential)
     try changed.moveHome(to: account)
     try lockedBoth(source, target, layout) {
-      let shadow = try unchanged(record, of: source, layout)
+      let shadow = try unchanged(record, of: source, old, layout)
       if source != target {
         guard try VaultKind.existing(of: target, layout) == nil,
           try !VaultRemoval.isPending(target, in: shadow)
@@ -32,8 +32,10 @@ public enum VaultTransfer {
       // The file first: what an interruption leaves is finished by the same command.
       try changed.write(in: shadow.directory(source.path))
       guard source != target else { return }
-      try shadow.renameNew(source.path, to: target.path)
-      try shadow.syncChange()
+      try VaultRegister.rename(changed, from: source, to: target, layout) {
+        try shadow.renameNew(source.path, to: target.path)
+        try shadow.syncChange()
+      }
     }
     return target
   }
@@ -54,8 +56,10 @@ public enum VaultTransfer {
     guard own.user == account.user else {
       throw Refusal(
         path: account.name,
-        reason: "has the uid \(account.user), and the vault belongs to the uid \(own.user); a "
-          + "vault goes to another uid by cryptohome adopt")
+        reason: "has the uid \(account.user), and the vault of \(own.name) belongs to the uid "
+          + "\(own.user); change the uid of the vault first: usermod -l \(own.name) \(account.name) && "
+          + "cryptohome adopt \(own.name) && usermod -l \(account.name) \(own.name); then run this "
+          + "again")
     }
     var changed = record
     let sealed = identity.seal == nil ? nil : own.sealedName ?? own.name
@@ -68,10 +72,11 @@ public enum VaultTransfer {
   /// Gives a vault to the account that has its name now, with another uid. It takes a password of an
   /// encrypted vault: the uid is sealed with its key.
   ///
-  /// - Returns: the uid that the vault belonged to; nil where that was not recorded.
+  /// - Returns: the uid that the vault belonged to, nil where that was not recorded; the account's name;
+  ///   and the home in the vault while it is mounted.
   public static func adopt(
     _ name: FilePath, _ layout: Layout, credential: () throws -> Credential
-  ) throws -> uid_t? {
+  ) throws -> (former: uid_t?, name: FilePath, home: FilePath) {
     let user = try ObfuscatedUsername(of: name, salt: .read(layout))
     guard let account = try Account.loggingIn(as: name) else {
       throw Refusal(path: name, reason: "has no passwd entry to give the vault to")
@@ -86,10 +91,11 @@ public enum VaultTransfer {
     changed.owner = nil
     try changed.moveHome(to: account)
     try locked(user, layout) {
-      let shadow = try unchanged(record, of: user, layout)
+      let shadow = try unchanged(record, of: user, name, layout)
       try changed.write(in: shadow.directory(user.path))
     }
-    return former?.user
+    let home = layout.below("home/\(HomePlace.user.rawValue)/\(user)")
+    return (former?.user == account.user ? nil : former?.user, account.name, home)
   }
 
   /// With this account, sealed by the key where there is one.
@@ -106,7 +112,7 @@ public enum VaultTransfer {
     let opened = try DerivationLimit.hold(for: user, .root, layout) {
       try VaultKeys.open(record, of: user, label: nil, with: credential)
     }
-    changed.identity?.seal(with: opened.key, changed.kind, changed.owner)
+    changed.seal(with: opened.key)
     return changed
   }
 
@@ -117,22 +123,22 @@ public enum VaultTransfer {
     guard let kind = try VaultKind.existing(of: user, layout) else {
       throw Refusal(path: name, reason: "has no vault")
     }
-    try Vaults.requireLoggedOut(user, kind, layout)
+    try Vaults.requireLoggedOut(user, kind, layout, shown: name)
     return try VaultFile.existing(of: user, layout) ?? VaultFile(kind: kind, identity: nil)
   }
 
   /// Under the lock: the user is logged out, and the file is as it was.
   private static func unchanged(
-    _ record: VaultFile, of user: ObfuscatedUsername, _ layout: Layout
+    _ record: VaultFile, of user: ObfuscatedUsername, _ name: FilePath, _ layout: Layout
   ) throws -> Directory {
     guard let shadow = try UserDirectory.shadow(layout),
       let kind = try VaultKind.existing(of: user, layout),
       try VaultFile.existing(of: user, layout) ?? VaultFile(kind: kind, identity: nil) == record
     else {
       throw Refusal(
-        path: user.path, reason: "another command changed the vault just now; try again")
+        path: name, reason: "another command changed the vault just now; try again")
     }
-    try Vaults.requireLoggedOut(user, kind, layout)
+    try Vaults.requireLoggedOut(user, kind, layout, shown: name)
     return shadow
   }
 
@@ -158,10 +164,8 @@ extension VaultFile {
 extension Vaults {
   /// Moves what lies in clear in the passwd home below a vault away, of a user who is logged out.
   ///
-  /// - Returns: how many files were moved, and where to; nil when nothing lies there in clear.
-  public static func repairHome(
-    _ username: Username, _ layout: Layout
-  ) throws -> (count: Int, place: FilePath)? {
+  /// - Returns: what was moved; nil when nothing lies there in clear.
+  public static func repairHome(_ username: Username, _ layout: Layout) throws -> MovedHome? {
     let (user, _) = try VaultKeys.require(username, layout)
     return try locked(user, layout) {
       guard let kind = try VaultKind.existing(of: user, layout),
@@ -171,12 +175,11 @@ extension Vaults {
         throw Refusal(
           path: username.path, reason: "has no vault that is shown over a home directory")
       }
-      try requireLoggedOut(user, kind, layout)
+      try requireLoggedOut(user, kind, layout, shown: username.path)
       guard let account = try username.account(record) else {
         throw Refusal(path: username.path, reason: "has no passwd entry")
       }
-      return try HomeBelow.prepare(
-        user, group: account.group, in: shadow.directory(user.path), layout)
+      return try HomeBelow.prepare(account, in: shadow.directory(user.path), layout)
     }
   }
 }

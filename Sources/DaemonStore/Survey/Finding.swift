@@ -61,6 +61,10 @@ public struct Finding: Equatable, Sendable {
     /// A login has not arrived: a bind that was not recursive.
     case daemonMissesUser = "daemon-misses-user"
 
+    /// The salt is gone, cut off, or another: no user is found by name.
+    case saltUnusable = "salt-unusable"
+    /// An encrypted vault that is recorded, and is not there.
+    case vaultMissing = "vault-missing"
     /// A user's vault that is damaged, or of a kind that is not known.
     case badVault = "bad-vault"
     /// The account that a vault belongs to has another uid now.

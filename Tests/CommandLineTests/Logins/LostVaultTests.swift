@@ -146,7 +146,7 @@ import Testing
         for place in ["/mnt/other/user", home] { try makeDirectory(place) }
         try bindMount("/mnt/other/user", home)
         let status = try host.succeed("cryptohome", "status")
-        #expect(status.output.contains("\(Host.alice)  plain  mounted"), "\(status)")
+        #expect(status.output.contains("\(Host.alice) (alice)  plain"), "\(status)")
         for user in ["--all", "alice"] {
           try host.refuse(
             status: 3, [home, "something else is mounted"], "cryptohome", "unmount", user)

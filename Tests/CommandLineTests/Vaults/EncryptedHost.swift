@@ -90,6 +90,11 @@ extension Host {
     ).lines.joined()
   }
 
+  /// What is in `/home/.shadow` beside the copy of the salt.
+  func vaults() throws -> [String] {
+    try names(in: "/home/.shadow").filter { $0 != "salt.copy" }
+  }
+
   func keyState(of user: String) throws -> String {
     String(try policy(of: user).split(separator: " ").last ?? "none")
   }

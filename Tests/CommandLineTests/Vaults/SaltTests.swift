@@ -24,14 +24,15 @@ import Testing
     }
   }
 
-  @Test func olderPlaceCountsFirst() async {
+  @Test func olderPlaceCountsWhereTheOtherIsAbsent() async {
     await #expect(processExitsWith: .success) {
       inHost(.shared) { host in
         try makeDirectory("/home/.shadow", mode: 0o700)
-        try writeFile(Self.legacy, Host.salt)
-        try writeFile(Self.path, "another salt")
+        try writeFile(Self.legacy, "another salt, of 16 bytes or more")
         #expect(try host.succeed("cryptohome", "sanitize", "alice").output == Host.alice + "\n")
+        try writeFile(Self.legacy, Host.salt)
         try remove(Self.path)
+        #expect(try host.succeed("cryptohome", "sanitize", "alice").output == Host.alice + "\n")
         try host.boot("alpha")
         #expect(!exists(Self.path), "no second one is made")
         try host.login("alice")
@@ -43,32 +44,31 @@ import Testing
     }
   }
 
-  @Test(arguments: ["empty", "oversized", "directory", "link"])
-  func oneThatCannotBeUsedIsNeverReplaced(kind: String) async {
-    await #expect(processExitsWith: .success) { [kind] in
-      for place in [Self.path, Self.legacy] {
-        inHost(.shared) { host in
-          try host.template("alpha")
-          try makeDirectory("/home/.shadow", mode: 0o700)
-          if place == Self.path { try remove(Self.path) }
-          switch kind {
-          case "empty": try writeFile(place, "")
-          case "oversized": try writeFile(place, [UInt8](repeating: 1, count: (1 << 20) + 1))
-          case "directory": try makeDirectory(place)
-          default: try makeLink(place, to: "/etc/passwd")
-          }
-          let before = attributes(place)
-          let startup = try host.run("daemon-store", "startup")
-          #expect(startup.status == 3 && startup.complains(of: place), "\(startup)")
-          _ = try host.mount(at: "/run/daemon-store/alpha")
-          let table = try host.table()
-          try host.refuse([place], "cryptohome", "mount", "alice", "--vault", "plain")
-          try host.refuse([place], "cryptohome", "sanitize", "alice")
-          try host.refuse([place], "cryptohome", "unmount", "alice")
-          #expect(try host.table() == table)
-          #expect(attributes(place) == before)
-          #expect(try names(in: "/home/.shadow") == (place == Self.legacy ? ["salt"] : []))
+  @Test(arguments: ["empty", "cut", "oversized", "directory", "link"], [Self.path, Self.legacy])
+  func oneThatCannotBeUsedIsNeverReplaced(kind: String, place: String) async {
+    await #expect(processExitsWith: .success) { [kind, place] in
+      inHost(.shared) { host in
+        try host.boot("alpha")
+        try makeDirectory("/home/.shadow", mode: 0o700)
+        try remove(Self.path)
+        switch kind {
+        case "empty": try writeFile(place, "")
+        case "cut": try writeFile(place, "012")
+        case "oversized": try writeFile(place, [UInt8](repeating: 1, count: (1 << 20) + 1))
+        case "directory": try makeDirectory(place)
+        default: try makeLink(place, to: "/etc/passwd")
         }
+        let before = attributes(place)
+        try host.succeed("daemon-store", "startup")
+        let table = try host.table()
+        try host.refuse([place], "cryptohome", "mount", "alice", "--vault", "plain")
+        try host.refuse([place], "cryptohome", "sanitize", "alice")
+        try host.refuse([place], "cryptohome", "unmount", "alice")
+        let doctor = try host.run("daemon-store", "doctor")
+        #expect(doctor.output.contains("no user can log in"), "\(doctor)")
+        #expect(try host.table() == table)
+        #expect(attributes(place) == before)
+        #expect(try names(in: "/home/.shadow") == (place == Self.legacy ? ["salt"] : []))
       }
     }
   }
@@ -84,31 +84,66 @@ import Testing
     }
   }
 
-  @Test func absentIsMadeOnlyOnANewSystem() async {
+  @Test func absentIsMadeOnlyForTheFirstVault() async {
     await #expect(processExitsWith: .success) {
       inHost(.shared) { host in
         try remove(Self.path)
-        try host.refuse([Self.path, "no salt"], "cryptohome", "sanitize", "alice")
-        #expect(!exists(Self.path), "asking makes none")
-        try host.refuse([Self.path, "no salt"], "cryptohome", "unmount", "alice")
+        try host.boot("alpha")
+        let nobody = try host.runAsNobody("cryptohome", "sanitize", "alice")
+        #expect(nobody.complains(of: Self.path, "no salt yet"), "\(nobody)")
+        try host.refuse([Self.path, "no salt yet"], "cryptohome", "unmount", "alice")
+        try host.refuse(["alice", "has no vault"], "cryptohome", "mount", "alice")
+        #expect(!exists(Self.path), "neither boot nor a question makes one")
+        #expect(try host.run("daemon-store", "doctor").status == 0)
         try makeDirectory("/home/.shadow/\(Host.alice)/mount", mode: 0o700)
-        for arguments in [["cryptohome", "mount", "bob"], ["daemon-store", "startup"]] {
-          let outcome = try host.script(arguments.joined(separator: " "))
-          #expect(outcome.status != 0, "\(outcome)")
-          #expect(outcome.complains(of: Self.path, "backup"), "\(outcome)")
+        for command in ["mount bob", "mount bob --vault plain", "create bob --vault plain"] {
+          let outcome = try host.script("cryptohome \(command)")
+          #expect(outcome.status == 1 && outcome.complaints.count == 1, "\(outcome)")
+          #expect(outcome.complains(of: Self.path, "is gone", "backup"), "\(outcome)")
           #expect(!exists(Self.path))
         }
         // A known hash needs no salt.
         try host.succeed("cryptohome", "mount", Host.alice, "--owner", "9:9")
         try host.succeed("cryptohome", "unmount", Host.alice)
         _ = try host.script("rm -r /home/.shadow/\(Host.alice)")
-        try host.succeed("daemon-store", "startup")
+        let hash = try host.succeed("cryptohome", "sanitize", "alice").lines
         #expect(attributes(Self.path) == "file 0:0 644")
         let size = try host.script("wc -c <\(Self.path)").output
         #expect(size == "16\n", "\(size)")
-        let salt = try host.script("sha1sum \(Self.path)").output
-        try host.succeed("daemon-store", "startup")
-        #expect(try host.script("sha1sum \(Self.path)").output == salt, "and kept")
+        #expect(try host.succeed("cryptohome", "sanitize", "alice").lines == hash, "and kept")
+      }
+    }
+  }
+
+  /// The copy beside the vaults: every bad state has one line with the command that ends it.
+  @Test(arguments: ["gone", "cut", "another"])
+  func lostSaltIsRestoredByTheCommandThatIsNamed(loss: String) async {
+    await #expect(processExitsWith: .success) { [loss] in
+      inEncryptedHost { host in
+        try host.boot("alpha")
+        _ = try host.createWithKeyFile("alice")
+        #expect(attributes("/home/.shadow/salt.copy") == "file 0:0 600")
+        let before = try names(in: "/home/.shadow")
+        switch loss {
+        case "gone": try remove(Self.path)
+        case "cut": try writeFile(Self.path, "012")
+        default: try writeFile(Self.path, "fedcba9876543210")
+        }
+        let restore = "install -m 644 /home/.shadow/salt.copy \(Self.path)"
+        for command in ["create", "mount", "unmount", "sanitize", "status", "key list", "remove"] {
+          let options = command == "create" ? " --key-file /mnt/key" : ""
+          let outcome = try host.script("cryptohome \(command) alice\(options) </dev/null")
+          let isAsked = command == "remove"  // --yes is missing, and that is said first
+          #expect(outcome.status == 1 && outcome.complaints.count == 1, "\(outcome)")
+          #expect(isAsked || outcome.complains(of: Self.path, restore), "\(outcome)")
+        }
+        #expect(try names(in: "/home/.shadow") == before, "no second vault")
+        let doctor = try host.run("daemon-store", "doctor")
+        #expect(doctor.status == 3 && doctor.output.contains("mend: \(restore)"), "\(doctor)")
+        #expect(!doctor.output.contains("away"), "\(doctor)")
+        #expect(try host.script(restore).status == 0)
+        #expect(try host.run("daemon-store", "doctor").status == 0)
+        try host.unlockWithKeyFile("alice")
       }
     }
   }

@@ -88,7 +88,7 @@ import Testing
         _ = try host.createWithKeyFile("alice")
         var interrupted = 0
         let killed = try Self.killEverywhere(host, "remove alice --yes", lines: []) { wasKilled in
-          let list = try host.script("ls -A /home/.shadow").lines
+          let list = try host.vaults()
           guard wasKilled else { return #expect(list.isEmpty, "\(list)") }
           let status = try host.succeed("cryptohome", "status", "alice")
           if status.output.contains("removing") {
@@ -104,7 +104,7 @@ import Testing
             try host.unlockWithKeyFile("alice")
             try host.logout("alice")
           }
-          if try names(in: "/home/.shadow").isEmpty { _ = try host.createWithKeyFile("alice") }
+          if try host.vaults().isEmpty { _ = try host.createWithKeyFile("alice") }
         }
         #expect(killed > 6 && interrupted > 3, "\(killed), \(interrupted)")
       }

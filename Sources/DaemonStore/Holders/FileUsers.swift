@@ -1,0 +1,8 @@
+import Kernel
+
+/// The processes that have one of these files or directories open, as their working directory or in any
+/// other way, each in a line; this process is left out. What could not be inspected is among them.
+public func users(of files: Set<FileIdentity>) throws -> [String] {
+  var search = HolderSearch { file, _, _ in files.contains(file.identity) }
+  return try search.processes().map(\.description)
+}
