@@ -26,7 +26,7 @@ struct PasswdCommand: ChangingCommand {
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
-    settleSessions()
+    lockEndedSessions()
     let hash = try cryptohome.user(user)
     _ = try VaultKeys.list(of: hash, .system)  // before anybody types a password
     try naming(user) {
@@ -71,7 +71,7 @@ struct KeyAddCommand: ChangingCommand {
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
-    settleSessions()
+    lockEndedSessions()
     let hash = try cryptohome.user(user)
     _ = try VaultKeys.list(of: hash, .system)
     try naming(user) {
@@ -106,7 +106,7 @@ struct KeyRemoveCommand: ChangingCommand {
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
-    settleSessions()
+    lockEndedSessions()
     try VaultKeys.remove(label, of: Username(user), .system)
     Program.say("removed the key \(label)")
   }

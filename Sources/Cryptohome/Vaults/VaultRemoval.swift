@@ -44,14 +44,20 @@ enum VaultRemoval {
     guard let shadow = try UserDirectory.shadow(layout) else { return false }
     if try isPending(user, in: shadow) { return true }
     guard try shadow.status(of: user.description)?.isDirectory == true else { return false }
-    return hasBegun(in: try shadow.directory(user.description))
+    return try hasBegun(in: shadow.directory(user.description))
   }
 
   /// Whether the key slots in a user's directory are gone because of a removal.
-  static func hasBegun(in home: borrowing Directory) -> Bool {
-    guard let status = try? home.status(of: mark), status.isDirectory else { return false }
-    // With a sound file nothing was destroyed yet.
-    return ((try? VaultFile.read(in: home)) ?? nil) == nil
+  static func hasBegun(in home: borrowing Directory) throws -> Bool {
+    guard let status = try home.status(of: mark), status.isDirectory else { return false }
+    do {
+      // With a sound file nothing was destroyed yet.
+      return try VaultFile.read(in: home) == nil
+    } catch let error as SystemError {
+      throw error
+    } catch {
+      return true
+    }
   }
 
   /// Removes what an earlier removal has left.
