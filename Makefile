@@ -103,7 +103,7 @@ $(PRELOAD): Sources/minijailpreload/minijailpreload.c
 	$(COMPILE) -fvisibility=hidden $(LINKED)
 
 $(PAM_MODULE): Sources/pam_daemonstore/pam_daemonstore.c Sources/pam_daemonstore/work.c \
-    Sources/pam_daemonstore/work.h
+    Sources/pam_daemonstore/work.h Sources/CLinux/rights.h Sources/CLinux/include/control.h
 	$(COMPILE) -fvisibility=hidden $(LINKED) Sources/pam_daemonstore/work.c -lpam
 
 $(BIN)/libdaemonstore.o: Sources/libdaemonstore/daemonstore.c Sources/libdaemonstore/sha1.h \

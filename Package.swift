@@ -86,12 +86,14 @@ let package = Package(
       name: "Program", dependencies: ["CLinux", "Kernel", argumentParser], swiftSettings: strict),
     .target(
       name: "cryptohome",
-      dependencies: ["Accounts", "Cryptohome", "DaemonStore", "Kernel", "Program", argumentParser],
+      dependencies: [
+        "Accounts", "CLinux", "Cryptohome", "DaemonStore", "Kernel", "Program", argumentParser,
+      ],
       swiftSettings: strict),
     .target(
       name: "cryptohomed",
       dependencies: [
-        "Accounts", "Bus", "Cryptohome", "DaemonStore", "Kernel", "Program", "Seccomp",
+        "Bus", "CLinux", "Cryptohome", "DaemonStore", "Kernel", "Program", "Seccomp",
         argumentParser, protobuf,
       ],
       exclude: ["UserDataAuth.proto"], resources: [.embedInCode("cryptohomed.policy")],

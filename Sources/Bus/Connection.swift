@@ -5,17 +5,24 @@ import Kernel
 /// A connection to the system bus: sd-bus(3).
 public struct Connection: ~Copyable {
   let pointer: OpaquePointer
+  private let sendsAll: Bool
 
-  /// Connects, to the address in `DBUS_SYSTEM_BUS_ADDRESS` or `/run/dbus/system_bus_socket`.
-  public init() throws(SystemError) {
+  /// Connects, to the address in `DBUS_SYSTEM_BUS_ADDRESS` or `/run/dbus/system_bus_socket`. The bus need not
+  /// have answered for that.
+  ///
+  /// - Parameter sendsAll: whether what is queued at the end is sent before the connection goes, however
+  ///   long the bus takes.
+  public init(sendsAll: Bool = true) throws(SystemError) {
     var pointer: OpaquePointer?
     try accept("connecting to the system bus", sd_bus_open_system(&pointer))
     guard let pointer else { throw SystemError(operation: "sd_bus_open", path: nil, code: ENOMEM) }
     self.pointer = pointer
+    self.sendsAll = sendsAll
   }
 
-  /// Sends what is queued, and disconnects.
-  deinit { sd_bus_flush_close_unref(pointer) }
+  deinit {
+    if sendsAll { sd_bus_flush_close_unref(pointer) } else { sd_bus_close_unref(pointer) }
+  }
 
   /// Dispatches in `loop`, and calls `body` when the bus has gone away.
   public func attach(
@@ -52,14 +59,27 @@ public struct Connection: ~Copyable {
     }
   }
 
-  /// Takes a well-known name.
-  ///
-  /// - Throws: `EEXIST` when another service has it, `EACCES` when the bus's policy is against it.
-  public func take(name: String) throws(SystemError) {
-    do {
-      try accept("taking the name \(name)", sd_bus_request_name(pointer, name, 0))
-    } catch  where error.code == EALREADY {
-      return  // it is ours
+  /// Asks for a well-known name, and has `body` called with the answer: nil when the name is taken, `EEXIST`
+  /// when another service has it, `EACCES` when the bus's policy is against it.
+  public func take(
+    name: String, then body: @escaping (SystemError?) -> Void
+  ) throws(SystemError) {
+    let doNotQueue: UInt32 = 4
+    let owners: [UInt32] = [1, 4]  // it has become ours, or it is
+    try call(.ofBus("RequestName")) { message throws(SystemError) in
+      try message.append(name)
+      try message.append(doNotQueue)
+    } then: { reply in
+      let code: CInt
+      if let error = reply.error {
+        let isDenied = error.name == "org.freedesktop.DBus.Error.AccessDenied"
+        code = isDenied ? EACCES : ECONNRESET
+      } else {
+        let answer = try? reply.unsigned32()
+        code = answer.map(owners.contains) == true ? 0 : EEXIST
+      }
+      body(
+        code == 0 ? nil : SystemError(operation: "taking the name \(name)", path: nil, code: code))
     }
   }
 

@@ -73,6 +73,20 @@ public struct EventLoop: ~Copyable {
     return source
   }
 
+  /// Calls `body` whenever this signal has arrived, until the source is dropped. It is blocked from here
+  /// on, and stays so in children that do not unblock it.
+  public func watch(
+    signal: CInt, _ body: @escaping () -> Void
+  ) throws(SystemError) -> EventSource {
+    let source = EventSource(body)
+    try accept(
+      "sd_event_add_signal",
+      sd_event_add_signal(
+        pointer, &source.pointer, signal | SD_EVENT_SIGNAL_PROCMASK,
+        { _, _, userdata in EventSource.dispatch(userdata) }, source.userdata))
+    return source
+  }
+
   /// Calls `body` once, after so long, unless the source is dropped before.
   public func after(
     _ time: Duration, _ body: @escaping () -> Void
@@ -94,6 +108,11 @@ public final class EventSource {
 
   fileprivate init(_ body: @escaping () -> Void) { self.body = body }
   deinit { sd_event_source_disable_unref(pointer) }
+
+  /// Whether `body` is called. This needs no descriptor, and no memory.
+  public func enable(_ isEnabled: Bool) {
+    sd_event_source_set_enabled(pointer, isEnabled ? CInt(SD_EVENT_ON) : CInt(SD_EVENT_OFF))
+  }
 
   /// Not retained: the source in sd-event does not outlive this.
   fileprivate var userdata: UnsafeMutableRawPointer { Unmanaged.passUnretained(self).toOpaque() }

@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "filters.h"
 
+#include "rights.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -94,57 +96,32 @@ ssize_t linux_receive_report(int socket, void *buffer, size_t size, pid_t *sende
 
 ssize_t linux_receive_descriptor(int socket, void *buffer, size_t size, pid_t *sender,
                                  int *descriptor) {
-    union {
-        char space[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control;
+    union rights rights;
     struct iovec part = {.iov_base = buffer, .iov_len = size};
     struct msghdr message = {.msg_iov = &part,
                              .msg_iovlen = 1,
-                             .msg_control = &control,
-                             .msg_controllen = sizeof control};
+                             .msg_control = &rights,
+                             .msg_controllen = sizeof rights};
     *sender = 0;
     *descriptor = -1;
     ssize_t count = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
     if (count < 0) return -1;
     for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header != NULL;
          header = CMSG_NXTHDR(&message, header)) {
-        if (header->cmsg_level != SOL_SOCKET) continue;
-        if (header->cmsg_type == SCM_CREDENTIALS) {
-            struct ucred sent;
-            memcpy(&sent, CMSG_DATA(header), sizeof sent);
-            *sender = sent.pid;
-        } else if (header->cmsg_type == SCM_RIGHTS) {
-            // The room is that of two, for alignment.
-            size_t there = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-            for (size_t i = 0; i < there; i++) {
-                int sent;
-                memcpy(&sent, CMSG_DATA(header) + i * sizeof sent, sizeof sent);
-                if (*descriptor < 0) {
-                    *descriptor = sent;
-                } else {
-                    close(sent);
-                }
-            }
-        }
+        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_CREDENTIALS) continue;
+        struct ucred sent;
+        memcpy(&sent, CMSG_DATA(header), sizeof sent);
+        *sender = sent.pid;
     }
+    size_t descriptors = 0;
+    (void)rights_take(&message, descriptor, 1, &descriptors);
     return count;
 }
 
 int linux_send_descriptor(int socket, const void *bytes, size_t size, int descriptor) {
-    union {
-        char space[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr first;
-    } control;
+    union rights rights;
     struct iovec part = {.iov_base = (void *)bytes, .iov_len = size};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    if (descriptor >= 0) {
-        message.msg_control = &control;
-        message.msg_controllen = sizeof control;
-        control.first.cmsg_level = SOL_SOCKET;
-        control.first.cmsg_type = SCM_RIGHTS;
-        control.first.cmsg_len = CMSG_LEN(sizeof descriptor);
-        memcpy(CMSG_DATA(&control.first), &descriptor, sizeof descriptor);
-    }
+    rights_attach(&message, &rights, &descriptor, descriptor >= 0 ? 1 : 0);
     return sendmsg(socket, &message, MSG_NOSIGNAL) == (ssize_t)size ? 0 : -1;
 }

@@ -2,14 +2,15 @@
 #define _GNU_SOURCE
 #include "packets.h"
 
+#include "control.h"
+#include "rights.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-enum { BACKLOG = 64, MOST_DESCRIPTORS = 8 };
 
 static int address_of(const char *path, struct sockaddr_un *address) {
     *address = (struct sockaddr_un){.sun_family = AF_UNIX};
@@ -40,7 +41,7 @@ int linux_listen_packets(const char *path) {
     mode_t mask = umask(077);
     int result = bind(listener, (struct sockaddr *)&address, sizeof address);
     umask(mask);
-    if (result != 0 || listen(listener, BACKLOG) != 0) return give_up(listener);
+    if (result != 0 || listen(listener, CONTROL_BACKLOG) != 0) return give_up(listener);
     return listener;
 }
 
@@ -67,60 +68,32 @@ int linux_peer(int socket, pid_t *process, uid_t *user) {
     return 0;
 }
 
-union control {
-    struct cmsghdr header;
-    char space[CMSG_SPACE(MOST_DESCRIPTORS * sizeof(int))];
-};
-
 int linux_send_packet(int socket, const void *bytes, size_t size, const int *descriptors,
                       size_t count) {
-    if (count > MOST_DESCRIPTORS) {
+    if (count > RIGHTS_MOST) {
         errno = EINVAL;
         return -1;
     }
-    union control control;
-    memset(&control, 0, sizeof control);
+    union rights rights;
     struct iovec part = {(void *)bytes, size};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    if (count > 0) {
-        message.msg_control = &control;
-        message.msg_controllen = CMSG_SPACE(count * sizeof(int));
-        control.header.cmsg_len = CMSG_LEN(count * sizeof(int));
-        control.header.cmsg_level = SOL_SOCKET;
-        control.header.cmsg_type = SCM_RIGHTS;
-        memcpy(CMSG_DATA(&control.header), descriptors, count * sizeof(int));
-    }
+    rights_attach(&message, &rights, descriptors, count);
     return sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -1 : 0;
 }
 
 ssize_t linux_receive_packet(int socket, void *bytes, size_t size, int *descriptors, size_t room,
                              size_t *count) {
-    union control control;
+    union rights rights;
     struct iovec part = {bytes, size};
     struct msghdr message = {.msg_iov = &part,
                              .msg_iovlen = 1,
-                             .msg_control = &control,
-                             .msg_controllen = sizeof control};
+                             .msg_control = &rights,
+                             .msg_controllen = sizeof rights};
     *count = 0;
     ssize_t got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     if (got < 0) return -1;
-    int is_whole = (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0;
-    for (struct cmsghdr *part = CMSG_FIRSTHDR(&message); part != NULL;
-         part = CMSG_NXTHDR(&message, part)) {
-        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
-        size_t there = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t i = 0; i < there; i++) {
-            int descriptor;
-            memcpy(&descriptor, CMSG_DATA(part) + i * sizeof(int), sizeof descriptor);
-            if (*count < room) {
-                descriptors[(*count)++] = descriptor;
-            } else {
-                close(descriptor);
-                is_whole = 0;
-            }
-        }
-    }
-    if (is_whole) return got;
+    int is_whole = rights_take(&message, descriptors, room, count);
+    if (is_whole && (message.msg_flags & MSG_TRUNC) == 0) return got;
     while (*count > 0) close(descriptors[--*count]);
     errno = EMSGSIZE;
     return -1;

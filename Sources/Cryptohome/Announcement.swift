@@ -1,3 +1,4 @@
+import CLinux
 import DaemonStore
 import Glibc
 import Kernel
@@ -7,7 +8,8 @@ import Kernel
 public func announced<Value>(
   _ user: ObfuscatedUsername, _ layout: Layout, _ logout: () throws -> Value
 ) rethrows -> Value {
-  let isMounted = (try? UserStatus.of(user, layout).isMounted) ?? false
+  // Where that cannot be found out, daemons are told.
+  let isMounted = (try? UserStatus.of(user, layout).isMounted) ?? true
   return try withExtendedLifetime(isMounted ? Announcement(of: user, layout) : nil) {
     try logout()
   }
@@ -18,56 +20,117 @@ private final class Announcement {
   /// The other end is cryptohomed's: its hang-up says that the logout is over.
   private let end: Descriptor
 
-  /// For cryptohomed to take the request, if it is not stopped; then more than any delay that it has.
-  private static let patienceToTake = Duration.seconds(5)
+  /// More than any delay that cryptohomed has.
   private static let patience = Duration.seconds(25)
 
-  /// nil when cryptohomed does not run. A logout does not fail because the daemons were not told.
+  /// nil when cryptohomed does not run, so that there is no daemon to be told. A logout does not fail
+  /// because daemons could not be told, but that is said.
   init?(of user: ObfuscatedUsername, _ layout: Layout) {
-    guard let socket = try? ControlSocket.connect(layout), let pipe = try? Pipe(),
-      (try? socket.send(ControlSocket.request("announce", user.description), [pipe.reading.number]))
-        != nil
-    else { return nil }
-    end = pipe.intoWriting()
-    guard
-      let taken = try? socket.receive(atMost: 16, until: .now + Self.patienceToTake),
-      !taken.bytes.isEmpty,
-      let answer = try? socket.receive(
+    let deadline = ContinuousClock.now + ControlSocket.patienceToTake
+    do {
+      let pipe = try Pipe()
+      guard
+        let socket = try Self.begin(user, until: pipe.reading.number, layout, deadline: deadline)
+      else { return nil }
+      end = pipe.intoWriting()
+      let packet = try socket.receive(
         atMost: ControlSocket.longestAnswer, until: .now + Self.patience)
-    else { return }
-    // The first line is a status.
-    for line in answer.bytes.split(separator: UInt8(ascii: "\n")).dropFirst() {
-      _ = write(STDERR_FILENO, Array(line) + [UInt8(ascii: "\n")], line.count + 1)
+      guard let answer = packet?.bytes, !answer.isEmpty else {
+        Self.complain("cryptohomed has not answered")
+        return
+      }
+      // The first line is a status.
+      for line in answer.split(separator: UInt8(ascii: "\n")).dropFirst() {
+        Self.write(Array(line))
+      }
+    } catch {
+      Self.complain("\(error)")
+      return nil
     }
+  }
+
+  /// Has cryptohomed take the request; nil when it does not run. One that turns this away, as it has too much
+  /// to do, is asked again.
+  private static func begin(
+    _ user: ObfuscatedUsername, until end: CInt, _ layout: Layout,
+    deadline: ContinuousClock.Instant
+  ) throws -> PacketSocket? {
+    let request = ControlSocket.request(CONTROL_ANNOUNCE, user.description)
+    while true {
+      guard let socket = try ControlSocket.connectIfServed(layout, until: deadline) else {
+        return nil
+      }
+      if try isTaken(request, end, socket, deadline) { return socket }
+      guard ContinuousClock.now < deadline else {
+        throw SystemError(operation: "connect", path: ControlSocket.path(layout), code: ETIMEDOUT)
+      }
+      pause(.milliseconds(10))
+    }
+  }
+
+  private static func isTaken(
+    _ request: [UInt8], _ end: CInt, _ socket: borrowing PacketSocket,
+    _ deadline: ContinuousClock.Instant
+  ) throws(SystemError) -> Bool {
+    do {
+      try socket.send(request, [end])
+      return try socket.receive(atMost: 16, until: deadline)?.bytes == Array(CONTROL_TAKEN.utf8)
+    } catch {
+      guard error.code == ECONNRESET || error.code == EPIPE else { throw error }
+      return false
+    }
+  }
+
+  private static func complain(_ reason: String) {
+    write(Array("cryptohome: daemons that delay the logout were not told: \(oneLine(reason))".utf8))
+  }
+
+  private static func write(_ line: [UInt8]) {
+    _ = Glibc.write(STDERR_FILENO, line + [UInt8(ascii: "\n")], line.count + 1)
   }
 }
 
 /// The socket on which cryptohomed serves root: PAM, logouts and doctor. Nothing on the bus, and no
-/// other user, can keep it from answering there.
+/// other user, can keep it from answering there. What is said there is in control.h.
 public enum ControlSocket {
-  public static let longestRequest = 1024
-  public static let longestAnswer = 1 << 16
+  public static let longestRequest = Int(CONTROL_LONGEST_REQUEST)
+  public static let longestAnswer = Int(CONTROL_LONGEST_ANSWER)
+  /// For cryptohomed to take a request, if it is not stopped.
+  static let patienceToTake = Duration.milliseconds(CONTROL_TIME_TO_TAKE)
 
-  public static func path(_ layout: Layout) -> FilePath { "\(layout.state)/control" }
+  public static func path(_ layout: Layout) -> FilePath { "\(layout.state)/\(CONTROL_NAME)" }
 
-  /// - Throws: `ENOENT` or `ECONNREFUSED` when cryptohomed does not run.
-  public static func connect(_ layout: Layout) throws -> PacketSocket {
-    let socket = try PacketSocket(connectingTo: path(layout))
-    let peer = try socket.peer()
-    guard peer.user == 0 else {
-      throw Refusal(
-        path: path(layout), reason: "is served by user \(peer.user), not by root; remove it")
+  /// Connects to cryptohomed; nil when it does not run. One that runs and has not taken those who have
+  /// connected before is waited for.
+  ///
+  /// - Throws: `EAGAIN` when it still has not at `deadline`.
+  public static func connectIfServed(
+    _ layout: Layout, until deadline: ContinuousClock.Instant = .now
+  ) throws -> PacketSocket? {
+    let path = path(layout)
+    while true {
+      do {
+        let socket = try PacketSocket(connectingTo: path)
+        let peer = try socket.peer()
+        guard peer.user == 0 else {
+          throw Refusal(
+            path: path, reason: "is served by user \(peer.user), not by root; remove it")
+        }
+        return socket
+      } catch let error as SystemError {
+        switch error.code {
+        case ENOENT, ECONNREFUSED: return nil
+        case EAGAIN where ContinuousClock.now < deadline: pause(.milliseconds(10))
+        default: throw error
+        }
+      }
     }
-    return socket
   }
 
   /// The process that serves it; nil when there is none.
   public static func server(_ layout: Layout) throws -> pid_t? {
-    do {
-      return try connect(layout).peer().process
-    } catch let error as SystemError where [ENOENT, ECONNREFUSED].contains(error.code) {
-      return nil
-    }
+    guard let socket = try connectIfServed(layout) else { return nil }
+    return try socket.peer().process
   }
 
   /// The words, each with a zero byte at its end.

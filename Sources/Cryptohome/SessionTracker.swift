@@ -67,7 +67,7 @@ public struct SessionTracker: Sendable {
       state = .started
       events.append(.stateChanged(.started))
     }
-    return events + settle()
+    return events + updateState()
   }
 
   /// A logout is about to begin.
@@ -76,16 +76,16 @@ public struct SessionTracker: Sendable {
     guard users.contains(user), leaving[user] == nil else { return [] }
     let stores = mounted.stores[user, default: []]
     leaving[user] = stores
-    return settle() + stores.sorted().map { .storeUnmounting($0, user) }
+    return updateState() + stores.sorted().map { .storeUnmounting($0, user) }
   }
 
   /// The logout that was announced is over. Who still has all that was there then is not leaving.
   public mutating func withdraw(_ user: ObfuscatedUsername) -> [SessionEvent] {
     if leaving[user] == mounted.stores[user, default: []] { leaving[user] = nil }
-    return settle()
+    return updateState()
   }
 
-  private mutating func settle() -> [SessionEvent] {
+  private mutating func updateState() -> [SessionEvent] {
     if users.isEmpty { return change(to: .stopped) }
     return change(to: users.allSatisfy { leaving[$0] != nil } ? .stopping : .started)
   }

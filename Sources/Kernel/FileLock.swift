@@ -45,11 +45,22 @@ public struct FileLock: ~Copyable {
     try directory.status(of: name)?.identity == file.status().identity
   }
 
-  /// Whether somebody holds the lock file `name`.
-  public static func isHeld(_ name: FilePath, in directory: borrowing Directory) -> Bool {
-    guard let file = try? directory.file(name, flags: O_RDONLY | O_NOFOLLOW) else { return false }
-    // Shared, and let go at once: who waits for it does not notice.
-    return flock(file.number, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK
+  /// Whether a process holds the lock file `name`, which may be absent.
+  public static func isHeld(
+    _ name: FilePath, in directory: borrowing Directory
+  ) throws(SystemError) -> Bool {
+    let file: Descriptor
+    do {
+      file = try directory.file(name, flags: O_RDONLY | O_NOFOLLOW)
+    } catch  where error.code == ENOENT {
+      return false
+    }
+    // Shared, and let go at once: a process that waits for it does not notice.
+    while true {
+      if flock(file.number, LOCK_SH | LOCK_NB) == 0 { return false }
+      if errno == EWOULDBLOCK { return true }
+      if errno != EINTR { try check("flock", directory.path(of: name), -1) }
+    }
   }
 
   /// The process that took the lock file `name`, by `/proc/locks`; nil when that shows none: it may

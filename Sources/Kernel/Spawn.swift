@@ -1,14 +1,18 @@
 import CLinux
 import Glibc
 
-/// Runs a program of the search path to its end. Its output goes where errors go, so that it does
-/// not mix with a result; it has no signals ignored that we ignore.
+/// Starts a program: every signal is as it is by default there, and none is blocked.
 ///
-/// - Parameter input: what it reads, at most what fits into a pipe.
-/// - Throws: a ``SystemError`` of `ENOENT` when there is no such program.
-public func runProgram(
-  _ words: [FilePath], input: String = ""
-) throws(SystemError) -> ProcessEnd {
+/// - Parameters:
+///   - program: a path, or a name that is looked for in the search path.
+///   - words: its arguments, with its own name.
+///   - environment: nil for that of this process.
+///   - descriptors: what it has open, by their numbers there. 0, 1 and 2 are `/dev/null` otherwise. A
+///     descriptor must not have a smaller number here than there, unless it has the same.
+public func startProcess(
+  _ program: FilePath, _ words: [FilePath], environment: [FilePath]? = nil,
+  descriptors: [CInt: CInt] = [:]
+) throws(SystemError) -> pid_t {
   var actions = posix_spawn_file_actions_t()
   var attributes = posix_spawnattr_t()
   posix_spawn_file_actions_init(&actions)
@@ -17,21 +21,49 @@ public func runProgram(
     posix_spawn_file_actions_destroy(&actions)
     posix_spawnattr_destroy(&attributes)
   }
-  var ignored = sigset_t()
-  sigemptyset(&ignored)
-  sigaddset(&ignored, SIGPIPE)
-  posix_spawnattr_setsigdefault(&attributes, &ignored)
-  posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF))
+  // In their order: one that has the number 3 here may become number 0, before 3 is another.
+  for (number, descriptor) in descriptors.sorted(by: { $0.key < $1.key }) {
+    posix_spawn_file_actions_adddup2(&actions, descriptor, number)
+  }
+  for number in 0...2 as ClosedRange<CInt> where descriptors[number] == nil {
+    posix_spawn_file_actions_addopen(&actions, number, "/dev/null", O_RDWR, 0)
+  }
+  var none = sigset_t()
+  var all = sigset_t()
+  sigemptyset(&none)
+  sigfillset(&all)
+  posix_spawnattr_setsigmask(&attributes, &none)
+  posix_spawnattr_setsigdefault(&attributes, &all)
+  posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
 
-  let pipe = try Pipe()
-  posix_spawn_file_actions_adddup2(&actions, pipe.reading.number, STDIN_FILENO)
-  posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO)
-  try pipe.writing.write(Array(input.utf8), shown: words[0])
   var argv = words.map { strdup($0.cString) } + [nil]
-  defer { for word in argv { free(word) } }
+  var own = (environment ?? []).map { strdup($0.cString) } + [nil]
+  defer { for text in argv + own { free(text) } }
   var process: pid_t = 0
-  let code = posix_spawnp(&process, words[0].cString, &actions, &attributes, &argv, linux_environ())
-  guard code == 0 else { throw SystemError(operation: "run", path: words[0], code: code) }
+  let code = own.withUnsafeMutableBufferPointer { own in
+    posix_spawnp(
+      &process, program.cString, &actions, &attributes, &argv,
+      environment == nil ? linux_environ() : own.baseAddress)
+  }
+  guard code == 0 else {
+    throw SystemError(operation: "start", path: program, code: code)
+  }
+  return process
+}
+
+/// Runs a program of the search path to its end. Its output goes where errors go, so that it does
+/// not mix with a result.
+///
+/// - Parameter input: what it reads, at most what fits into a pipe.
+/// - Throws: a ``SystemError`` of `ENOENT` when there is no such program.
+public func runProgram(
+  _ words: [FilePath], input: String = ""
+) throws(SystemError) -> ProcessEnd {
+  let pipe = try Pipe()
+  try pipe.writing.write(Array(input.utf8), shown: words[0])
+  let process = try startProcess(
+    words[0], words,
+    descriptors: [0: pipe.reading.number, 1: STDERR_FILENO, 2: STDERR_FILENO])
   _ = pipe.intoReading()  // closes the other end: there is no more input
   return try wait(for: process).end
 }

@@ -52,19 +52,14 @@ struct NamespaceOption: ParsableArguments {
   var entersInitNamespace = false
 
   /// Enters the mount namespace of process 1, if that was asked for; else warns when this is another.
-  /// Then ends the sessions whose leaders are gone.
+  /// Then locks the vaults of users whose sessions have all ended.
   ///
   /// - Returns: whether this is the namespace that the system sees.
   @discardableResult
   func enter(_ verb: String, _ consequence: String) throws -> Bool {
     if entersInitNamespace { try InitNamespace.enter() }
     guard !InitNamespace.warn("cryptohome: \(verb)", consequence) else { return false }
-    settleSessions()
+    lockEndedSessions()
     return true
   }
-}
-
-/// Ends the sessions whose leaders are gone, where this is the namespace that they are in.
-func settleSessions() {
-  if InitNamespace.isOther != true { Sessions.settleAll(.system) }
 }

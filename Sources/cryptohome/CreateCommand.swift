@@ -65,7 +65,7 @@ struct CreateCommand: ChangingCommand {
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
-    settleSessions()
+    lockEndedSessions()
     guard case .name(let name) = try Username("\(user)") else {
       throw Failure("\(user): is a hash; give the user's name, from which the hash is made")
     }

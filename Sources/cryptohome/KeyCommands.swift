@@ -29,7 +29,7 @@ struct PasswdCommand: ChangingCommand {
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
-    settleSessions()
+    lockEndedSessions()
     let username = try Username("\(user)")
     _ = try VaultKeys.list(of: username, .system)  // before anybody types a password
     try naming(user) {
@@ -82,7 +82,7 @@ struct KeyAddCommand: ChangingCommand {
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
-    settleSessions()
+    lockEndedSessions()
     let username = try Username("\(user)")
     _ = try VaultKeys.list(of: username, .system)
     try naming(user) {
@@ -117,7 +117,7 @@ struct KeyRemoveCommand: ChangingCommand {
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
-    settleSessions()
+    lockEndedSessions()
     try VaultKeys.remove(label, of: Username("\(user)"), .system)
     Program.say("removed the key \(label)")
   }

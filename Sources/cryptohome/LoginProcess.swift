@@ -20,27 +20,3 @@ private func put(_ text: String, into path: FilePath) {
   _ = write(file, text, text.utf8.count)
   close(file)
 }
-
-/// Starts this program again, with nothing of what it has open, and does not wait for it.
-func startApart(_ arguments: [String]) throws(SystemError) {
-  var actions = posix_spawn_file_actions_t()
-  posix_spawn_file_actions_init(&actions)
-  defer { posix_spawn_file_actions_destroy(&actions) }
-  for descriptor in 0...2 as ClosedRange<CInt> {
-    posix_spawn_file_actions_addopen(&actions, descriptor, "/dev/null", O_RDWR, 0)
-  }
-  var argv = (["cryptohome"] + arguments).map { strdup($0) } + [nil]
-  defer {
-    for text in argv { free(text) }
-  }
-  var environment: [UnsafeMutablePointer<CChar>?] = [nil]
-  var process: pid_t = 0
-  // By its own name, which the process then has, and not by that of the file that it is a link to.
-  guard let program = programPath(called: "cryptohome") else {
-    throw SystemError(operation: "readlink", path: "/proc/self/exe", code: ENOENT)
-  }
-  let code = posix_spawn(&process, program.cString, &actions, nil, &argv, &environment)
-  guard code == 0 else {
-    throw SystemError(operation: "starting", path: program, code: code)
-  }
-}

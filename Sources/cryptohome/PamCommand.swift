@@ -1,4 +1,5 @@
 import ArgumentParser
+import CLinux
 import Cryptohome
 import DaemonStore
 import Glibc
@@ -16,12 +17,12 @@ struct PamCommand: ParsableCommand {
       namespace of process 1.
       """,
     subcommands: [
-      PamOpenCommand.self, PamCloseCommand.self, PamChangeCommand.self, PamSettleCommand.self,
-      PamStayCommand.self,
+      PamOpenCommand.self, PamCloseCommand.self, PamChangeCommand.self, PamLockEndedCommand.self,
+      PamStayCommand.self, PamNamesCommand.self, PamAccountCommand.self,
     ])
 
   /// What all of them begin with.
-  fileprivate static func begin() throws {
+  static func begin() throws {
     try Program.requireRoot()
     try InitNamespace.enter()
     try Program.leaveWorkingDirectory()
@@ -78,7 +79,7 @@ struct LoginOption: ParsableArguments {
       let leaders = try? Sessions.leaders(of: hash, .system), !leaders.isEmpty
     else { return }
     do {
-      try startApart(["pam", "stay", "--", hash.description])
+      _ = try startAgain(["pam", "stay", "--", hash.description])
     } catch {
       Program.complain(
         "your daemon-store vault: the end of this session is noticed by the next command only: "
@@ -221,17 +222,22 @@ struct PamChangeCommand: ChangingCommand {
   }
 }
 
-struct PamSettleCommand: ChangingCommand {
+struct PamLockEndedCommand: ChangingCommand {
   static let configuration = CommandConfiguration(
-    commandName: "settle",
-    abstract: "End the sessions whose leaders are gone, and finish logouts that are not finished.",
+    commandName: "lock-ended",
+    abstract: "Lock the vaults of users whose sessions have all ended.",
     discussion: """
+      Forgets the sessions whose leaders are gone, and finishes logouts that are not finished.
+
       Exit status: 0 all is done, 1 nothing was done, 2 usage, 3 something of what is named is in \
       use still.
       """)
 
   @Argument(help: "The name or 40-digit hash of one user; all users when left out.")
   var user: String?
+
+  @Flag(help: .hidden)
+  var now = false  // without waiting for another login or logout of the user
 
   @OptionGroup var login: LoginOption
 
@@ -240,21 +246,21 @@ struct PamSettleCommand: ChangingCommand {
 
   func run() throws {
     try login.begin()
-    var isSettled = true
-    for user in try users() {
-      do {
-        try PamCommand.tell(Sessions.settle(user, .system), of: "\(user)'s")
-      } catch {
-        if !(error is Ending) { Program.complain("cryptohome: pam settle: \(user): \(error)") }
-        isSettled = false
-      }
+    guard let user else {
+      let patience = Duration.milliseconds(CONTROL_TIME_TO_ANSWER)
+      let users = try Sessions.usersWithEndedSessions(.system)
+      if !lockEnded(users, [], isHeard: true, until: .now + patience) { throw Ending(.partial) }
+      return
     }
-    if !isSettled { throw Ending(.partial) }
-  }
-
-  private func users() throws -> [ObfuscatedUsername] {
-    guard let user else { return try Sessions.users(.system) }
-    return try Sessions.user(Username("\(user)"), .system).map { [$0] } ?? []
+    guard let user = try Sessions.user(Username("\(user)"), .system) else { return }
+    let report: LogoutReport?
+    do {
+      report = try Sessions.lockIfEnded(user, .system, until: now ? .now : nil)
+    } catch {
+      Program.complain("cryptohome: pam lock-ended: \(user): \(error)")
+      throw Ending(.partial)
+    }
+    try PamCommand.tell(report, of: "\(user)'s")
   }
 }
 

@@ -26,7 +26,7 @@ struct RemoveCommand: ChangingCommand {
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
-    settleSessions()
+    lockEndedSessions()
     let username = try Username("\(user)")
     guard try yes || isConfirmed() else {
       throw Failure("\(user): nothing was removed")

@@ -27,7 +27,7 @@ struct RenameCommand: ChangingCommand {
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
-    settleSessions()
+    lockEndedSessions()
     try naming(old) {
       let place = try VaultTransfer.rename("\(old)", to: "\(new)", .system) {
         try passwords.credential("Password for the vault of \(old): ")
@@ -57,7 +57,7 @@ struct AdoptCommand: ChangingCommand {
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
-    settleSessions()
+    lockEndedSessions()
     try naming(user) {
       let adopted = try VaultTransfer.adopt("\(user)", .system) {
         try passwords.credential("Password for the vault of \(user): ")
@@ -92,7 +92,7 @@ struct RepairHomeCommand: ChangingCommand {
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
-    settleSessions()
+    lockEndedSessions()
     guard let moved = try Vaults.repairHome(Username("\(user)"), .system) else {
       Program.say("\(user): nothing lies in clear below the vault's home")
       return

@@ -3,11 +3,16 @@ import Glibc
 import Kernel
 import Program
 
-/// The `cryptohome` processes that run for callers. Nobody waits for one but the event loop, and
+/// The `cryptohome` processes that run for callers. Nothing waits for one but the event loop, and
 /// none is ended with this service.
 final class Actions {
+  /// Gets how a process ended, and the lines that it said. The end is nil when it has not ended in the
+  /// time that it had: it was killed, and is not waited for.
+  typealias Done = (ProcessEnd?, [String]) -> Void
+
   private let program: FilePath
   private var running: [pid_t: Action] = [:]
+  private var source: EventSource?
 
   /// How many at once for ordinary users, for one of them, and for root: each may take the memory of a
   /// key derivation.
@@ -21,131 +26,135 @@ final class Actions {
       throw SystemError(operation: "readlink", path: "/proc/self/exe", code: ENOENT)
     }
     self.program = program
+    // Where the parent of this service ignored it, the kernel would throw the ends of children away.
+    signal(SIGCHLD, SIG_DFL)
+  }
+
+  /// Has the ends of the processes noticed. That needs no descriptor for each, and cannot fail for one.
+  func watch(in loop: borrowing EventLoop) throws(SystemError) {
+    source = try loop.watch(signal: SIGCHLD) { [unowned self] in reap() }
+  }
+
+  /// - Throws: when as many run for a user as may.
+  func requireRoom(for user: uid_t) throws {
+    let users = running.values.compactMap(\.user)
+    let same = users.count { $0 == user }
+    let others = users.count { $0 != 0 }
+    guard user == 0 ? same < Self.limitForRoot : same < Self.limitForUser && others < Self.limit
+    else { throw BusError.limitsExceeded("too many logins and logouts are under way; try again") }
   }
 
   /// Starts `cryptohome`.
   ///
   /// - Parameters:
   ///   - descriptors: what it has open, by their numbers there; else 0 is empty.
+  ///   - hearsOutput: whether its output is among its lines; else only what it complains with.
   ///   - user: for whom; nil for this service itself, which has limits of another kind.
-  ///   - done: gets how it ended, and the lines that it complained with.
+  ///   - patience: how long it has; nil for as long as it takes.
+  /// - Returns: its number.
+  @discardableResult
   func start(
-    _ arguments: [String], descriptors: [CInt: CInt] = [:], for user: uid_t?,
-    in loop: borrowing EventLoop, done: @escaping (ProcessEnd, [String]) -> Void
-  ) throws {
-    if let user {
-      let users = running.values.compactMap(\.user)
-      let same = users.count { $0 == user }
-      let others = users.count { $0 != 0 }
-      guard user == 0 ? same < Self.limitForRoot : same < Self.limitForUser && others < Self.limit
-      else { throw BusError.limitsExceeded("too many logins and logouts are under way; try again") }
+    _ arguments: [String], descriptors: [CInt: CInt] = [:], hearsOutput: Bool = false,
+    for user: uid_t?, atMost patience: Duration? = nil, in loop: borrowing EventLoop,
+    done: @escaping Done
+  ) throws -> pid_t {
+    if let user { try requireRoom(for: user) }
+    // All that can fail comes before there is a process.
+    let pipe = try Pipe()
+    let action = Action(user, done)
+    try check("fcntl", nil, fcntl(pipe.reading.number, F_SETFL, O_NONBLOCK))
+    action.source = try loop.watch(pipe.reading.number, for: .readable) { [unowned action] in
+      action.read()
     }
-    let errors = try Pipe()
-    let process = try spawn(arguments, descriptors, errors: errors.writing.number)
-    let action = Action(process, user, reading: errors.intoReading())
+    if let patience {
+      action.timer = try loop.after(patience) { [unowned self, unowned action] in abandon(action) }
+    }
+    let writing = pipe.writing.number
+    let process = try startProcess(
+      program, ["cryptohome"] + arguments.map { "\($0)" }, environment: Self.environment,
+      descriptors: descriptors.merging(
+        hearsOutput ? [STDOUT_FILENO: writing, STDERR_FILENO: writing] : [STDERR_FILENO: writing]
+      ) { asked, _ in asked })
+    action.process = process
+    action.pipe = pipe.intoReading()
     running[process] = action
-    do {
-      try action.watch(in: loop) { [unowned self] end in
-        running[process] = nil
-        done(end, action.lines)
+    return process
+  }
+
+  /// Whether a process that was started here has not ended, though it may have been given up.
+  func isRunning(_ process: pid_t) -> Bool { running[process] != nil }
+
+  private static var environment: [FilePath] {
+    let bus = "DBUS_SYSTEM_BUS_ADDRESS"
+    return ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
+      + (getenv(bus).map { ["\(bus)=\(FilePath(cString: $0))"] } ?? [])
+  }
+
+  private func reap() {
+    for process in running.keys {
+      do {
+        switch try reapEnded(process) {
+        case .noneEnded: break
+        case .ended(_, let end): finish(process, end)
+        case .noChildren:
+          Program.complain("cryptohomed: process \(process) has ended unnoticed")
+          finish(process, .exited(1))
+        }
+      } catch {
+        Program.complain("cryptohomed: process \(process): \(error)")
       }
-    } catch {
-      // It goes on, unwatched: better than half a login.
-      running[process] = nil
-      throw error
     }
   }
 
-  private func spawn(
-    _ arguments: [String], _ descriptors: [CInt: CInt], errors: CInt
-  ) throws(SystemError) -> pid_t {
-    var actions = posix_spawn_file_actions_t()
-    var attributes = posix_spawnattr_t()
-    posix_spawn_file_actions_init(&actions)
-    posix_spawnattr_init(&attributes)
-    defer {
-      posix_spawn_file_actions_destroy(&actions)
-      posix_spawnattr_destroy(&attributes)
-    }
-    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
-    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0)
-    posix_spawn_file_actions_adddup2(&actions, errors, STDERR_FILENO)
-    // In their order: one that has the number 3 here may become number 0, before 3 is another.
-    for (number, descriptor) in descriptors.sorted(by: { $0.key < $1.key }) {
-      posix_spawn_file_actions_adddup2(&actions, descriptor, number)
-    }
-    // Every signal as it is by default, and none blocked.
-    var none = sigset_t()
-    var all = sigset_t()
-    sigemptyset(&none)
-    sigfillset(&all)
-    posix_spawnattr_setsigmask(&attributes, &none)
-    posix_spawnattr_setsigdefault(&attributes, &all)
-    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
+  private func finish(_ process: pid_t, _ end: ProcessEnd) {
+    guard let action = running.removeValue(forKey: process) else { return }
+    action.read()
+    action.tell(end)
+  }
 
-    let bus = "DBUS_SYSTEM_BUS_ADDRESS"
-    let environment =
-      ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
-      + (getenv(bus).map { ["\(bus)=\(FilePath(cString: $0))"] } ?? [])
-    var argv = (["cryptohome"] + arguments).map { strdup($0) } + [nil]
-    var envp = environment.map { strdup($0) } + [nil]
-    defer {
-      for text in argv + envp { free(text) }
-    }
-    var process: pid_t = 0
-    let code = posix_spawn(&process, program.cString, &actions, &attributes, &argv, &envp)
-    guard code == 0 else {
-      throw SystemError(operation: "starting", path: program, code: code)
-    }
-    return process
+  /// It keeps its place until it has ended: what a user has stuck is within that user's limit.
+  private func abandon(_ action: Action) {
+    kill(action.process, SIGKILL)
+    action.read()
+    action.tell(nil)
   }
 }
 
 /// One of them.
 private final class Action {
-  let process: pid_t
   let user: uid_t?
-  private let errors: Descriptor
+  var process: pid_t = -1
+  var pipe: Descriptor?
+  var source: EventSource?
+  var timer: EventSource?
+  private var done: Actions.Done?
   private var text: [UInt8] = []
-  private var handle: Descriptor?
-  private var sources: [EventSource] = []
 
-  /// Of what it complains with; the rest is lost.
+  /// Of what it says; the rest is lost.
   private static let limit = 1 << 16
 
-  init(_ process: pid_t, _ user: uid_t?, reading errors: consuming Descriptor) {
-    self.process = process
+  init(_ user: uid_t?, _ done: @escaping Actions.Done) {
     self.user = user
-    self.errors = errors
+    self.done = done
   }
 
-  func watch(in loop: borrowing EventLoop, _ done: @escaping (ProcessEnd) -> Void) throws {
-    try check("fcntl", nil, fcntl(errors.number, F_SETFL, O_NONBLOCK))
-    let handle = try Descriptor(process: process)
-    let number = handle.number
-    self.handle = consume handle
-    sources = [
-      try loop.watch(errors.number, for: .readable) { [unowned self] in read() },
-      try loop.watch(number, for: .readable) { [unowned self] in
-        guard case .ended(_, let end)? = try? reapEnded(process) else { return }
-        read()
-        sources = []
-        done(end)
-      },
-    ]
-  }
-
-  private func read() {
+  func read() {
+    guard let number = pipe?.number else { return }
     var buffer = [UInt8](repeating: 0, count: 4096)
     while true {
-      let count = Glibc.read(errors.number, &buffer, buffer.count)
-      if count == 0, sources.count == 2 { sources.removeFirst() }  // closed: told no more
+      let count = Glibc.read(number, &buffer, buffer.count)
+      if count == 0 { source = nil }  // closed: told no more
       guard count > 0 else { return }
       text += buffer[..<min(count, Self.limit - text.count)]
     }
   }
 
-  var lines: [String] {
-    text.lines.map { shownBytes($0) }
+  /// Once.
+  func tell(_ end: ProcessEnd?) {
+    source = nil
+    timer = nil
+    guard let done else { return }
+    self.done = nil
+    done(end, text.lines.map { shownBytes($0) })
   }
 }

@@ -1,4 +1,3 @@
-import Accounts
 import Bus
 import Cryptohome
 import DaemonStore
@@ -23,18 +22,50 @@ struct Caller {
   }
 
   /// Root may mount and unmount everybody, a member of the group `cryptohome` its own account.
-  func requirePower(over user: ObfuscatedUsername, _ layout: Layout) throws {
-    if isRoot { return }
-    guard let group = try Group.named(Self.group), groups.contains(group) else {
+  ///
+  /// - Parameters:
+  ///   - group: that group; nil where there is none.
+  ///   - account: the hash of the caller's name; nil where it has none.
+  fileprivate func requirePower(
+    over user: ObfuscatedUsername, group: gid_t?, account: ObfuscatedUsername?
+  ) throws {
+    guard let group, groups.contains(group) else {
       throw BusError.accessDenied(
-        "only root and the members of the group \(Self.group) may mount and unmount users; add "
-          + "the caller to it, and log in again")
+        "only root and the members of the group \(Self.group) may mount and unmount users")
     }
-    guard let name = try Account.named(self.user),
-      try ObfuscatedUsername(of: name, salt: .read(layout)) == user
-    else {
+    guard account == user else {
       throw BusError.accessDenied(
         "a member of the group \(Self.group) may mount and unmount only itself")
+    }
+  }
+}
+
+extension Service {
+  private static let patienceForAccounts = Duration.seconds(10)
+
+  /// Calls `body` if `caller` may mount and unmount `user`. Accounts and groups may be in a directory
+  /// service that does not answer: a process asks it. What `body` throws is the answer.
+  func authorize(
+    _ caller: Caller, over user: ObfuscatedUsername, for call: MethodCall,
+    _ body: @escaping () throws -> Void
+  ) throws {
+    if caller.isRoot { return try body() }
+    try actions.start(
+      ["pam", "account", "--group=\(Caller.group)", "--", "\(caller.user)"], hearsOutput: true,
+      for: caller.user, atMost: Self.patienceForAccounts, in: loop
+    ) { [unowned self] end, lines in
+      do {
+        guard end == .exited(0), lines.count == 2 else {
+          throw end == nil
+            ? Manager.failure("the account of the caller could not be looked up in time")
+            : failure("pam account", end, lines)
+        }
+        try caller.requirePower(
+          over: user, group: gid_t(lines[0]), account: ObfuscatedUsername(lines[1]))
+        try body()
+      } catch {
+        call.fail(error)
+      }
     }
   }
 }

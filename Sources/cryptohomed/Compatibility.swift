@@ -1,4 +1,3 @@
-import Accounts
 import Bus
 import Cryptohome
 import DaemonStore
@@ -58,14 +57,15 @@ extension Service {
         .init("RetrieveActiveSessions", gives: [Parameter("sessions", "a{ss}")]) {
           [unowned self] call in
           look()
-          let salt = try Salt.read(layout)
-          let sessions = tracker.users.map { (name(of: $0, salt), $0.description) }
-          call.reply { reply in
-            try reply.append(array: "{ss}", of: sessions) { message, session throws(SystemError) in
-              let (name, hash) = session
-              try message.append(structure: "ss", entry: true) { message throws(SystemError) in
-                try message.append(name)
-                try message.append(hash)
+          let users = tracker.users
+          try names.find(users, for: call, self) { names in
+            let sessions = zip(names, users.map(\.description)).map { ($0, $1) }
+            call.reply { reply in
+              try reply.append(array: "{ss}", of: sessions) { message, entry throws(SystemError) in
+                try message.append(structure: "ss", entry: true) { message throws(SystemError) in
+                  try message.append(entry.0)
+                  try message.append(entry.1)
+                }
               }
             }
           }
@@ -76,10 +76,11 @@ extension Service {
         ) { [unowned self] call in
           look()
           let primary = tracker.users.first { !isEphemeral($0) }
-          let account = try primary.map { name(of: $0, try Salt.read(layout)) } ?? ""
-          call.reply {
-            try $0.append(account)
-            try $0.append(primary?.description ?? "")
+          try names.find([primary].compactMap { $0 }, for: call, self) { names in
+            call.reply {
+              try $0.append(names.first ?? "")
+              try $0.append(primary?.description ?? "")
+            }
           }
         },
         .init("IsGuestSessionActive", gives: [Parameter("is_guest", "b")]) { [unowned self] call in
@@ -89,16 +90,5 @@ extension Service {
         },
       ],
       signals: [.init("SessionStateChanged", Parameter("state", "s"))])
-  }
-
-  /// The name of a user who is mounted: that of the account that the home belongs to, if the hash
-  /// is that name's, else the hash.
-  private func name(of user: ObfuscatedUsername, _ salt: Salt) -> String {
-    guard let homes = try? Directory(opening: layout.below("home/user")),
-      let home = try? homes.status(of: user.path)
-    else { return user.description }
-    let name = Account.name(of: home.owner)
-    return (try? ObfuscatedUsername(of: name, salt: salt)) == user
-      ? name.description : user.description
   }
 }

@@ -1,4 +1,5 @@
 import Bus
+import CLinux
 import Cryptohome
 import DaemonStore
 import Glibc
@@ -9,12 +10,15 @@ import Program
 /// which announces a logout. What is done here is in no process, session, control group or limit of a
 /// login.
 ///
-/// A request is one packet: words, each with a zero byte at its end, and descriptors. It is answered by
-/// `taken`, and when it is done by the status and the lines for the user.
+/// The packets are described in control.h. Work begins when the client has said that it waits for it: one
+/// that has given up does it itself.
 final class Control {
   private unowned let service: Service
   private let socket: PacketSocket
   private var source: EventSource?
+  /// Given up for a moment where no descriptor is left, to take a connection and end it.
+  private var spare: Descriptor?
+  private var pause: EventSource?
   private var connections: [Int: Connection] = [:]
   private var count = 0
   /// Requests that wait, and how many are being done, by user.
@@ -26,12 +30,15 @@ final class Control {
   private static let runningLimit = 24
   private static let runningLimitForUser = 3
   private static let waitingLimitForUser = 24
-  /// How long a connection has for its request.
-  private static let patience = Duration.seconds(5)
+  /// How long a connection has for its request, and again to say that it waits.
+  private static let patience = Duration.milliseconds(CONTROL_TIME_TO_TAKE)
+  private static let patienceForWork = Duration.milliseconds(CONTROL_TIME_TO_ANSWER)
 
   private final class Connection {
     let socket: PacketSocket
     var sources: [EventSource] = []
+    /// What is done when the client has said that it waits.
+    var request: Request?
     init(_ socket: consuming PacketSocket) { self.socket = socket }
   }
 
@@ -63,6 +70,7 @@ final class Control {
     }
     if unlink(path.cString) != 0, errno != ENOENT { try check("unlink", path, -1) }
     socket = try PacketSocket(listeningAt: path)
+    spare = try Self.takeSpare()
     source = try service.loop.watch(socket.descriptor.number, for: .readable, first: true) {
       [unowned self] in accept()
     }
@@ -75,23 +83,53 @@ final class Control {
         count += 1
         let key = count
         let connection = Connection(new)
-        connection.sources = [
-          try service.loop.watch(
-            connection.socket.descriptor.number, for: .readable, first: true
-          ) { [unowned self] in receive(key) },
-          try service.loop.after(Self.patience) { [unowned self] in connections[key] = nil },
-        ]
+        try wait(for: connection, key)
         connections[key] = connection
       }
     } catch {
-      Program.complain("cryptohomed: \(error)")
+      rest("\(error)")
     }
   }
 
-  /// The one packet of a connection, or its end.
+  private static func takeSpare() throws(SystemError) -> Descriptor {
+    Descriptor(owning: try check("open", "/dev/null", open("/dev/null", O_RDONLY | O_CLOEXEC)))
+  }
+
+  /// Nothing can be taken, as for a lack of descriptors: those that wait are turned away, so that they need
+  /// not wait for nothing, and for a second no other is taken.
+  private func rest(_ reason: String) {
+    Program.complain("cryptohomed: \(reason); root is served again in a second")
+    spare = nil
+    for _ in 0..<CONTROL_BACKLOG {
+      do {
+        guard try socket.accept() != nil else { break }
+      } catch {
+        break
+      }
+    }
+    spare = try? Self.takeSpare()
+    source?.enable(false)
+    pause = try? service.loop.after(.seconds(1)) { [unowned self] in
+      pause = nil
+      source?.enable(true)
+    }
+    if pause == nil { source?.enable(true) }
+  }
+
+  /// The next packet of a connection, or its end.
   private func receive(_ key: Int) {
     guard let connection = connections[key] else { return }
-    connection.sources = []  // what comes afterwards is not looked at
+    if let request = connection.request {
+      connection.request = nil
+      let packet = try? connection.socket.receive(atMost: ControlSocket.longestRequest)
+      connection.sources = []
+      guard packet?.bytes == Array(CONTROL_GO.utf8) else {
+        connections[key] = nil  // it has given up
+        return
+      }
+      return queue(request)
+    }
+    connection.sources = []
     do {
       guard let packet = try connection.socket.receive(atMost: ControlSocket.longestRequest) else {
         connections[key] = nil
@@ -113,33 +151,52 @@ final class Control {
     let texts = words.compactMap { $0 }
     guard texts.count == words.count else { throw Failure("a request that is not UTF-8") }
     switch (texts.first, texts.count, descriptors.count) {
-    case ("open", 3, 2):
-      try queue(key, texts[2], ["open"] + session(texts[1]), descriptors, as: [0, 3])
-    case ("close", 3, 1):
-      try queue(key, texts[2], ["close"] + session(texts[1]), descriptors, as: [3])
-    case ("change", 2, 1): try queue(key, texts[1], ["change"], descriptors, as: [0])
-    case ("settle", 2, 0): try queue(key, texts[1], ["settle"], descriptors, as: [])
-    case ("announce", 2, 1): try announce(key, texts[1], descriptors[0])
+    case (CONTROL_OPEN, 3, 2):
+      try take(key, texts[2], [CONTROL_OPEN] + session(texts[1]), descriptors, as: [0, 3])
+    case (CONTROL_CLOSE, 3, 1):
+      try take(key, texts[2], [CONTROL_CLOSE] + session(texts[1]), descriptors, as: [3])
+    case (CONTROL_CHANGE, 2, 1):
+      try take(key, texts[1], [CONTROL_CHANGE], descriptors, as: [0])
+    case (CONTROL_LOCK_ENDED, 2, 0):
+      try take(key, texts[1], [CONTROL_LOCK_ENDED], descriptors, as: [])
+    case (CONTROL_ANNOUNCE, 2, 1): try announce(key, texts[1], descriptors[0])
     default: throw Failure("a request that this version does not know")
     }
   }
 
   private func session(_ id: String) -> [String] {
-    ["--leader-fd=3"] + (id == "any" ? [] : ["--session=\(id)"])
+    ["--leader-fd=3"] + (id == CONTROL_ANY_SESSION ? [] : ["--session=\(id)"])
   }
 
-  private func queue(
-    _ key: Int, _ name: String, _ arguments: [String], _ descriptors: [Descriptors],
+  private func take(
+    _ key: Int, _ user: String, _ arguments: [String], _ descriptors: [Descriptors],
     as targets: [CInt]
   ) throws {
-    let user: FilePath = "\(name)"
-    try send(key, Array("taken".utf8))
-    guard waiting.count(where: { $0.user == user }) < Self.waitingLimitForUser else {
-      throw Failure(
-        "your daemon-store vault: too many logins of \(user) are under way; try again")
-    }
+    guard let connection = connections[key] else { return }
     for (descriptor, target) in zip(descriptors, targets) { descriptor.target = target }
-    waiting.append(Request(key, user, ["pam"] + arguments + ["--", name], descriptors))
+    try wait(for: connection, key)
+    try send(key, Array(CONTROL_TAKEN.utf8))
+    connection.request = Request(key, "\(user)", ["pam"] + arguments + ["--", user], descriptors)
+  }
+
+  /// Waits for the next packet of a connection.
+  private func wait(for connection: Connection, _ key: Int) throws(SystemError) {
+    connection.sources = [
+      try service.loop.watch(
+        connection.socket.descriptor.number, for: .readable, first: true
+      ) { [unowned self] in receive(key) },
+      try service.loop.after(Self.patience) { [unowned self] in connections[key] = nil },
+    ]
+  }
+
+  private func queue(_ request: Request) {
+    let user = request.user
+    guard waiting.count(where: { $0.user == user }) < Self.waitingLimitForUser else {
+      return answer(
+        request.connection, status: 1,
+        ["your daemon-store vault: too many logins of \(user) are under way; try again"])
+    }
+    waiting.append(request)
     startNext()
   }
 
@@ -157,12 +214,12 @@ final class Control {
           request.arguments,
           descriptors: Dictionary(
             uniqueKeysWithValues: request.descriptors.map { ($0.target, $0.descriptor.number) }),
-          for: nil, in: service.loop
+          for: nil, atMost: Self.patienceForWork, in: service.loop
         ) { [unowned self] end, lines in
           finish(user)
           switch end {
           case .exited(let status): answer(key, status: status, lines)
-          case .killed: answer(key, status: -1, lines)
+          case .killed, nil: answer(key, status: -1, lines)
           }
           startNext()
         }
@@ -180,7 +237,7 @@ final class Control {
 
   private func announce(_ key: Int, _ user: String, _ end: Descriptors) throws {
     guard let user = ObfuscatedUsername(user) else { throw Failure("\(user) is no 40-digit hash") }
-    try send(key, Array("taken".utf8))
+    try send(key, Array(CONTROL_TAKEN.utf8))
     service.announce(
       user,
       until: Descriptor(
@@ -194,8 +251,16 @@ final class Control {
 
   private func answer(_ key: Int, status: CInt, _ lines: [String]) {
     var bytes = Array("\(status)\n".utf8)
-    for line in lines where bytes.count + line.utf8.count < ControlSocket.longestAnswer {
+    let rest = "cryptohomed: more is in the system's log\n"
+    let limit = ControlSocket.longestAnswer - rest.utf8.count
+    let fitting = lines.prefix { line in
+      guard bytes.count + line.utf8.count < limit else { return false }
       bytes += Array(line.utf8) + [UInt8(ascii: "\n")]
+      return true
+    }
+    if fitting.count < lines.count {
+      for line in lines[fitting.endIndex...] { Program.complain("cryptohomed: \(line)") }
+      bytes += Array(rest.utf8)
     }
     // The login may be gone; what was done for it is done.
     _ = try? send(key, bytes)

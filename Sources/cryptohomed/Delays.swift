@@ -50,14 +50,19 @@ final class Delays {
   private static let limitForRoot = 2048
   static let whyLimit = 256
 
+  /// - Throws: when a user has as many delays as there may be.
+  func requireRoom(for user: uid_t) throws {
+    let limit = user == 0 ? Self.limitForRoot : Self.limitForUser
+    guard delays.count < Self.limit, delays.values.count(where: { $0.user == user }) < limit
+    else { throw BusError.limitsExceeded("there are too many delays; close some") }
+  }
+
   /// Begins a delay, and answers `call` with the descriptor that it lasts as long as.
   func add(
     _ store: StoreName, why: String, of user: uid_t, for call: MethodCall,
     in loop: borrowing EventLoop
   ) throws {
-    let limit = user == 0 ? Self.limitForRoot : Self.limitForUser
-    guard delays.count < Self.limit, delays.values.count(where: { $0.user == user }) < limit
-    else { throw BusError.limitsExceeded("there are too many delays; close some") }
+    try requireRoom(for: user)
     let pipe = try Pipe()
     let writing = pipe.writing.number
     call.reply { try $0.append(descriptor: writing) }

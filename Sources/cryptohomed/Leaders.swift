@@ -1,38 +1,48 @@
 import Bus
+import CLinux
 import Cryptohome
 import DaemonStore
 import Glibc
 import Kernel
 import Program
 
-/// Ends sessions whose leader has ended without closing them, and finishes logouts that could not be
-/// finished, by `cryptohome pam settle`.
+/// Locks the vaults of users whose sessions have all ended, though they were not closed, and finishes
+/// logouts that could not be finished, by `cryptohome pam lock-ended`: a process for each user, so that no
+/// user's waits for another's.
 ///
-/// What there is of sessions is in `/run/cryptohome/sessions`: a directory for each user who has
-/// some, and in it a file for each leader. A user whose directory has no leader that is alive is
-/// unsettled: settling takes the directory away, or cannot yet, and is tried again.
+/// What there is of sessions is in `/run/cryptohome/sessions`: a directory for each user with sessions, and
+/// in it a file for each leader. The process takes away the directory of a user without a leader that is
+/// alive, or cannot yet, and is tried again.
 final class Leaders {
   private unowned let service: Service
   private let directory: FilePath
   private let changes: Inotify
   private var source: EventSource?
-
-  /// The leaders that are alive, by the paths of their files.
-  private var alive: [FilePath: Leader] = [:]
-  private var isUnsettled = false
-  private var isSettling = false
+  private var users: [ObfuscatedUsername: User] = [:]
+  /// The next look at what could not be watched.
   private var timer: EventSource?
-  private var delay = firstDelay
-  /// What was said last of why it could not be settled.
-  private var complaints: [String] = []
 
   private static let firstDelay = Duration.seconds(1)
   private static let lastDelay = Duration.seconds(300)
+  /// How many leaders of a user are watched. As long as one of them is alive, the others do not matter.
+  private static let limitForUser = 4
+  /// How many processes begin at a time: those that have run for ten seconds do not count.
+  private static let limit = 32
+  private static let patience = Duration.milliseconds(CONTROL_TIME_TO_ANSWER)
 
-  private final class Leader {
-    let handle: Descriptor
-    var source: EventSource?
-    init(_ handle: consuming Descriptor) { self.handle = handle }
+  private final class User {
+    /// The leaders that are watched, by the names of their files.
+    var leaders: [String: EventSource] = [:]
+    /// When the process that runs was started.
+    var start: ContinuousClock.Instant?
+    /// A leader has ended meanwhile.
+    var isAskedAgain = false
+    /// A process that was given up, as it did not end in time.
+    var stuck: pid_t?
+    var timer: EventSource?
+    var delay = firstDelay
+    /// What was said last of why the vault could not be locked.
+    var complaints: [String] = []
   }
 
   init(_ service: Service) throws {
@@ -48,93 +58,144 @@ final class Leaders {
       rescan()
     }
     rescan()
-    if isUnsettled { settle() }
+    for (hash, user) in users where user.leaders.isEmpty { lock(hash, user) }
   }
 
-  /// Looks which leaders there are. Each that is alive is watched by its pidfd.
+  /// Looks which sessions there are, and watches leaders that are alive by their pidfds.
   private func rescan() {
-    var seen: Set<FilePath> = []
-    isUnsettled = false
-    // Nobody has had a session, or it went meanwhile: the next look follows.
-    try? changes.watch(directory, for: CInt(IN_CREATE))
-    for user in names(in: directory) where ObfuscatedUsername(user) != nil {
-      let path: FilePath = "\(directory)/\(user)"
-      try? changes.watch(path, for: CInt(IN_CREATE | IN_DELETE))
-      let sessions = names(in: path).compactMap { SessionRecord($0) }
-      let living = sessions.filter { watch($0.leader, "\(path)/\($0)") }
-      seen.formUnion(living.map { "\(path)/\($0)" })
-      if living.isEmpty { isUnsettled = true }
-    }
-    alive = alive.filter { seen.contains($0.key) }
-    if !isUnsettled {
-      delay = Self.firstDelay
-      complaints = []
-      timer = nil
-    } else if timer == nil, !isSettling {
-      settleLater()
-    }
-  }
-
-  private func names(in path: FilePath) -> [FilePath] {
-    (try? Directory(opening: path).names()) ?? []
-  }
-
-  /// Whether a leader is alive.
-  private func watch(_ leader: SessionLeader, _ path: FilePath) -> Bool {
-    if alive[path] != nil { return true }
-    do {
-      let entry = Leader(try Descriptor(process: leader.process))
-      // Its number is nobody else's as long as it is alive.
-      guard leader.isAlive else { return false }
-      entry.source = try service.loop.watch(entry.handle.number, for: .readable) {
-        [unowned self] in
-        alive[path] = nil
-        settle()
-      }
-      alive[path] = entry
-      return true
-    } catch  where error.code == ESRCH {
-      return false
-    } catch {
-      Program.complain("cryptohomed: \(path): the leader is not watched: \(error)")
-      return true
-    }
-  }
-
-  private func settleLater() {
-    timer = try? service.loop.after(delay) { [unowned self] in
-      timer = nil
-      delay = min(delay * 2, Self.lastDelay)
-      settle()
-    }
-  }
-
-  private func settle() {
-    guard !isSettling else {
-      isUnsettled = true
-      return
-    }
-    isSettling = true
     timer = nil
     do {
-      try service.actions.start(["pam", "settle"], for: nil, in: service.loop) {
-        [unowned self] end, lines in
-        isSettling = false
-        if end != .exited(0), lines != complaints {
-          for line in lines { Program.complain("cryptohomed: \(line)") }
-        }
-        complaints = lines
-        rescan()
+      let names = try names(in: directory)
+      let known = Set(names.compactMap { ObfuscatedUsername($0) })
+      users = users.filter { known.contains($0.key) || $0.value.start != nil }
+      for hash in known { rescan(hash) }
+    } catch {
+      lookLater(directory, error)
+    }
+  }
+
+  private func rescan(_ hash: ObfuscatedUsername) {
+    let user = users[hash] ?? User()
+    users[hash] = user
+    do {
+      let sessions = try names(in: "\(directory)/\(hash)").compactMap { SessionRecord($0) }
+      let recorded = Set(sessions.map(\.description))
+      user.leaders = user.leaders.filter { recorded.contains($0.key) }
+      for session in sessions where user.leaders.count < Self.limitForUser {
+        try watch(session, hash, user)
       }
     } catch {
-      isSettling = false
-      Program.complain("cryptohomed: sessions are not settled: \(error)")
-      settleLater()
+      // It may have one that is alive: what cannot be seen locks nothing.
+      lookLater("\(directory)/\(hash)", error)
+      return
     }
+    if !user.leaders.isEmpty {
+      user.delay = Self.firstDelay
+      user.complaints = []
+      user.timer = nil
+    } else if user.timer == nil, user.start == nil {
+      lockLater(hash, user, after: user.delay)
+    }
+  }
+
+  /// Empty where there is no such directory. It is watched from here on.
+  private func names(in path: FilePath) throws(SystemError) -> [FilePath] {
+    do throws(SystemError) {
+      try changes.watch(path, for: CInt(IN_CREATE | IN_DELETE))
+      return try Directory(opening: path).names()
+    } catch {
+      guard error.code == ENOENT else { throw error }
+      return []
+    }
+  }
+
+  private func lookLater(_ path: FilePath, _ error: any Error) {
+    guard timer == nil else { return }
+    Program.complain("cryptohomed: \(path): the sessions are not watched: \(error)")
+    timer = try? service.loop.after(.seconds(5)) { [unowned self] in rescan() }
+  }
+
+  /// Watches the leader of a session, if it is alive.
+  private func watch(
+    _ session: SessionRecord, _ hash: ObfuscatedUsername, _ user: User
+  ) throws(SystemError) {
+    let name = session.description
+    guard user.leaders[name] == nil else { return }
+    do {
+      let handle = try Descriptor(process: session.leader.process)
+      // Its number is no other's as long as it is alive.
+      guard session.leader.isAlive else { return }
+      user.leaders[name] = try service.loop.watch(handle.number, for: .readable) {
+        [unowned self, unowned user] in
+        user.leaders[name] = nil
+        lock(hash, user)
+      }
+    } catch {
+      if error.code != ESRCH { throw error }
+    }
+  }
+
+  private func lockLater(_ hash: ObfuscatedUsername, _ user: User, after time: Duration) {
+    user.timer = try? service.loop.after(time) { [unowned self, unowned user] in
+      user.timer = nil
+      user.delay = min(user.delay * 2, Self.lastDelay)
+      lock(hash, user)
+    }
+  }
+
+  private func lock(_ hash: ObfuscatedUsername, _ user: User) {
+    guard user.start == nil else {
+      user.isAskedAgain = true
+      return
+    }
+    user.timer = nil
+    if let stuck = user.stuck, service.actions.isRunning(stuck) {
+      return lockLater(hash, user, after: Self.lastDelay)
+    }
+    let now = ContinuousClock.now
+    let young = users.values.count { $0.start.map { now - $0 < .seconds(10) } ?? false }
+    guard young < Self.limit else { return lockLater(hash, user, after: Self.firstDelay) }
+    do {
+      var process: pid_t = -1
+      process = try service.actions.start(
+        ["pam", "lock-ended", "--", hash.description], for: nil, atMost: Self.patience,
+        in: service.loop
+      ) { [unowned self] end, lines in
+        user.start = nil
+        tell(hash, user, process, end, lines)
+        if user.isAskedAgain {
+          user.isAskedAgain = false
+          lock(hash, user)
+        } else {
+          rescan()
+        }
+      }
+      user.start = now
+    } catch {
+      Program.complain("cryptohomed: the vault of \(hash) is not locked: \(error)")
+      lockLater(hash, user, after: user.delay)
+    }
+  }
+
+  private func tell(
+    _ hash: ObfuscatedUsername, _ user: User, _ process: pid_t, _ end: ProcessEnd?,
+    _ lines: [String]
+  ) {
+    var complaints = end == .exited(0) ? [] : lines
+    if end == nil {
+      user.stuck = process
+      complaints.append(
+        "the vault of \(hash) is not locked after \(CONTROL_TIME_TO_ANSWER / 1000) seconds; process "
+          + "\(process) was killed, and is not waited for")
+    }
+    if complaints != user.complaints {
+      for line in complaints { Program.complain("cryptohomed: \(line)") }
+    }
+    user.complaints = complaints
   }
 }
 
-/// inotify(7), for who looks again whatever has happened.
+/// inotify(7), for what looks again whatever has happened.
 final class Inotify {
   let descriptor: Descriptor
 

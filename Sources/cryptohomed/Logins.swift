@@ -51,34 +51,47 @@ private final class KeyDescriptor {
 extension Service {
   func mount(_ call: MethodCall) throws {
     let name = try call.message.string()
-    let user = try user(name)
     let key = KeyDescriptor(try call.message.descriptor())
     let given = try call.message.options()
     try withCaller(of: call, hasDescriptor: true) { [unowned self] caller in
-      try caller.requirePower(over: user, layout)
-      var options = Options(given)
-      try options.string("label")
-      // What kind of vault there is, whose and how big, is not the user's to say.
-      if caller.isRoot {
-        try options.string("vault")
-        try options.string("owner")
-        try options.number("size")
+      try actions.requireRoom(for: caller.user)
+      let user = try user(name)
+      try authorize(caller, over: user, for: call) { [unowned self] in
+        try mount(user, name, key, Self.options(given, caller), caller, call)
       }
-      try options.end()
-      let session = try isOfSession(caller, of: user) ? ["--for-session"] : []
-      try actions.start(
-        ["mount", "--key-fd=3", "--key-timeout=10s"] + session + options.arguments + ["--", name],
-        descriptors: [3: key.number], for: caller.user, in: loop
-      ) { [unowned self] end, lines in
-        switch end {
-        case .exited(0), .exited(3):
-          look()
-          call.reply { reply in
-            try reply.append(user.description)
-            try reply.append(lines)
-          }
-        default: call.fail(failure("mount", end, lines))
+    }
+  }
+
+  private static func options(_ given: [String: Value], _ caller: Caller) throws -> [String] {
+    var options = Options(given)
+    try options.string("label")
+    // What kind of vault there is, whose and how big, is not the user's to say.
+    if caller.isRoot {
+      try options.string("vault")
+      try options.string("owner")
+      try options.number("size")
+    }
+    try options.end()
+    return options.arguments
+  }
+
+  private func mount(
+    _ user: ObfuscatedUsername, _ name: String, _ key: KeyDescriptor, _ options: [String],
+    _ caller: Caller, _ call: MethodCall
+  ) throws {
+    let session = try isOfSession(caller, of: user) ? ["--for-session"] : []
+    try actions.start(
+      ["mount", "--key-fd=3", "--key-timeout=10s"] + session + options + ["--", name],
+      descriptors: [3: key.number], for: caller.user, in: loop
+    ) { [unowned self] end, lines in
+      switch end {
+      case .exited(0), .exited(3):
+        look()
+        call.reply { reply in
+          try reply.append(user.description)
+          try reply.append(lines)
         }
+      default: call.fail(failure("mount", end, lines))
       }
     }
   }
@@ -91,43 +104,65 @@ extension Service {
 
   func unmount(_ call: MethodCall) throws {
     let name = try call.message.string()
-    let user = try user(name)
     var options = Options(try call.message.options())
     try options.string("wait")
     try options.flag("force")
     try options.end()
-    try withCaller(of: call) { [unowned self] caller in
-      try caller.requirePower(over: user, layout)
-      try actions.start(
-        ["unmount"] + options.arguments + ["--", name], for: caller.user, in: loop
-      ) { [unowned self] end, lines in
-        switch end {
-        case .exited(0), .exited(3):
-          look()
-          call.reply { reply in
-            try reply.append(end == .exited(0))
-            try reply.append(lines)
-          }
-        default: call.fail(failure("unmount", end, lines))
-        }
+    try withCaller(of: call) { [unowned self, options] caller in
+      try actions.requireRoom(for: caller.user)
+      try authorize(caller, over: try user(name), for: call) { [unowned self] in
+        try unmount(name, options.arguments, caller, call)
       }
     }
   }
 
-  /// What `cryptohome` has said, without its name.
-  func failure(_ verb: String, _ end: ProcessEnd, _ lines: [String]) -> BusError {
+  private func unmount(
+    _ name: String, _ options: [String], _ caller: Caller, _ call: MethodCall
+  ) throws {
+    try actions.start(["unmount"] + options + ["--", name], for: caller.user, in: loop) {
+      [unowned self] end, lines in
+      switch end {
+      case .exited(0), .exited(3):
+        look()
+        call.reply { reply in
+          try reply.append(end == .exited(0))
+          try reply.append(lines)
+        }
+      default: call.fail(failure("unmount", end, lines))
+      }
+    }
+  }
+
+  /// What `cryptohome` has said, without its name, and without advice for the command line: a caller on the
+  /// bus has none.
+  func failure(_ verb: String, _ end: ProcessEnd?, _ lines: [String]) -> BusError {
     switch end {
     case .exited(let status):
       let line = lines.last ?? "cryptohome ended with status \(status)"
-      for prefix in ["cryptohome: \(verb): ", "cryptohome: "]
-      where line.utf8.starts(with: prefix.utf8) {
-        let message = String(Substring(line.utf8.dropFirst(prefix.utf8.count)))
-        return status == 2 ? .invalidArguments(message) : Manager.failure(message)
+      var text: FilePath = FilePath(truncating: line.utf8)
+      for prefix in ["cryptohome: \(verb): ", "cryptohome: "] as [FilePath] {
+        text = text.dropping(prefix: prefix) ?? text
       }
-      return Manager.failure(line)
+      let message = Self.withoutAdvice(text)
+      return status == 2 ? .invalidArguments(message) : Manager.failure(message)
     case .killed(let signal):
-      return Manager.failure("cryptohome was ended by \(signalName(signal)); run it again")
+      return Manager.failure("cryptohome was ended by \(signalName(signal))")
+    case nil:
+      return Manager.failure("cryptohome has not ended in time")
     }
+  }
+
+  private static func withoutAdvice(_ text: FilePath) -> String {
+    let bytes = Array(text.bytes)
+    func has(_ word: String, at index: Int) -> Bool { bytes[index...].starts(with: word.utf8) }
+    let programs = bytes.indices.filter { index in
+      ["cryptohome ", "daemon-store "].contains { has($0, at: index) }
+    }
+    // From the first clause that names a program.
+    let end = bytes.indices.filter { has("; ", at: $0) }.last { mark in
+      programs.contains { $0 > mark } && !programs.contains { $0 < mark }
+    }
+    return String(decoding: bytes[..<(end ?? bytes.endIndex)], as: UTF8.self)
   }
 
   /// The user that a caller means.
@@ -143,10 +178,5 @@ extension Service {
     } catch let error as Refusal {
       throw BusError.invalidArguments(oneLine("\(error)"))
     }
-  }
-
-  /// Whether the data of a user is gone after the logout.
-  func isEphemeral(_ user: ObfuscatedUsername) -> Bool {
-    (try? VaultKind.mounted(of: user, layout)) == .ephemeral
   }
 }

@@ -97,7 +97,7 @@ extension Service {
   private func noStore(_ name: String) -> BusError {
     BusError(
       "org.daemonstore.Error.NoSuchStore",
-      oneLine("there is no store \(name) here; see daemon-store startup"))
+      oneLine("there is no store \(name) here"))
   }
 
   /// Whom a store belongs to may hold a logout up; others could only annoy.
@@ -107,10 +107,11 @@ extension Service {
     guard why.utf8.count <= Delays.whyLimit else {
       throw BusError.invalidArguments("a reason has at most \(Delays.whyLimit) bytes")
     }
-    guard let store = StoreName(name),
-      let template = try Templates.read(layout).valid.first(where: { $0.name == store })
-    else { throw noStore(name) }
     try withCaller(of: call) { [unowned self] caller in
+      try delays.requireRoom(for: caller.user)
+      guard let store = StoreName(name),
+        let template = try Templates.read(layout).valid.first(where: { $0.name == store })
+      else { throw noStore(name) }
       guard caller.isRoot || caller.user == template.owner || caller.groups.contains(template.group)
       else {
         throw BusError.accessDenied(

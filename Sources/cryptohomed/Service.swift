@@ -9,7 +9,7 @@ import Program
 final class BusLink {
   let bus: Connection
   let callers = Callers()
-  init() throws(SystemError) { bus = try Connection() }
+  init() throws(SystemError) { bus = try Connection(sendsAll: false) }
 }
 
 /// The running service: one thread, which waits in `loop` and nowhere else.
@@ -22,6 +22,7 @@ final class Service {
   let delay: Duration
   let actions: Actions
   let delays = Delays()
+  let names = Names()
   var tracker = SessionTracker()
 
   private let mounts: MountWatch
@@ -32,9 +33,19 @@ final class Service {
   private var busSource: EventSource?
   private var busTimer: EventSource?
   private var busDelay = firstBusDelay
+  private var readyTimer: EventSource?
+  /// Nothing was tried before: then what the bus refuses ends the service.
+  private var isFirstAttempt = true
+  private var failure: (any Error)?
+  /// Of those who are mounted: whose data is gone after the logout.
+  private var ephemeral: Set<ObfuscatedUsername> = []
 
   private static let firstBusDelay = Duration.seconds(1)
   private static let lastBusDelay = Duration.seconds(60)
+  /// For the bus to give a name.
+  private static let busPatience = Duration.seconds(30)
+  /// How long callers on the bus are waited for until the system goes on.
+  private static let patienceToBeReady = Duration.seconds(5)
 
   init(delay: Duration) throws {
     self.delay = delay
@@ -42,6 +53,7 @@ final class Service {
     try enterMountNamespaceOfProcess1()
     try makeState(layout)
     loop = try EventLoop()
+    try actions.watch(in: loop)
     try loop.stop(onSignals: [SIGTERM, SIGINT])
     mounts = try MountWatch()
     busEvents = try Inotify()
@@ -50,7 +62,9 @@ final class Service {
   /// Serves until it is told to stop.
   func run() throws {
     // What is there already is not news.
-    _ = tracker.update(try MountedUsers.current(layout), isInWork: { isLocked($0, layout) })
+    let mounted = try MountedUsers.current(layout)
+    _ = tracker.update(mounted, isInWork: isInWork)
+    lookForEphemeral(mounted)
     mountSource = try loop.watch(mounts.descriptor, for: .urgent, first: true) {
       [unowned self] in update()
     }
@@ -58,93 +72,114 @@ final class Service {
     control = try Control(self)
     busSource = try loop.watch(busEvents.descriptor.number, for: .readable) { [unowned self] in
       busEvents.drain()
-      if link == nil { try? connect() }
+      if link == nil { connect() }
     }
-    try connect()
+    readyTimer = try loop.after(Self.patienceToBeReady) { [unowned self] in ready() }
+    connect()
     leaders = try Leaders(self)
+    _ = try loop.run()
+    if let failure { throw failure }
+  }
+
+  /// Tells that root is served, and callers on the bus if there is one that answers.
+  private func ready() {
+    guard readyTimer != nil else { return }
+    readyTimer = nil
     releaseCode()
     tellReady()
-    _ = try loop.run()
   }
 
   // MARK: The bus
 
-  /// Connects to the bus, if there is one; else tries again when it may be there.
-  ///
-  /// - Throws: when the bus is there, and does not let this serve.
-  private func connect() throws {
+  /// Connects to the bus, if there is one; else tries again when it may be there. Nothing here waits for an
+  /// answer: the bus may be stopped, and root is served all the same.
+  private func connect() {
     busTimer = nil
-    let link: BusLink
     do {
-      link = try BusLink()
-    } catch {
-      connectLater()
-      return
-    }
-    try link.bus.publish(manager, at: Manager.path)
-    try link.bus.publish(cryptohome, at: Self.cryptohomePath)
-    try link.bus.publish(sessionManager, at: Self.sessionManagerPath)
-    try link.bus.publish(userDataAuth, at: Self.userDataAuthPath)
-    try link.bus.publish(cryptohomeMisc, at: Self.userDataAuthPath)
-    try link.bus.attach(to: loop) { [unowned self] in
-      // Not from inside of what is dispatched.
-      busTimer = try? loop.after(.zero) { [unowned self] in
-        Program.complain("cryptohomed: the connection to the bus is gone")
-        self.link = nil
-        connectLater()
+      let link = try BusLink()
+      try link.bus.publish(manager, at: Manager.path)
+      try link.bus.publish(cryptohome, at: Self.cryptohomePath)
+      try link.bus.publish(sessionManager, at: Self.sessionManagerPath)
+      try link.bus.publish(userDataAuth, at: Self.userDataAuthPath)
+      try link.bus.publish(cryptohomeMisc, at: Self.userDataAuthPath)
+      try link.bus.attach(to: loop) { [unowned self] in
+        disconnect("the connection to the bus is gone")
       }
-    }
-    self.link = link
-    do {
-      try take(link)
-    } catch let error as SystemError where error.code != EEXIST && error.code != EACCES {
-      // It went away meanwhile.
-      self.link = nil
+      self.link = link
+      try link.bus.take(name: Manager.name) { [unowned self] error in
+        if let error { refused(error) } else { begin() }
+      }
+      busTimer = try loop.after(Self.busPatience) { [unowned self] in
+        disconnect("the bus does not answer")
+      }
+    } catch {
+      link = nil
       connectLater()
-      return
     }
+  }
+
+  /// The name by which callers know this is taken.
+  private func begin() {
+    guard let link else { return }
+    busTimer = nil
     busDelay = Self.firstBusDelay
-    startAndStopUnits()
-  }
-
-  private func connectLater() {
-    // A look follows when one of these appears; where neither is, the timer is all there is.
-    for place: FilePath in ["run", "run/dbus"] {
-      try? busEvents.watch(layout.below(place), for: CInt(IN_CREATE) | CInt(IN_MOVED_TO))
-    }
-    busTimer = try? loop.after(busDelay) { [unowned self] in
+    isFirstAttempt = false
+    // Another service may have these; then clients of that are served as before.
+    for name in [Self.cryptohomeName, Self.sessionManagerName, Self.userDataAuthName] {
+      let warn = { (error: SystemError) in
+        Program.complain("cryptohomed: warning: \(name) is not served: \(error)")
+      }
       do {
-        try connect()
+        try link.bus.take(name: name) { error in
+          if let error { warn(error) }
+        }
       } catch {
-        Program.complain("cryptohomed: \(error)")
-        link = nil
-        connectLater()
+        warn(error)
       }
     }
-    busDelay = min(busDelay * 2, Self.lastBusDelay)
+    startAndStopUnits()
+    names.learn(self)
+    ready()
   }
 
-  private func take(_ link: BusLink) throws {
-    do {
-      try link.bus.take(name: Manager.name)
-    } catch {
-      throw switch error.code {
+  private func refused(_ error: SystemError) {
+    let reason: any Error =
+      switch error.code {
       case EEXIST: Failure("\(Manager.name) has an owner; another cryptohomed runs")
       case EACCES:
         Failure(
           "the bus does not let this own \(Manager.name); install \(Manager.name).conf in "
-            + "/usr/share/dbus-1/system.d") as any Error
+            + "/usr/share/dbus-1/system.d")
       default: error
       }
+    if isFirstAttempt, error.code == EEXIST || error.code == EACCES {
+      failure = reason
+      loop.stop(status: 1)
+    } else {
+      disconnect("\(reason)")
     }
-    // Somebody else may serve these; then clients of theirs are served as before.
-    for name in [Self.cryptohomeName, Self.sessionManagerName, Self.userDataAuthName] {
-      do {
-        try link.bus.take(name: name)
-      } catch {
-        Program.complain("cryptohomed: warning: \(name) is not served: \(error)")
-      }
+  }
+
+  /// - Parameter reason: said in the log.
+  private func disconnect(_ reason: String) {
+    isFirstAttempt = false
+    // Not from inside of what is dispatched.
+    busTimer = try? loop.after(.zero) { [unowned self] in
+      Program.complain("cryptohomed: \(reason)")
+      link = nil
+      connectLater()
     }
+  }
+
+  private func connectLater() {
+    isFirstAttempt = false
+    ready()
+    // A look follows when one of these appears; where neither is, the timer is all there is.
+    for place: FilePath in ["run", "run/dbus"] {
+      try? busEvents.watch(layout.below(place), for: CInt(IN_CREATE) | CInt(IN_MOVED_TO))
+    }
+    busTimer = try? loop.after(busDelay) { [unowned self] in connect() }
+    busDelay = min(busDelay * 2, Self.lastBusDelay)
   }
 
   /// Looks at the mounts if they have changed. Whoever answers a question calls this before: a mount
@@ -162,13 +197,33 @@ final class Service {
   private func update() {
     do {
       // Whose login is over by now is whole in what is looked at afterwards, and not before.
-      let done = try MountedUsers.current(layout).users.filter { !isLocked($0, layout) }
-      tell(tracker.update(try MountedUsers.current(layout), isInWork: { !done.contains($0) }))
+      let done = try MountedUsers.current(layout).users.filter { !isInWork($0) }
+      let mounted = try MountedUsers.current(layout)
+      lookForEphemeral(mounted)
+      tell(tracker.update(mounted, isInWork: { !done.contains($0) }))
     } catch {
       // Whatever was known stays true until the next look.
       Program.complain("cryptohomed: \(error)")
     }
   }
+
+  /// Whether a login or logout of the user is under way. Where that cannot be found out, it may be.
+  private func isInWork(_ user: ObfuscatedUsername) -> Bool {
+    do {
+      return try isLocked(user, layout)
+    } catch {
+      Program.complain("cryptohomed: \(error)")
+      return true
+    }
+  }
+
+  private func lookForEphemeral(_ mounted: MountedUsers) {
+    ephemeral = Set(
+      mounted.users.filter { (try? VaultKind.mounted(of: $0, layout)) == .ephemeral })
+  }
+
+  /// Whether the data of a user who is mounted is gone after the logout.
+  func isEphemeral(_ user: ObfuscatedUsername) -> Bool { ephemeral.contains(user) }
 
   func tell(_ events: [SessionEvent]) {
     do {
@@ -193,9 +248,11 @@ final class Service {
     case .storeUnmounting(let store, let user): try emit("StoreUnmounting", store, user)
     case .storeUnmounted(let store, let user): try emit("StoreUnmounted", store, user)
     case .userMounted(let user):
+      names.learn(self)
       try emit("UserMounted", nil, user)
       startUnit(of: user)
     case .userUnmounted(let user):
+      names.forget(user)
       try emit("UserUnmounted", nil, user)
       stopUnit(of: user)
     case .stateChanged(let state):

@@ -36,7 +36,7 @@ static const char *const left_out[] = {
     "systemd-user",
 };
 
-enum { KEPT_SIZE = LONGEST_PASSWORD + 1 };
+enum { KEPT_SIZE = CONTROL_LONGEST_PASSWORD + 2 };
 
 static const char kept_password[] = "pam_daemonstore_password";
 static const char kept_session[] = "pam_daemonstore_session";
@@ -76,17 +76,17 @@ static void wipe(pam_handle_t *pamh, void *data, int status) {
     munmap(data, KEPT_SIZE);
 }
 
-/// Keeps the password until the session is opened, or pam_end(3): out of swap and of core dumps.
+/// Keeps the password until the session is opened, or pam_end(3): out of swap and of core dumps. Of one
+/// that is too long, so much that it is seen to be.
 static void keep_password(pam_handle_t *pamh, const char *password) {
-    size_t size = strlen(password) + 1;
-    if (size > KEPT_SIZE) return;
+    size_t size = strnlen(password, KEPT_SIZE - 1);
     char *copy =
         mmap(NULL, KEPT_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (copy == MAP_FAILED) return;
     // Where that is refused, the password is as safe as the copies that libpam makes.
     (void)mlock(copy, KEPT_SIZE);
     (void)madvise(copy, KEPT_SIZE, MADV_DONTDUMP);
-    memcpy(copy, password, size);
+    memcpy(copy, password, size);  // a zero byte is behind it
     if (pam_set_data(pamh, kept_password, copy, wipe) != PAM_SUCCESS) wipe(pamh, copy, 0);
 }
 
@@ -116,17 +116,40 @@ static void tell(pam_handle_t *pamh, const struct options *options, int is_error
     }
 }
 
+/// What is said of a password that the vault cannot be opened with, or given.
+static void tell_problem(pam_handle_t *pamh, const struct options *options, const char *verb,
+                         const char *problem) {
+    char line[256];
+    snprintf(line, sizeof line, "your daemon-store vault %s: %s",
+             strcmp(verb, CONTROL_OPEN) == 0 ? "stays locked" : "keeps its password", problem);
+    tell(pamh, options, 1, line);
+}
+
 /// 0 when all was done; what was not has been told then.
-static int run(pam_handle_t *pamh, const struct options *options, const struct work *work) {
+static int run(pam_handle_t *pamh, const struct options *options, const struct work *asked) {
+    struct work work = *asked;
+    const char *const none[] = {NULL, NULL};
+    const char *problem = NULL;
+    for (size_t i = 0; i < work.line_count && problem == NULL; i++) {
+        if (work.lines[i] != NULL) problem = password_problem(work.lines[i]);
+    }
+    // Without a password: a user without a vault is told nothing, and a session is a session.
+    if (problem != NULL) work.lines = none;
     char answer[LONGEST_ANSWER] = "";
     int status = -1;
-    if (!run_by_service(work, &status, answer)) status = run_by_helper(options->cryptohome, work, answer);
+    if (!run_by_service(&work, &status, answer)) {
+        status = run_by_helper(options->cryptohome, &work, answer);
+    }
+    if (problem != NULL && status == 1) {
+        tell_problem(pamh, options, work.verb, problem);
+        return status;
+    }
     tell(pamh, options, status != 0, answer);
     if (status < 0) {
         char complaint[] =
             "your daemon-store vault: cryptohome could not be run; see the system's log";
-        pam_syslog(pamh, LOG_ERR, "%s pam %s did not run to its end", options->cryptohome,
-                   work->verb);
+        pam_syslog(pamh, LOG_ERR, "%s pam %s did not run to its end, or not in %d seconds",
+                   options->cryptohome, work.verb, CONTROL_TIME_TO_ANSWER / 1000);
         tell(pamh, options, 1, complaint);
     }
     return status;
@@ -184,7 +207,7 @@ int pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const char **ar
     session->leader = getpid();
     snprintf(session->id, sizeof session->id, "%016llx", (unsigned long long)number);
     const char *const lines[] = {password_kept(pamh)};
-    const struct work work = {"open", session->id, user, lines, lines[0] != NULL, session->leader};
+    const struct work work = {CONTROL_OPEN, session->id, user, lines, lines[0] != NULL, session->leader};
     (void)run(pamh, &options, &work);
     forget_password(pamh);
     if (pam_set_data(pamh, kept_session, session, free_session) != PAM_SUCCESS) free(session);
@@ -201,10 +224,10 @@ int pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const char **a
     const struct session here = {getpid(), ""};
     if (pam_get_data(pamh, kept_session, &kept) != PAM_SUCCESS || kept == NULL) kept = &here;
     const struct session *session = kept;
-    const char *id = session->id[0] == '\0' ? "any" : session->id;
-    const struct work work = {"close", id, user, NULL, 0, session->leader};
+    const char *id = session->id[0] == '\0' ? CONTROL_ANY_SESSION : session->id;
+    const struct work work = {CONTROL_CLOSE, id, user, NULL, 0, session->leader};
     // The leader has ended, and its session with it.
-    const struct work without_leader = {"settle", NULL, user, NULL, 0, 0};
+    const struct work without_leader = {CONTROL_LOCK_ENDED, NULL, user, NULL, 0, 0};
     int is_there = syscall(SYS_kill, session->leader, 0) == 0;
     (void)run(pamh, &options, is_there ? &work : &without_leader);
     return PAM_SUCCESS;
@@ -222,7 +245,7 @@ int pam_sm_chauthtok(pam_handle_t *pamh, int flags, int argc, const char **argv)
     (void)pam_get_item(pamh, PAM_OLDAUTHTOK, &old);
     const char *const lines[] = {old != NULL ? old : password_kept(pamh), new};
     // An expired password is changed between auth and the session.
-    const struct work work = {"change", NULL, user, lines, 2, 0};
+    const struct work work = {CONTROL_CHANGE, NULL, user, lines, 2, 0};
     if (run(pamh, &options, &work) == 0 && password_kept(pamh) != NULL) {
         keep_password(pamh, new);
     }

@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include "work.h"
 
+#include "../CLinux/rights.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -24,15 +26,32 @@
 enum {
     FIRST_FREE_DESCRIPTOR = 4,  // the child has 0 to 2, and the leader on 3
     STATUS_NO_PROGRAM = 127,
-    LONGEST_REQUEST = 1024,
     MOST_WORDS = 12,
-    // Milliseconds that cryptohomed has to take a request, and then to answer it: more than the waits
-    // for the locks of a logout, after which it answers with an error.
-    TIME_TO_TAKE = 5000,
-    TIME_TO_ANSWER = 180000,
+    SHORT_PAUSE = 10,  // milliseconds
 };
 
-static const char control_socket[] = "/run/cryptohome/control";
+static const char control_socket[] = CONTROL_SOCKET;
+
+static long long milliseconds(void) {
+    struct timespec now = {0, 0};
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+/// Milliseconds until `end`, for poll(2).
+static int left_until(long long end) {
+    long long left = end - milliseconds();
+    return left > 0 ? (int)left : 0;
+}
+
+/// What is wrong with a password, as it is said to the user; NULL when nothing is.
+const char *password_problem(const char *password) {
+    if (strlen(password) > CONTROL_LONGEST_PASSWORD) {
+        return "the password is longer than 4096 bytes; choose a shorter one";
+    }
+    return strchr(password, '\n') == NULL ? NULL
+                                          : "the password has a line end in it; choose one without";
+}
 
 /// A pipe with these lines in it, to be read to its end; -1 where that fails. NULL is an empty
 /// line.
@@ -43,7 +62,7 @@ static int pipe_with_lines(const char *const lines[], size_t count) {
     for (size_t i = 0; i < count && is_written; i++) {
         const char *line = lines[i] == NULL ? "" : lines[i];
         size_t size = strlen(line);
-        is_written = size <= LONGEST_PASSWORD && strchr(line, '\n') == NULL &&
+        is_written = password_problem(line) == NULL &&
                      (size == 0 || write(ends[1], line, size) == (ssize_t)size) &&
                      write(ends[1], "\n", 1) == 1;
     }
@@ -107,33 +126,65 @@ static _Noreturn void become(const char *program, const char *const argv[], int 
     _exit(STATUS_NO_PROGRAM);
 }
 
-/// Reads to the end; what does not fit is dropped. Ends in a zero byte.
-static void read_answer(int descriptor, char *answer) {
-    size_t size = 0;
+/// Reads what is there; what does not fit is dropped. Returns 0 at the end, and 1 when more may come.
+static int read_answer(int descriptor, char *answer, size_t *size) {
     char rest[512];
     for (;;) {
-        size_t room = LONGEST_ANSWER - 1 - size;
+        size_t room = LONGEST_ANSWER - 1 - *size;
         ssize_t count =
-            read(descriptor, room > 0 ? answer + size : rest, room > 0 ? room : sizeof rest);
+            read(descriptor, room > 0 ? answer + *size : rest, room > 0 ? room : sizeof rest);
         if (count < 0 && errno == EINTR) continue;
-        if (count <= 0) break;
-        if (room > 0) size += (size_t)count;
+        if (count <= 0) return count < 0 && errno == EAGAIN;
+        if (room > 0) *size += (size_t)count;
+        answer[*size] = '\0';
     }
-    answer[size] = '\0';
+}
+
+/// Reads what the child says until it has ended: what it has started may keep the pipe open. -1 when it has
+/// not ended in time; then it is killed, and not waited for. Else its status, as of wait(2).
+static int wait_for_child(pid_t child, int messages, char *answer) {
+    long long end = milliseconds() + CONTROL_TIME_TO_ANSWER;
+    size_t size = 0;
+    int status = -1;
+    int process = (int)syscall(SYS_pidfd_open, child, 0);
+    (void)fcntl(messages, F_SETFL, O_NONBLOCK);
+    for (;;) {
+        pid_t ended = waitpid(child, &status, __WALL | WNOHANG);
+        int is_open = read_answer(messages, answer, &size);
+        if (ended == child || (ended < 0 && errno != EINTR)) break;
+        int left = left_until(end);
+        if (left == 0) {
+            (void)kill(child, SIGKILL);
+            (void)waitpid(child, &status, __WALL | WNOHANG);
+            status = -1;
+            break;
+        }
+        struct pollfd entries[] = {{process, POLLIN, 0}, {is_open ? messages : -1, POLLIN, 0}};
+        // Without a descriptor on the process, it is looked at now and then.
+        (void)poll(entries, 2, process < 0 && left > SHORT_PAUSE ? SHORT_PAUSE : left);
+    }
+    if (process >= 0) close(process);
+    return status;
 }
 
 // ---- Through cryptohomed -----------------------------------------------------------------------
 
 /// Connects to cryptohomed; -1 where it does not run. Only root can listen there, and connect.
-static int connect_control(void) {
+static int connect_control(long long end) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     memcpy(address.sun_path, control_socket, sizeof control_socket);
     int connection = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (connection < 0) return -1;
+    int result;
+    // It runs, and has not yet taken all who have connected.
+    while ((result = connect(connection, (struct sockaddr *)&address, sizeof address)) != 0 &&
+           (errno == EAGAIN || errno == EINTR) && left_until(end) > 0) {
+        (void)poll(NULL, 0, SHORT_PAUSE);
+    }
     struct ucred peer;
     socklen_t size = sizeof peer;
-    if (connect(connection, (struct sockaddr *)&address, sizeof address) == 0 &&
-        getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == 0) {
+    if (result == 0 && getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+        peer.uid == 0) {
         return connection;
     }
     close(connection);
@@ -143,7 +194,7 @@ static int connect_control(void) {
 /// Sends the words of the request, each with a zero byte at its end, and the descriptors.
 static int send_request(int connection, const struct work *work, const int descriptors[],
                         size_t count) {
-    char words[LONGEST_REQUEST];
+    char words[CONTROL_LONGEST_REQUEST];
     size_t size = 0;
     const char *const list[] = {work->verb, work->session, work->user};
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
@@ -153,51 +204,35 @@ static int send_request(int connection, const struct work *work, const int descr
         memcpy(words + size, list[i], length);
         size += length;
     }
-    union {
-        struct cmsghdr header;
-        char space[CMSG_SPACE(2 * sizeof(int))];
-    } control;
-    memset(&control, 0, sizeof control);
+    union rights rights;
     struct iovec part = {words, size};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    if (count > 0) {
-        message.msg_control = &control;
-        message.msg_controllen = CMSG_SPACE(count * sizeof(int));
-        control.header.cmsg_len = CMSG_LEN(count * sizeof(int));
-        control.header.cmsg_level = SOL_SOCKET;
-        control.header.cmsg_type = SCM_RIGHTS;
-        memcpy(CMSG_DATA(&control.header), descriptors, count * sizeof(int));
-    }
+    rights_attach(&message, &rights, descriptors, count);
     return sendmsg(connection, &message, MSG_NOSIGNAL) == (ssize_t)size ? 0 : -1;
 }
 
-static long long milliseconds(void) {
-    struct timespec now = {0, 0};
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
-}
-
-/// The next packet, ended by a zero byte; -1 when none comes in time.
-static ssize_t receive_packet(int connection, char *packet, size_t room, int patience) {
-    long long end = milliseconds() + patience;
+/// The next packet, ended by a zero byte; -1 when none comes until `end`, or it is too long.
+static ssize_t receive_packet(int connection, char *packet, size_t room, long long end) {
     for (;;) {
-        ssize_t count = recv(connection, packet, room - 1, MSG_DONTWAIT);
+        ssize_t count = recv(connection, packet, room - 1, MSG_DONTWAIT | MSG_TRUNC);
+        if (count >= (ssize_t)room) return -1;
         if (count > 0) packet[count] = '\0';
         if (count >= 0) return count == 0 ? -1 : count;
         if (errno != EAGAIN && errno != EINTR) return -1;
-        long long left = end - milliseconds();
-        if (left <= 0) return -1;
+        int left = left_until(end);
+        if (left == 0) return -1;
         struct pollfd entry = {connection, POLLIN, 0};
-        (void)poll(&entry, 1, (int)left);
+        (void)poll(&entry, 1, left);
     }
 }
 
-/// Has cryptohomed do the work. 0 when it has not taken the request: then nothing was done. Else the
-/// status, and the answer, are in place.
+/// Has cryptohomed do the work. 0 when it has not taken the request, or was not told to go on: then
+/// nothing is done there. Else the status, and the answer, are in place.
 int run_by_service(const struct work *work, int *status, char *answer) {
-    int connection = connect_control();
+    long long end = milliseconds() + CONTROL_TIME_TO_TAKE;
+    int connection = connect_control(end);
     if (connection < 0) return 0;
-    int descriptors[2];
+    int descriptors[CONTROL_MOST_DESCRIPTORS];
     size_t count = 0;
     int is_ready = 1;
     if (work->lines != NULL) {
@@ -210,17 +245,19 @@ int run_by_service(const struct work *work, int *status, char *answer) {
         is_ready = descriptors[count] >= 0;
         count += (size_t)is_ready;
     }
-    char packet[LONGEST_ANSWER + 8];
+    char packet[CONTROL_LONGEST_ANSWER + 1];
     int is_taken = is_ready && send_request(connection, work, descriptors, count) == 0 &&
-                   receive_packet(connection, packet, sizeof packet, TIME_TO_TAKE) > 0 &&
-                   strcmp(packet, "taken") == 0;
+                   receive_packet(connection, packet, sizeof packet, end) > 0 &&
+                   strcmp(packet, CONTROL_TAKEN) == 0 &&
+                   send(connection, CONTROL_GO, strlen(CONTROL_GO), MSG_NOSIGNAL) > 0;
     for (size_t i = 0; i < count; i++) close(descriptors[i]);
     if (is_taken) {
         *status = -1;
-        if (receive_packet(connection, packet, sizeof packet, TIME_TO_ANSWER) > 0) {
-            char *end = packet;
-            *status = (int)strtol(packet, &end, 10);
-            snprintf(answer, LONGEST_ANSWER, "%s", *end == '\n' ? end + 1 : end);
+        end = milliseconds() + CONTROL_TIME_TO_ANSWER;
+        if (receive_packet(connection, packet, sizeof packet, end) > 0) {
+            char *rest = packet;
+            *status = (int)strtol(packet, &rest, 10);
+            snprintf(answer, LONGEST_ANSWER, "%s", *rest == '\n' ? rest + 1 : rest);
         }
     }
     close(connection);
@@ -244,7 +281,7 @@ int run_by_helper(const char *program, const struct work *work, char *answer) {
         argv[count++] = "--session";
         argv[count++] = work->session;
     }
-    if (strcmp(work->verb, "open") == 0) argv[count++] = "--stay";
+    if (strcmp(work->verb, CONTROL_OPEN) == 0) argv[count++] = "--stay";
     argv[count++] = "--";
     argv[count++] = work->user;
     int messages[2] = {-1, -1};
@@ -265,10 +302,10 @@ int run_by_helper(const char *program, const struct work *work, char *answer) {
     if (leader >= 0) close(leader);
     int status = -1;
     if (child > 0) {
-        read_answer(messages[0], answer);
-        while (waitpid(child, &status, __WALL) < 0 && errno == EINTR) continue;
+        status = wait_for_child(child, messages[0], answer);
     }
     if (messages[0] >= 0) close(messages[0]);
-    int has_run = child > 0 && WIFEXITED(status) && WEXITSTATUS(status) != STATUS_NO_PROGRAM;
+    int has_run = child > 0 && status >= 0 && WIFEXITED(status) &&
+                  WEXITSTATUS(status) != STATUS_NO_PROGRAM;
     return has_run ? WEXITSTATUS(status) : -1;
 }

@@ -11,7 +11,7 @@ import Testing
     "cryptohome": [
       "create", "remove", "rename", "adopt", "repair-home", "passwd", "key add", "key remove",
       "key list", "mount", "unmount", "status", "sanitize", "pam open", "pam close", "pam change",
-      "pam settle",
+      "pam lock-ended",
     ],
     "sandboxed-services": ["list", "check", "baseline"],
     "seccomp-policy": ["compile", "check", "explain", "generate", "disassemble", "syscalls"],

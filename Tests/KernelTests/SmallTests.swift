@@ -97,6 +97,33 @@ import Testing
     }
   }
 
+  /// What cannot be looked at is not taken for free.
+  @Test func lockThatCannotBeOpenedIsAnError() async {
+    await #expect(processExitsWith: .success) {
+      inMountNamespace {
+        let mnt = try Directory(opening: "/mnt")
+        let isHeldBefore = try FileLock.isHeld("lock", in: mnt)
+        #expect(!isHeldBefore)
+        guard let lock = try FileLock("lock", in: mnt, until: .now) else {
+          throw Problem("a lock that no process has")
+        }
+        let isHeld = try FileLock.isHeld("lock", in: mnt)
+        #expect(isHeld)
+        lock.release()
+        let isHeldStill = try FileLock.isHeld("lock", in: mnt)
+        #expect(!isHeldStill)
+        try makeLink("/mnt/other", to: "lock")
+        var code: CInt = 0
+        do {
+          _ = try FileLock.isHeld("other", in: mnt)
+        } catch let error as SystemError {
+          code = error.code
+        }
+        #expect(code == ELOOP)
+      }
+    }
+  }
+
   @Test func readsFilesUpToALimit() async {
     await #expect(processExitsWith: .success) {
       inMountNamespace {

@@ -4,6 +4,7 @@
 // that only <_GNU_SOURCE> shows are repeated as LINUX_… and checked in clinux.c.
 #pragma once
 #include "attributes.h"
+#include "control.h"
 #include "encryption.h"
 #include "filters.h"
 #include "packets.h"

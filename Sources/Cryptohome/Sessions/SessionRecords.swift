@@ -4,8 +4,8 @@ import Kernel
 
 /// `/run/cryptohome/sessions/H`, under the user's lock: an empty file for each session, named by its
 /// leader and its id, and `unmount` while what is mounted is to go with the last of them. Each change is one
-/// system call, and the order of the changes leaves at any point a state that ``Sessions/settle(_:_:)``
-/// finishes.
+/// system call, and the order of the changes leaves at any point a state that
+/// ``Sessions/lockIfEnded(_:_:ending:id:until:)`` finishes.
 struct SessionRecords: ~Copyable {
   private let all: Directory
   private let directory: Directory

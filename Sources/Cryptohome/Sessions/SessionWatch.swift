@@ -30,7 +30,7 @@ extension Sessions {
           delay = firstDelay
           continue
         }
-        if try settle(user, layout)?.isComplete ?? true { continue }
+        if try lockIfEnded(user, layout)?.isComplete ?? true { continue }
       } catch {
         // The next attempt meets the same error, or not; `status` and doctor show what is left.
       }

@@ -37,7 +37,7 @@ public enum Sessions {
     let request = LoginRequest(username: username, requester: .session)
     let report = try Login.run(request, layout, tenure: .sessions) { .password(try password()) }
     // Killed meanwhile, it ends nothing any more.
-    if !session.leader.isAlive { try settle(user, layout) }
+    if !session.leader.isAlive { try lockIfEnded(user, layout) }
     return report
   }
 
@@ -50,7 +50,7 @@ public enum Sessions {
     _ username: Username, _ leader: SessionLeader, id: String?, _ layout: Layout
   ) throws -> LogoutReport? {
     guard let user = try hash(of: username, layout) else { return nil }
-    return try settle(user, layout, ending: leader, id: id)
+    return try lockIfEnded(user, layout, ending: leader, id: id)
   }
 
   /// The leaders of a user's sessions that are alive. Needs no lock.
@@ -71,13 +71,13 @@ public enum Sessions {
     try SessionRecords.users(layout)
   }
 
-  /// Ends the sessions whose leaders are gone, and with the last one unmounts the user. A logout that
+  /// Ends the sessions whose leaders are gone, and locks the user's vault if none is left. A logout that
   /// others have kept from its end is tried again.
   ///
   /// - Parameter deadline: when to give up waiting for another login or logout of the user.
   /// - Returns: nil when there was nothing to unmount.
   @discardableResult
-  public static func settle(
+  public static func lockIfEnded(
     _ user: ObfuscatedUsername, _ layout: Layout, ending leader: SessionLeader? = nil,
     id: String? = nil, until deadline: ContinuousClock.Instant? = nil
   ) throws -> LogoutReport? {
@@ -103,12 +103,9 @@ public enum Sessions {
     }
   }
 
-  /// The same for everybody, where it needs no waiting. What fails here fails again for who asks for
-  /// that user, and is reported then.
-  public static func settleAll(_ layout: Layout) {
-    for user in (try? users(layout)) ?? [] {
-      _ = try? settle(user, layout, until: .now)
-    }
+  /// The users of whom a session has ended without being closed, or a logout is not finished.
+  public static func usersWithEndedSessions(_ layout: Layout) throws -> [ObfuscatedUsername] {
+    try users(layout).filter { try SessionRecords(ofExisting: $0, layout)?.isQuiet() == false }
   }
 
   /// Mounts a user by `body`, and records until when. Under the user's lock.

@@ -70,7 +70,7 @@ extension VaultKind {
     }
     if status.isMountRoot, try EphemeralVault.isMounted(status) { return .ephemeral }
     let directory = try shadow.directory(user.path)
-    if VaultRemoval.hasBegun(in: directory) {
+    if try VaultRemoval.hasBegun(in: directory) {
       throw Refusal(
         path: directory.path,
         reason: "is a vault whose removal was interrupted; finish it with: cryptohome remove "

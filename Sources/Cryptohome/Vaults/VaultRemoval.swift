@@ -44,7 +44,7 @@ enum VaultRemoval {
     guard let shadow = try UserDirectory.shadow(layout) else { return false }
     if try isPending(user, in: shadow) { return true }
     guard try shadow.status(of: user.path)?.isDirectory == true else { return false }
-    return hasBegun(in: try shadow.directory(user.path))
+    return try hasBegun(in: shadow.directory(user.path))
   }
 
   /// The kind of a vault that has lost its directory `mount`: only its file is left to be destroyed.
@@ -58,10 +58,16 @@ enum VaultRemoval {
   }
 
   /// Whether the key slots in a user's directory are gone because of a removal.
-  static func hasBegun(in home: borrowing Directory) -> Bool {
-    guard let status = try? home.status(of: mark), status.isDirectory else { return false }
-    // With a sound file nothing was destroyed yet.
-    return ((try? VaultFile.read(in: home)) ?? nil) == nil
+  static func hasBegun(in home: borrowing Directory) throws -> Bool {
+    guard let status = try home.status(of: mark), status.isDirectory else { return false }
+    do {
+      // With a sound file nothing was destroyed yet.
+      return try VaultFile.read(in: home) == nil
+    } catch let error as SystemError {
+      throw error
+    } catch {
+      return true
+    }
   }
 
   /// Removes what an earlier removal has left.

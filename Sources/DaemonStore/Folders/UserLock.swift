@@ -1,3 +1,4 @@
+import Glibc
 import Kernel
 
 /// Runs `body` while no other process logs this user in or out. If the lock of the stores is needed
@@ -20,10 +21,12 @@ public func locked<Value>(
   return try outcome.get()
 }
 
-/// Whether somebody logs this user in or out at this moment.
-public func isLocked(_ user: ObfuscatedUsername, _ layout: Layout) -> Bool {
-  guard let state = try? Directory(opening: layout.root).trusted("run/cryptohome") else {
+/// Whether a process logs this user in or out at this moment.
+public func isLocked(_ user: ObfuscatedUsername, _ layout: Layout) throws -> Bool {
+  do {
+    let state = try Directory(opening: layout.root).trusted("run/cryptohome")
+    return try FileLock.isHeld("\(user).lock", in: state)
+  } catch let error as SystemError where error.code == ENOENT {
     return false
   }
-  return FileLock.isHeld("\(user).lock", in: state)
 }

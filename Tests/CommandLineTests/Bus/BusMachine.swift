@@ -13,7 +13,7 @@ struct BusMachine {
   let host: Host
   /// Process 1, as this test sees it.
   let first: pid_t
-  private let bus: Launched
+  let bus: Launched
 
   init(_ host: Host, stores: [String] = ["alpha", "bravo"]) throws {
     self.host = host

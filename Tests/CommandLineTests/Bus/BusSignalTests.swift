@@ -127,6 +127,12 @@ import Testing
       inBusMachine { machine in
         let service = try machine.startService("--delay", "20s")
         try machine.succeed("cryptohome", "mount", "alice", "--vault", "plain")
+        // The signals of the login come before this answer, and so before there is a listener.
+        let isStarted = try eventually {
+          try machine.call("SessionManagerInterface.RetrieveSessionState").output
+            == "('started',)\n"
+        }
+        #expect(isStarted)
         let listener = try machine.listen()
         let holder = try machine.client("delay", "alpha", "a page is being written")
         try holder.wait(for: "done")

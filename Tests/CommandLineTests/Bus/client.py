@@ -271,6 +271,18 @@ def silent(user):
     show(*clients[0].answer(clients[0].send(MANAGER, "Mount", "sha{sv}", body, [reading])))
 
 
+def later(user):
+    """A call of Mount from a connection that was made before."""
+    client = Client()
+    print("connected", flush=True)
+    sys.stdin.readline()
+    body = pad(pad(string(user), 4) + struct.pack("<II", 0, 0), 8)
+    null = os.open("/dev/null", os.O_RDONLY)
+    call = client.send(MANAGER, "Mount", "sha{sv}", body, [null])
+    print("called", flush=True)
+    show(*client.answer(call))
+
+
 def within(user, uid, group):
     """A session whose leader is this process, and in it a call of Mount by the user."""
     handle = os.pidfd_open(os.getpid())
@@ -301,4 +313,4 @@ def hear(interface):
 
 {"delay": delay, "mount": mount, "crowd": crowd, "long": long, "hold": hold, "run": run,
  "session": session, "flood": flood, "delays": delays, "silent": silent, "within": within,
- "hear": hear}[sys.argv[1]](*sys.argv[2:])
+ "hear": hear, "later": later}[sys.argv[1]](*sys.argv[2:])

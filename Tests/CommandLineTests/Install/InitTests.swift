@@ -60,6 +60,16 @@ import Testing
     }
   }
 
+  @Test func initScriptSaysWhetherTheServiceRuns() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.isolated) { host in
+        let outcome = try host.script("sh \(initFile("sysvinit/cryptohomed")) status")
+        #expect(
+          outcome.status == 3 && outcome.output == "cryptohomed is not running\n", "\(outcome)")
+      }
+    }
+  }
+
   @Test func theUnitStartsTheStores() async {
     await #expect(processExitsWith: .success) {
       inHost(.shared) { host in

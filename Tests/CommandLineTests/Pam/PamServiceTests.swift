@@ -100,7 +100,11 @@ final class PamClient {
     class Response(ctypes.Structure): _fields_ = [("text", ctypes.c_void_p), ("code", ctypes.c_int)]
     KIND = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p,
                             ctypes.POINTER(ctypes.c_void_p), ctypes.c_void_p)
+    class Message(ctypes.Structure): _fields_ = [("style", ctypes.c_int), ("text", ctypes.c_char_p)]
     def answer(count, messages, answers, data):
+        for i in range(count):
+            message = ctypes.cast(messages, ctypes.POINTER(ctypes.POINTER(Message)))[i].contents
+            print("said", message.text.decode(), flush=True)
         space = libc.calloc(count, ctypes.sizeof(Response))
         for i in range(count):
             (Response * count).from_address(space)[i].text = libc.strdup(sys.argv[1].encode())
@@ -121,10 +125,12 @@ final class PamClient {
         print("done", codes, flush=True)
     """
 
-  init(_ machine: PamMachine) throws {
+  /// What it has printed: the answers, and what libpam has said to the user.
+  var text: String { dialogue.text }
+
+  init(_ machine: PamMachine, password: String = PamMachine.password) throws {
     try writeFile("/etc/client.py", Self.source)
-    dialogue = try Dialogue(
-      "nsenter", machine.words(["python3", "/etc/client.py", PamMachine.password]))
+    dialogue = try Dialogue("nsenter", machine.words(["python3", "/etc/client.py", password]))
   }
 
   func tell(_ line: String) throws {

@@ -80,7 +80,7 @@ import Testing
         #expect(login.text.contains("your daemon-store vault is not locked yet: "))
         #expect(try machine.host.keyState(of: Host.alice) == "busy")
         try machine.host.helpers.stop(holder)
-        try machine.succeed("pam", "settle")
+        try machine.succeed("pam", "lock-ended")
         #expect(try machine.host.keyState(of: Host.alice) == "absent")
       }
     }
@@ -120,7 +120,7 @@ import Testing
           #expect(isSeen)
           if child > 0, kill(child, SIGSTOP) == 0, try isAtWork(child) { break }
           login.kill()
-          try machine.succeed("pam", "settle")
+          try machine.succeed("pam", "lock-ended")
           login = try Dialogue("nsenter", words)
           try login.tell(PamMachine.password)
         }
@@ -301,7 +301,7 @@ private func isAtWork(_ process: pid_t) throws -> Bool {
         #expect(isOpen, "with the new one: \(login.text)")
         try login.tell(Self.new)
         #expect(try login.end() == 0, "\(login.text)")
-        try machine.succeed("pam", "settle")
+        try machine.succeed("pam", "lock-ended")
         try Self.opens(machine, Self.new)
       }
     }

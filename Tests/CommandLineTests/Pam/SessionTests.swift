@@ -44,18 +44,18 @@ import Testing
         let one = try machine.login("alice")
         let two = try machine.login("alice")
         one.kill()
-        try machine.succeed("pam", "settle")
+        try machine.succeed("pam", "lock-ended")
         #expect(machine.records(of: Host.alice) == [try two.leaderName(), "unmount"])
         #expect(try machine.mounts(of: Host.alice).count == 4)
         two.kill()
-        try machine.succeed("pam", "settle", Host.alice)
+        try machine.succeed("pam", "lock-ended", Host.alice)
         #expect(try machine.mounts(of: Host.alice).isEmpty)
         #expect(machine.records(of: Host.alice).isEmpty)
       }
     }
   }
 
-  @Test func everyVerbSettlesFirst() async {
+  @Test func everyVerbLocksAbandonedVaultsFirst() async {
     await #expect(processExitsWith: .success) {
       inPamMachine { machine in
         for verb in [["mount", "bob", "--vault", "plain"], ["unmount", "bob"]] {
@@ -73,7 +73,7 @@ import Testing
         #expect(try machine.mounts(of: Host.alice).count == 4)
         try bob.logout()
         #expect(try machine.mounts(of: Host.alice).count == 4)
-        try machine.succeed("pam", "settle")
+        try machine.succeed("pam", "lock-ended")
         #expect(try machine.mounts(of: Host.alice).isEmpty)
       }
     }
@@ -87,14 +87,14 @@ import Testing
         let name = try login.leaderName()
         let other = "\(name.split(separator: ".")[0]).1"
         try writeFile("/run/cryptohome/sessions/\(Host.alice)/\(other)", "")
-        try machine.succeed("pam", "settle")
+        try machine.succeed("pam", "lock-ended")
         #expect(machine.records(of: Host.alice) == [name, "unmount"])
         Glibc.kill(login.dialogue.process, SIGKILL)
         let isZombie = try eventually {
           try readFile("/proc/\(login.dialogue.process)/stat").contains(") Z ")
         }
         #expect(isZombie)
-        try machine.succeed("pam", "settle")
+        try machine.succeed("pam", "lock-ended")
         #expect(machine.records(of: Host.alice).isEmpty)
       }
     }
@@ -139,10 +139,10 @@ import Testing
         let words = "your daemon-store vault is not locked yet: still held by "
         #expect(login.text.contains(words) && login.text.contains("(pid \(number))"))
         #expect(machine.records(of: Host.alice) == ["unmount"])
-        let outcome = try machine.run("/mnt/programs/cryptohome", "pam", "settle")
+        let outcome = try machine.run("/mnt/programs/cryptohome", "pam", "lock-ended")
         #expect(outcome.status == 3 && outcome.complains(of: "(pid \(number))"), "\(outcome)")
         try machine.host.helpers.stop(holder)
-        try machine.succeed("pam", "settle")
+        try machine.succeed("pam", "lock-ended")
         #expect(try machine.mounts(of: Host.alice).isEmpty)
         #expect(machine.records(of: Host.alice).isEmpty)
       }
@@ -189,7 +189,7 @@ import Testing
             #expect(status == 0 && !login.text.contains("daemon-store"), "\(login.text)")
           }
         }
-        try machine.succeed("pam", "settle")
+        try machine.succeed("pam", "lock-ended")
         for user in [Host.alice, Host.bob] {
           #expect(try machine.mounts(of: user).isEmpty)
           #expect(machine.records(of: user).isEmpty)
@@ -198,7 +198,7 @@ import Testing
     }
   }
 
-  /// Killed at any change of the mount table, `cryptohome pam` leaves what the next settles.
+  /// Killed at any change of the mount table, `cryptohome pam` leaves what the next finishes.
   @Test func killedInTheMiddleIsFinishedByTheNext() async {
     await #expect(processExitsWith: .success) {
       inPamMachine { machine in
@@ -215,7 +215,7 @@ import Testing
           for child in try children(of: login.process) { Glibc.kill(child, SIGKILL) }
           let status = try login.end()
           #expect(status == 0, "a login is never refused: \(login.text)")
-          try machine.succeed("pam", "settle")
+          try machine.succeed("pam", "lock-ended")
           #expect(try machine.mounts(of: Host.alice).isEmpty)
           #expect(machine.records(of: Host.alice).isEmpty)
         }
