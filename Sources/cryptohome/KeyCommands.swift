@@ -43,9 +43,9 @@ struct PasswdCommand: ChangingCommand {
 
 extension KeyChange {
   fileprivate var line: String {
-    guard let keyFile else { return "changed the password of the key \(label)" }
+    guard let fileLabel else { return "changed the password of the key \(label)" }
     let done = isAdded ? "added a password as the key" : "set a new password for the key"
-    return "\(done) \(label); the key \(keyFile) is as it was"
+    return "\(done) \(label); the key \(fileLabel) is as it was"
   }
 }
 

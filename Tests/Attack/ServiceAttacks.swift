@@ -7,10 +7,10 @@ import Testing
 /// What one user, or a part of the system that does not answer, can do to all others by way of
 /// cryptohomed.
 @Suite(.needsRoot) struct ServiceAttacks {
-  private static let control = "/run/cryptohome/control"
+  private static let control: FilePath = "/run/cryptohome/control"
 
   private static func isListening() -> Bool {
-    let connection = linux_connect_packets(control)
+    let connection = linux_connect_packets(control.cString)
     if connection >= 0 { close(connection) }
     return connection >= 0
   }
@@ -38,7 +38,7 @@ import Testing
   private static func connect(_ times: Int) -> [CInt] {
     var connections: [CInt] = []
     for _ in 0..<times {
-      let connection = linux_connect_packets(control)
+      let connection = linux_connect_packets(control.cString)
       if connection < 0 { break }
       connections.append(connection)
     }

@@ -41,7 +41,8 @@ import Testing
           #expect(try directory.status(of: name) == nil, "\(name)")
           try directory.rename("moved", to: name)
           let lock = try FileLock(name, in: directory, until: .now + .seconds(1))
-          #expect(lock != nil && FileLock.isHeld(name, in: directory), "\(name)")
+          let isHeld = try FileLock.isHeld(name, in: directory)
+          #expect(lock != nil && isHeld, "\(name)")
         }
         for name in names {
           try directory.destroyFile(name)

@@ -58,11 +58,11 @@ public struct KeyDescription: Equatable, Sendable {
 /// What a change of a password did.
 public struct KeyChange: Equatable, Sendable {
   /// Of the password.
-  public let label: String
+  public let label: KeyLabel
   /// Whether there was none before.
   public let isAdded: Bool
-  /// The label of the key file that has opened the vault, if that did.
-  public let keyFile: String?
+  /// That of the key file that has opened the vault, if one did.
+  public let fileLabel: KeyLabel?
 }
 
 /// What opens a vault: a password, or the bytes of a key file.
@@ -142,8 +142,8 @@ public enum VaultKeys {
       if let index { changed.slots[index] = slot } else { changed.slots.append(slot) }
       try replace(opened.file, with: changed, of: user, layout, shown: username)
       return KeyChange(
-        label: name.description, isAdded: index == nil,
-        keyFile: old.isRaw ? opened.file.slots[opened.index].label.description : nil)
+        label: name, isAdded: index == nil,
+        fileLabel: old.isRaw ? opened.file.slots[opened.index].label : nil)
     }
   }
 
