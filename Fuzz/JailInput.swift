@@ -34,7 +34,7 @@ func fuzzOptionValues(_ bytes: [UInt8]) {
   case 6: _ = try? CapabilitySet(optionText: value, last: 40)
   case 7: _ = try? OptionValues.variable(value)
   case 8:
-    guard let name = try? OptionValues.store(text) else { return }
+    guard let name = try? OptionValues.store(value) else { return }
     precondition(name.isName && name.bytes.count <= 255)
   default:
     _ = try? OptionValues.descriptor(value)

@@ -39,7 +39,7 @@ func fuzzVault(_ bytes: [UInt8]) {
 /// The name of a file of a session: one text for each session, and for each leader.
 func fuzzSession(_ bytes: [UInt8]) {
   guard let name = FilePath(bytes) else { return }
-  if let text = String(validating: bytes, as: UTF8.self), let session = SessionRecord(text) {
+  if let session = SessionRecord(name) {
     precondition(Array(session.description.utf8) == bytes && session.leader.process > 0)
   }
   guard let leader = SessionLeader(name) else { return }

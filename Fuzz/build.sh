@@ -14,14 +14,14 @@ cat >$out/modules/module.modulemap <<END
 module CLinux { umbrella "$PWD/Sources/CLinux/include" export * }
 module CDaemonStore { umbrella "$PWD/Sources/libdaemonstore/include" export * }
 module CLibcap [system] { header "$PWD/Sources/CLibcap/shim.h" export * }
-module CSystemd [system] { header "$PWD/Sources/CSystemd/shim.h" export * }
+module CSystemd { umbrella "$PWD/Sources/CSystemd/include" export * }
 END
 
-for file in Sources/CLinux/*.c Sources/libdaemonstore/daemonstore.c; do
+for file in Sources/CLinux/*.c Sources/CSystemd/*.c Sources/libdaemonstore/daemonstore.c; do
   object=$out/objects/$(basename "$file").o
   # shellcheck disable=SC3013  # every sh of Debian's has it
   [ "$object" -nt "$file" ] || "$clang" -std=c11 -g -O1 -fsanitize=address,undefined,fuzzer-no-link \
-    -fno-sanitize-recover=undefined -ISources/CLinux/include -ISources/libdaemonstore/include \
+    -fno-sanitize-recover=undefined -ISources/CLinux/include -ISources/CSystemd/include -ISources/libdaemonstore/include \
     -c "$file" -o "$object"
 done
 
@@ -47,7 +47,7 @@ for module in Kernel MountTable Accounts Seccomp DaemonStoreClient DaemonStore J
   compile $module $(find Sources/$module -name '*.swift' | sort)
 done
 # shellcheck disable=SC2046
-compile cryptohomed $(find Sources/cryptohomed -name '*.swift' ! -name main.swift \
+compile cryptohomed $(find Sources/cryptohomed -name '*.swift' ! -name CryptohomedProgram.swift \
   ! -name Confinement.swift | sort)
 compile Fuzz Fuzz/*.swift
 

@@ -40,7 +40,7 @@ import Testing
           + "import resource\n"
           + "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
           + "resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))\n"
-          + "for name in names * 50: os.open(name, os.O_PATH)\n"
+          + "for name in names * 10: os.open(name, os.O_PATH)\n"
           + "fd = libc.inotify_init()\n"
           + "for name in names: check(libc.inotify_add_watch(fd, name.encode(), 0xfff))\n"
       case .privateNamespace, .bindInNamespace: ""
