@@ -182,6 +182,31 @@ int linux_reopen_through(int directory, const char *link, int mount) {
     return open_by_handle_at(mount, &file.handle, O_PATH | O_CLOEXEC);
 }
 
+void linux_end_with_parent(void) { prctl(PR_SET_PDEATHSIG, SIGKILL, 0L, 0L, 0L); }
+
+int linux_next_mapping(const char *text, size_t size, size_t *at, struct linux_mapping *out) {
+    struct linux_mapping before = *out;
+    while (*at < size) {
+        const char *line = text + *at;
+        const char *end = memchr(line, '\n', size - *at);
+        if (!end) return 0;
+        *at = (size_t)(end - text) + 1;
+        // start-end permissions offset major:minor inode path: proc_pid_maps(5).
+        char begin[160], range[40];
+        unsigned long long inode;
+        size_t length = (size_t)(end - line) < sizeof begin ? (size_t)(end - line) : sizeof begin - 1;
+        memcpy(begin, line, length);
+        begin[length] = 0;
+        if (sscanf(begin, "%39[0-9a-f-] %*s %*x %x:%x %llu", range, &out->major, &out->minor, &inode) != 4) continue;
+        if (inode == 0) continue;
+        out->inode = inode;
+        out->range = (size_t)(line - text);
+        out->length = strlen(range);
+        if (out->inode != before.inode || out->major != before.major || out->minor != before.minor) return 1;
+    }
+    return 0;
+}
+
 int linux_anonymous_file(void) { return epoll_create1(EPOLL_CLOEXEC); }
 
 int linux_open_handle(int mount, int type, const void *bytes, unsigned size) {

@@ -41,6 +41,18 @@ extension ProcessName {
 }
 
 extension ProcessName {
+  /// The one that a process has said to have.
+  init(pid: pid_t, program: String) {
+    self.pid = pid
+    self.program = program
+  }
+
+  /// The real user id of a process; nil when it is gone.
+  static func user(of process: pid_t) -> uid_t? {
+    let text = (try? kernelFile("/proc/\(process)/status"))?.field("Uid")
+    return text?.split(separator: UInt8(ascii: "\t")).first?.number()
+  }
+
   /// What it may do, as a set of bits; nil when it is gone.
   public var effectiveCapabilities: UInt64? {
     guard let text = try? kernelFile("/proc/\(pid)/status") else { return nil }

@@ -98,10 +98,67 @@ public struct DirectoryRenewal: ~Copyable {
             old.descriptor.number, name.cString, new.descriptor.number, name.cString))
       }
     }
-    try check(
-      "rename", parent.path(of: name),
-      linux_exchange(
-        place.descriptor.number, Self.fresh.cString, parent.descriptor.number, name.cString))
+    guard try exchange(old, parent, name, place) else {
+      try undo(old, new, place)
+      throw SystemError(operation: "replace", path: parent.path(of: name), code: EAGAIN)
+    }
+    try bury(place)
+  }
+
+  /// Puts the new directory in the place of the old one. Another user who may rename in `parent` can
+  /// have put something else there: that goes back, and the old one is looked for.
+  ///
+  /// - Returns: whether the two were exchanged.
+  private func exchange(
+    _ old: borrowing Directory, _ parent: borrowing Directory, _ name: FilePath,
+    _ place: borrowing Directory
+  ) throws(SystemError) -> Bool {
+    let identity = try old.status().identity
+    for _ in 0..<8 {
+      guard let name = try Self.name(of: identity, in: parent, first: name) else { return false }
+      func exchange() throws(SystemError) {
+        try check(
+          "rename", parent.path(of: name),
+          linux_exchange(
+            place.descriptor.number, Self.fresh.cString, parent.descriptor.number, name.cString))
+      }
+      do throws(SystemError) {
+        try exchange()
+      } catch {
+        guard error.code == ENOENT else { throw error }
+        continue
+      }
+      if try place.status(of: Self.fresh)?.identity == identity { return true }
+      try exchange()
+    }
+    return false
+  }
+
+  /// The name that a directory has in `parent`: usually `first`.
+  private static func name(
+    of identity: FileIdentity, in parent: borrowing Directory, first: FilePath
+  ) throws(SystemError) -> FilePath? {
+    if try parent.status(of: first)?.identity == identity { return first }
+    for name in try parent.names() where try parent.status(of: name)?.identity == identity {
+      return name
+    }
+    return nil
+  }
+
+  /// Moves the contents back to the old directory, wherever that is now, and opens it again.
+  private func undo(
+    _ old: borrowing Directory, _ new: borrowing Directory, _ place: borrowing Directory
+  ) throws(SystemError) {
+    for name in try new.names() {
+      try check(
+        "rename", old.path(of: name),
+        linux_rename_new(
+          new.descriptor.number, name.cString, old.descriptor.number, name.cString))
+    }
+    let from = try new.file(".", flags: O_RDONLY | O_DIRECTORY)
+    let to = try old.file(".", flags: O_RDONLY | O_DIRECTORY)
+    try check("copy attributes of", old.path, linux_copy_attributes(from.number, to.number))
+    guard try place.status(of: Self.fresh)?.identity == new.status().identity else { return }
     try bury(place)
   }
 
@@ -116,7 +173,7 @@ public struct DirectoryRenewal: ~Copyable {
             "rename", place.path(of: Self.fresh),
             linux_rename_new(
               place.descriptor.number, Self.fresh.cString, grave.descriptor.number, name.cString))
-          try grave.removeDirectory(name)
+          try Self.remove(name, in: grave)
         } catch  where [EXDEV, EPERM].contains(error.code) {
           try place.removeDirectory(Self.fresh)
         }
@@ -133,13 +190,25 @@ public struct DirectoryRenewal: ~Copyable {
     "\(removedPrefix)\(status.identity.inode)"
   }
 
+  /// Removes an old directory. What is not empty came here by another user's exchange, before a crash or
+  /// in a version that did not look: it is kept, and stops nothing.
+  private static func remove(
+    _ name: FilePath, in grave: borrowing Directory
+  ) throws(SystemError) {
+    do throws(SystemError) {
+      try grave.removeDirectory(name)
+    } catch {
+      guard [ENOTEMPTY, EEXIST, ENOTDIR].contains(error.code) else { throw error }
+    }
+  }
+
   /// Removes what a crash has left between two steps of ``bury(_:)``.
   private func emptyGrave() throws(SystemError) {
     switch grave {
     case .none: return
     case .some(let grave):
       for name in try grave.names() where name.dropping(prefix: Self.removedPrefix) != nil {
-        try grave.removeDirectory(name)
+        try Self.remove(name, in: grave)
       }
     }
   }

@@ -39,8 +39,8 @@ import Testing
     let filled = try host.script(
       """
       set -e
-      cat /dev/zero >/home/blocks 2>/dev/null || true
-      n=0; while mkdir /home/inode$n 2>/dev/null; do n=$((n + 1)); done
+      touch /home/blocks
+      n=0; while touch /home/inode$n 2>/dev/null; do n=$((n + 1)); done
       cat /dev/zero >>/home/blocks 2>/dev/null || true
       inodes=$(df --output=iused /run | tail -n 1)
       mount -o remount,nr_inodes=$((inodes)),size=$(df --output=used -k /run | tail -n 1 | tr -d ' ')k \
@@ -79,7 +79,7 @@ import Testing
         try host.refuse(status: 3, [named], "cryptohome", "unmount", "alice")
         #expect(try host.keyState(of: Host.alice) != "present")
         try host.refuse(status: 3, [named], "cryptohome", "unmount", "alice")
-        let freed = try host.script("rm /home/blocks; rmdir /home/inode*")
+        let freed = try host.script("rm /home/blocks /home/inode*")
         #expect(freed.status == 0, "\(freed)")
         try host.unlockWithKeyFile("alice")
         #expect(try readFile("\(Self.folder)/diary") == "contents")

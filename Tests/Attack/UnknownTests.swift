@@ -111,7 +111,7 @@ import Testing
           }
           let outcome = try TestSupport.run(
             "strace",
-            ["-o", "/mnt/trace"] + places + [
+            ["-f", "-o", "/mnt/trace"] + places + [
               "-e", "trace=openat2", "-e", "inject=openat2:error=\(error):when=\(time)",
               "/mnt/programs/cryptohome", "unmount", "alice",
             ])

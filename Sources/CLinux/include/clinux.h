@@ -113,6 +113,18 @@ int linux_statmount(uint64_t space, uint64_t mount, void *_Nonnull buffer, size_
 int linux_reopen_through(int directory, const char *_Nonnull link, int mount);
 /// epoll_create1(2): open on the file that those of inotify and fanotify are open on, too.
 int linux_anonymous_file(void);
+/// PR_SET_PDEATHSIG: this process gets SIGKILL when the thread that has started it ends.
+void linux_end_with_parent(void);
+/// A line of `/proc/PID/maps` that is about a file: the place of its range in the text, the device and the inode.
+struct linux_mapping {
+    size_t range, length;
+    unsigned major, minor;
+    uint64_t inode;
+};
+/// The next mapping in `text` from `*at`, which is moved behind it, that is of another file than the one before; 0
+/// at the end.
+int linux_next_mapping(const char *_Nonnull text, size_t size, size_t *_Nonnull at,
+                       struct linux_mapping *_Nonnull out);
 /// open_by_handle_at(2) beneath `mount`: an O_PATH descriptor of the file that a handle names.
 int linux_open_handle(int mount, int type, const void *_Nonnull bytes, unsigned size);
 /// statfs(2): the magic number of the file system's type, and its f_fsid.

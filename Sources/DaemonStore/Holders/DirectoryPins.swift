@@ -1,34 +1,52 @@
 import Glibc
 import Kernel
 
-/// The users whose processes may work on a user's data: the owner of the home, those of the stores,
-/// and root. Any other user is a stranger to the vault.
+/// The users whose processes may work on a user's data: the owner of the home, in each store's part the
+/// owner of that store, and root. Any other user is a stranger there, also a member of a store's group.
 struct Residents {
-  private let users: Set<uid_t>
-  private let groups: Set<gid_t>
+  private let owner: uid_t
+  /// The owners of each store's folders, by its name.
+  private let stores: [FilePath: Set<uid_t>]
 
   /// - Parameters:
   ///   - owner: of the home.
-  ///   - stores: the owners and groups of the folders in the vault.
-  init(owner: uid_t, stores: [(user: uid_t, group: gid_t)]) {
-    users = Set(stores.map(\.user) + [owner, 0])
-    groups = Set(stores.map(\.group)).subtracting([0])
+  ///   - stores: the owners of the folders in the vault.
+  init(owner: uid_t, stores: [(name: FilePath, user: uid_t)]) {
+    self.owner = owner
+    self.stores = Dictionary(grouping: stores, by: \.name).mapValues { Set($0.map(\.user)) }
   }
 
-  func contains(_ user: uid_t) -> Bool { users.contains(user) }
+  /// Whether a user may work on some part.
+  func contains(_ user: uid_t) -> Bool {
+    user == owner || user == 0 || stores.values.contains { $0.contains(user) }
+  }
 
-  /// The user whom a process belongs to, if that is a stranger: by the real id, which a set-user-id
+  /// Whether a user may work on what is at a place.
+  func contains(_ user: uid_t, at place: DirectoryPins.Place) -> Bool {
+    if user == owner || user == 0 { return true }
+    let path: FilePath
+    switch place {
+    case .below(let shown): path = shown
+    case .removed(from: let shown?): path = shown
+    // Nobody knows where it was.
+    case .removed(from: nil): return contains(user)
+    }
+    var names = path.components[...]
+    guard names.popFirst() == "root" else { return false }
+    if names.first == ".cache" { names.removeFirst() }
+    return names.first.flatMap { stores[$0] }?.contains(user) == true
+  }
+
+  /// The user whom a process belongs to, if that is not the owner: by the real id, which a set-user-id
   /// program keeps. nil, too, where the process does not say.
-  func stranger(behind process: pid_t) -> uid_t? {
+  func visitor(behind process: pid_t) -> uid_t? {
     let text: [UInt8]
     do throws(SystemError) {
       text = try kernelFile("/proc/\(process)/status")
     } catch {
       return nil  // so it counts as one that may be the owner's
     }
-    guard let user = Self.realID("Uid:", in: text), let group = Self.realID("Gid:", in: text),
-      !users.contains(user), !groups.contains(group)
-    else { return nil }
+    guard let user = Self.realID("Uid:", in: text), user != owner, user != 0 else { return nil }
     return user
   }
 
@@ -80,7 +98,7 @@ final class DirectoryPins {
   private let rootOfMount: (_ file: FileStatus) -> FilePath?
   private(set) var pins: [DirectoryPin] = []
   private(set) var places: Set<Place> = []
-  private var strangers: [pid_t: uid_t?] = [:]
+  private var visitors: [pid_t: uid_t?] = [:]
   private var names: [pid_t: ProcessName] = [:]
   /// Where each directory is, so that the ten thousandth descriptor on one costs next to nothing.
   private var located: [FileIdentity: Place] = [:]
@@ -105,7 +123,8 @@ final class DirectoryPins {
     _ file: FileStatus, _ name: FilePath, _ links: borrowing Directory, of process: pid_t,
     _ hold: Holder.Hold
   ) -> Bool {
-    guard file.isDirectory, let user = stranger(process), let place = place(of: file, name, links)
+    guard file.isDirectory, let user = visitor(process), let place = place(of: file, name, links),
+      !residents.contains(user, at: place)
     else { return false }
     let keeper = names[process] ?? ProcessName(process)
     names[process] = keeper
@@ -131,10 +150,10 @@ final class DirectoryPins {
     return place
   }
 
-  private func stranger(_ process: pid_t) -> uid_t? {
-    if let known = strangers[process] { return known }
-    let user = residents.stranger(behind: process)
-    strangers[process] = .some(user)
+  private func visitor(_ process: pid_t) -> uid_t? {
+    if let known = visitors[process] { return known }
+    let user = residents.visitor(behind: process)
+    visitors[process] = .some(user)
     return user
   }
 }

@@ -13,9 +13,6 @@ public final class HolderEnding {
   private let configuration: Configuration
   /// This process and those above it: the login that is just ending.
   private let spared: Set<pid_t>
-  private var numbers: [pid_t: Int] = [:]
-  private var names: [ProcessName] = []
-  private var policies: [HolderPolicy] = []
   private var pidfds: [CInt] = []
 
   public init(_ subtree: UserSubtree, _ configuration: Configuration) {
@@ -34,48 +31,94 @@ public final class HolderEnding {
   /// Finds them, ends them and waits for that.
   ///
   /// - Returns: those that got a signal.
-  public func run() throws(SystemError) -> [ProcessName] {
-    var search = HolderSearch { [self] file, link, process in
-      take(file, link, process)
-      return false
+  public func run() throws -> [ProcessName] {
+    let lost = Unknowns()
+    let found = try Inspection.run(
+      .files, keeping: subtree.descriptors, until: subtree.deadline, lost
+    ) {
+      try look()
     }
-    _ = try search.processes()
-    guard !pidfds.isEmpty else { return [] }
-    for (index, pidfd) in pidfds.enumerated() {
-      signal(pidfd, policies[index] == .kill ? SIGKILL : SIGTERM)
+    // What was not looked at is not ended; the search for what is left says so.
+    var ended: [(process: ProcessName, policy: HolderPolicy)] = []
+    for candidate in found ?? [] {
+      let pidfd = linux_pidfd_open(candidate.process.pid)
+      guard pidfd >= 0 else { continue }
+      // Its number was not given to another process meanwhile.
+      guard ProcessStat(of: candidate.process.pid)?.startTime == candidate.startTime else {
+        close(pidfd)
+        continue
+      }
+      pidfds.append(pidfd)
+      ended.append((candidate.process, candidate.isKilled ? .kill : .terminate))
+      signal(pidfd, candidate.isKilled ? SIGKILL : SIGTERM)
     }
-    let isSlow = policies.contains(.terminate)
+    guard !ended.isEmpty else { return [] }
+    let isSlow = ended.contains { $0.policy == .terminate }
     wait(isSlow ? Self.timeToEnd : Self.timeToDie)
     let left = pidfds.filter { !hasEnded($0) }
     for pidfd in left { signal(pidfd, SIGKILL) }
     if !left.isEmpty { wait(Self.timeToDie) }
-    return names
+    return ended.map(\.process)
   }
 
-  /// Notes a process that has a file, if it may be ended for that.
-  private func take(_ file: FileStatus, _ link: FilePath, _ links: borrowing Directory) {
+  /// A process that may be ended for what it holds.
+  private struct Candidate: Transferable {
+    let process: ProcessName
+    let startTime: UInt64
+    var isKilled: Bool
+
+    init(process: ProcessName, startTime: UInt64, isKilled: Bool) {
+      self.process = process
+      self.startTime = startTime
+      self.isKilled = isKilled
+    }
+
+    func write(to answer: inout Answer) {
+      process.write(to: &answer)
+      startTime.write(to: &answer)
+      isKilled.write(to: &answer)
+    }
+
+    init(from answer: inout Answer) throws(SystemError) {
+      process = try .init(from: &answer)
+      startTime = try .init(from: &answer)
+      isKilled = try .init(from: &answer)
+    }
+  }
+
+  /// The search itself: for an inspecting process.
+  private func look() throws -> [Candidate] {
+    var candidates: [pid_t: Candidate] = [:]
+    var search = HolderSearch(
+      for: { [self] file, link, links in
+        guard let (process, policy) = candidate(file, link, links) else { return false }
+        if let known = candidates[process] {
+          candidates[process]?.isKilled = known.isKilled || policy == .kill
+        } else if let start = ProcessStat(of: process)?.startTime,
+          // Its directory still answers, so the number was not given to another process meanwhile.
+          (try? links.status(behind: link)) ?? nil != nil
+        {
+          candidates[process] = Candidate(
+            process: ProcessName(process), startTime: start, isKilled: policy == .kill)
+        }
+        return false
+      }, until: subtree.deadline)
+    _ = try search.processes()
+    return candidates.values.sorted { $0.process.pid < $1.process.pid }
+  }
+
+  /// The process that has a file, and what may be done for that; nil for nothing.
+  private func candidate(
+    _ file: FileStatus, _ link: FilePath, _ links: borrowing Directory
+  ) -> (pid_t, HolderPolicy)? {
     guard !file.isDirectory, let process = Self.process(in: links.path), process > 1,
       !spared.contains(process), subtree.contains(file, link, in: links)
-    else { return }
+    else { return nil }
     let section = subtree.section(of: file, link, in: links)
     let policy = configuration.holderPolicy(in: section)
-    guard policy != .report else { return }
-    if let index = numbers[process] {
-      policies[index] = max(policies[index], policy)
-      return
-    }
-    if !configuration.mayEndServices(in: section), Self.isService(process) { return }
-    let pidfd = linux_pidfd_open(process)
-    guard pidfd >= 0 else { return }
-    // Its directory still answers, so the number was not given to another process meanwhile.
-    guard (try? links.status(behind: link)) ?? nil != nil else {
-      close(pidfd)
-      return
-    }
-    numbers[process] = pidfds.count
-    names.append(ProcessName(process))
-    policies.append(policy)
-    pidfds.append(pidfd)
+    guard policy != .report else { return nil }
+    if !configuration.mayEndServices(in: section), Self.isService(process) { return nil }
+    return (process, policy)
   }
 
   /// The number in `/proc/12/task/13/fd`; nil for our own descriptors of what another process was sent.

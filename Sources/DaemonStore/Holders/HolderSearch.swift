@@ -29,6 +29,8 @@ struct HolderSearch: ~Copyable {
   private let waits = SentDescriptors.Waits()
   /// When the search ends, whatever has not been looked at.
   private let deadline: ContinuousClock.Instant?
+  /// The descriptors that the test needs.
+  private let kept: [CInt]
 
   /// What cannot be inspected, and where it counts.
   struct Doubts {
@@ -43,7 +45,8 @@ struct HolderSearch: ~Copyable {
   init(
     for test: @escaping Test, isNamed: @escaping (_ path: FilePath) -> Bool = { _ in false },
     doubts: Doubts? = nil, pins: DirectoryPins? = nil, unknowns: Unknowns = Unknowns(),
-    watched: Watches.Open? = nil, until deadline: ContinuousClock.Instant? = nil
+    watched: Watches.Open? = nil, keeping kept: [CInt] = [],
+    until deadline: ContinuousClock.Instant? = nil
   ) {
     self.test = test
     self.isNamed = isNamed
@@ -53,22 +56,35 @@ struct HolderSearch: ~Copyable {
     sockets = BoundSockets(unknowns)
     watches = watched.map { Watches($0, unknowns) }
     self.deadline = deadline
+    self.kept = kept
   }
 
   /// Whether the time of the search is over. What it leaves out then counts as not inspected.
   private func isLate() -> Bool {
+    Inspection.goesOn()
     guard let deadline, ContinuousClock.now >= deadline else { return false }
     unknowns.add("all processes within the time of a logout")
     return true
   }
 
   /// One entry for each kind of use and process, this process left out, and one for each thing that
-  /// could not be inspected. When a process goes away before it was looked at, a child of it may have
-  /// what it had: so the new ones are looked at, until no process has ended meanwhile.
-  mutating func processes() throws(SystemError) -> [Holder] {
+  /// could not be inspected.
+  ///
+  /// It looks in a child process: what the test notes is lost, unless the caller is in one already.
+  mutating func processes() throws -> [Holder] {
+    let lost = Unknowns()
+    let found = try Inspection.run(.files, keeping: kept, until: deadline, lost) {
+      try look()
+    }
+    return (found ?? []) + lost.holders
+  }
+
+  /// When a process goes away before it was looked at, a child of it may have what it had: so the new
+  /// ones are looked at, until no process has ended meanwhile, or two seconds are over.
+  private mutating func look() throws(SystemError) -> [Holder] {
     var holders: [Holder] = []
     var hidden: [pid_t] = []
-    var seen: Set<pid_t> = [getpid()]
+    var seen = Inspection.ownProcesses
     var round = 0
     let enough = ContinuousClock.now + .seconds(2)
     repeat {
@@ -76,6 +92,9 @@ struct HolderSearch: ~Copyable {
       round += 1
       for process in try Processes.all() where seen.insert(process).inserted {
         if isLate() { return holders + Self.entry(for: hidden) + unknowns.holders }
+        guard !Inspection.isInspecting(process), Inspection.begins(at: "\(process)") else {
+          continue
+        }
         do throws(SystemError) {
           let directory = try Directory(opening: "/proc/\(process)")
           sockets.read(from: directory)
@@ -93,7 +112,7 @@ struct HolderSearch: ~Copyable {
         }
       }
       if isComplete { return holders + Self.entry(for: hidden) + unknowns.holders }
-    } while round < 64 || ContinuousClock.now < enough
+    } while round < 2 || ContinuousClock.now < enough
     return holders + Self.entry(for: hidden) + unknowns.holders
       + [Holder(keeper: nil, hold: .fugitive)]
   }
@@ -254,20 +273,41 @@ struct HolderSearch: ~Copyable {
     }
   }
 
-  /// The first file that a process has mapped.
+  /// The first file that a process has mapped. Each file is looked at once, however many mappings there
+  /// are of it: the text of maps costs little.
   private func mapping(of process: pid_t, _ directory: borrowing Directory) -> FilePath? {
     do throws(SystemError) {
       let links = try directory.directory("map_files")
-      for name in try links.names() {
-        guard let file = status(behind: name, links),
-          isHeld(file, name, links, by: process, .mapping(""))
-        else { continue }
-        return shownPath(of: name, links)
+      let text = try kernelFile(directory.path(of: "maps")).map { CChar(bitPattern: $0) }
+      var mapping = linux_mapping()
+      var place = 0
+      var seen: Set<FileIdentity> = []
+      while linux_next_mapping(text, text.count, &place, &mapping) != 0 {
+        let file = FileIdentity(
+          device: linux_makedev(mapping.major, mapping.minor), inode: mapping.inode)
+        guard !seen.contains(file) else { continue }
+        let range = text[mapping.range..<(mapping.range + mapping.length)]
+        let name = Self.entry(of: range.map { UInt8(bitPattern: $0) })
+        // One that was changed meanwhile has another name by now.
+        guard let status = status(behind: name, links) else { continue }
+        seen.insert(file)
+        if isHeld(status, name, links, by: process, .mapping("")) {
+          return shownPath(of: name, links)
+        }
+        if seen.count % 256 == 255, isLate() { break }
       }
     } catch {
       unknowns.add(error, about: directory.path)
     }
     return nil
+  }
+
+  /// The name in map_files of a range in maps, whose numbers begin with zeros.
+  private static func entry(of range: [UInt8]) -> FilePath {
+    let ends = range.split(separator: UInt8(ascii: "-")).map { end in
+      FilePath(truncating: end.drop { $0 == UInt8(ascii: "0") })
+    }
+    return ends.count == 2 ? "\(ends[0])-\(ends[1])" : ""
   }
 }
 

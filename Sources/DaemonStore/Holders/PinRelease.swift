@@ -28,6 +28,26 @@ extension UserSubtree {
   ///     that cannot be looked at, whatever process they are sent to, and mounts of directories that
   ///     an earlier logout has emptied.
   public func uses(_ rest: UnmountAudit.Rest, strictly: Bool = false) throws -> Uses {
+    let lost = Unknowns()
+    let uses = try Inspection.run(.files, keeping: descriptors, until: deadline, lost) {
+      try lookForUses(rest, strictly: strictly)
+    }
+    guard var uses else {
+      // The mounts are known without a look at processes.
+      let mounts =
+        rest.holders
+        + rest.strangers.map { copy in
+          Holder(
+            keeper: copy.keeper,
+            hold: shows(copy.mount) ? .mountNamespace(copy.mount.target) : .mount(copy.mount))
+        }
+      return Uses(mounts: mounts, files: lost.holders, pins: [], pinned: [])
+    }
+    uses.files += lost.holders
+    return uses
+  }
+
+  private func lookForUses(_ rest: UnmountAudit.Rest, strictly: Bool) throws -> Uses {
     let pins = pins()
     let files = try holders(pins, strictly: strictly)
     var mounts = rest.holders

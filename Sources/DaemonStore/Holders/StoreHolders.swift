@@ -1,3 +1,4 @@
+import Glibc
 import Kernel
 import MountTable
 
@@ -6,6 +7,11 @@ public struct StoreHolding: Sendable {
   /// nil for the store itself.
   public let user: ObfuscatedUsername?
   public let holder: Holder
+
+  init(user: ObfuscatedUsername?, holder: Holder) {
+    self.user = user
+    self.holder = holder
+  }
 }
 
 extension Layout {
@@ -25,9 +31,20 @@ extension Layout {
     if user == nil {
       holdings += try holders(of: survey).map { StoreHolding(user: nil, holder: $0) }
     }
-    let users = user.map { [$0] } ?? Set(survey.flatMap(\.users)).sorted()
+    let mounted = user.map { [$0] } ?? Set(survey.flatMap(\.users)).sorted()
+    // Of a user who was logged out by force, files can be open still.
+    let users = try user.map { [$0] } ?? Set(mounted).union(usersWithVault()).sorted()
     return try holdings
-      + locked(users[...], until: .now + .seconds(1)) { try holders(of: users, in: store) }
+      + locked(mounted[...], until: .now + .seconds(1)) { try holders(of: users, in: store) }
+  }
+
+  /// Those who have a directory for a vault.
+  private func usersWithVault() throws(SystemError) -> [ObfuscatedUsername] {
+    do {
+      return try Directory(opening: "\(shadow)").names().compactMap { ObfuscatedUsername($0) }
+    } catch  where error.code == ENOENT {
+      return []
+    }
   }
 
   /// Runs `body` while these users' locks are held; a lock that another command holds for longer is not waited for.
@@ -63,6 +80,19 @@ extension Layout {
     of users: [ObfuscatedUsername], in store: StoreName
   ) throws -> [StoreHolding] {
     let folders = try users.map { try UserSubtree(of: $0, in: store, self) }
+    let lost = Unknowns()
+    let found = try Inspection.run(.files, keeping: folders.flatMap(\.descriptors), lost) {
+      try holders(of: folders, in: store)
+    }
+    // What was not looked at may hold any.
+    return (found ?? [])
+      + folders.flatMap { folder in
+        lost.holders.map { StoreHolding(user: folder.user, holder: $0) }
+      }
+  }
+
+  /// The search itself: for an inspecting process.
+  private func holders(of folders: [UserSubtree], in store: StoreName) throws -> [StoreHolding] {
     let unknowns = Unknowns()
     let namespaces = try MountNamespace.all(
       containing: Set(folders.flatMap(\.needles)).sorted(), unknowns)

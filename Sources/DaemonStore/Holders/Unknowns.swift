@@ -24,6 +24,11 @@ final class Unknowns {
     if named.count < Self.limit { named.append(holder) } else { others += 1 }
   }
 
+  /// The same as text, for another one of these.
+  var reasons: [String] {
+    holders.compactMap { if case .uninspected(let reason) = $0.hold { reason } else { nil } }
+  }
+
   func add(_ error: any Error) { add("\(error)") }
 
   /// An error about a process or a thread, unless that is gone: the kernel says `EACCES` of the links

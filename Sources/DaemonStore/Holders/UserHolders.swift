@@ -15,17 +15,29 @@ extension UserSubtree {
 
   /// The processes that use files through the mounts that were found, and not through others.
   func holdersThroughMounts() throws -> [Holder] {
-    var search = HolderSearch(for: containsThroughMount)
+    var search = HolderSearch(for: containsThroughMount, keeping: descriptors, until: deadline)
     return try search.processes()
   }
 
   /// The loop devices that are backed by a file of the user's. The kernel knows the file; the path
   /// that it shows is that of the process that set the device up, and may lead elsewhere by now.
   func loopDevices() -> [Holder] {
+    let lost = Unknowns()
+    do {
+      let found = try Inspection.run(.files, keeping: descriptors, until: deadline, lost) {
+        lookAtLoopDevices()
+      }
+      return (found ?? []) + lost.holders
+    } catch {
+      return [Holder(keeper: nil, hold: .uninspected("loop devices: \(error)"))] + lost.holders
+    }
+  }
+
+  private func lookAtLoopDevices() -> [Holder] {
     var holders: [Holder] = []
     do throws(SystemError) {
       for name in try Directory(opening: "/sys/block").names()
-      where name.dropping(prefix: "loop") != nil {
+      where name.dropping(prefix: "loop") != nil && Inspection.begins(at: name) {
         do throws(SystemError) {
           guard try isLoop(name) else { continue }
           holders.append(Holder(keeper: nil, hold: .loopDevice("/dev/\(name)")))

@@ -49,7 +49,7 @@ public final class UserSubtree {
     let path: FilePath = "\(layout.shadow)/\(user)/mount"
     // A vault that was moved or removed is known by what its mounts show.
     var owner: uid_t?
-    var stores: [(user: uid_t, group: gid_t)] = []
+    var stores: [(name: FilePath, user: uid_t)] = []
     switch try Self.existing(path) {
     case .none: break
     case .some(let vault):
@@ -59,7 +59,7 @@ public final class UserSubtree {
       owner = try vault.status(of: "user")?.owner ?? recordedOwner
       stores = try Self.stores(in: vault)
       // A locked vault does not show its folders: the templates say whose they are.
-      stores += try Templates.read(layout).valid.map { ($0.owner, $0.group) }
+      stores += try Templates.read(layout).valid.map { ($0.name.path, $0.owner) }
     }
     residents = owner.map { Residents(owner: $0, stores: stores) }
     let isOpen = !parts.isEmpty
@@ -90,8 +90,8 @@ public final class UserSubtree {
   /// not needed.
   private static func stores(
     in vault: borrowing Directory
-  ) throws(SystemError) -> [(user: uid_t, group: gid_t)] {
-    var owners: [(user: uid_t, group: gid_t)] = []
+  ) throws(SystemError) -> [(name: FilePath, user: uid_t)] {
+    var owners: [(name: FilePath, user: uid_t)] = []
     for place: FilePath in ["root", "root/.cache"] {
       let folders: Directory
       do {
@@ -100,7 +100,7 @@ public final class UserSubtree {
         continue
       }
       for name in try folders.names() {
-        if let status = try folders.status(of: name) { owners.append((status.owner, status.group)) }
+        if let status = try folders.status(of: name) { owners.append((name, status.owner)) }
       }
     }
     return owners
@@ -115,7 +115,8 @@ public final class UserSubtree {
       // Of a user who is logged out what lies on the disk, if it can be read there.
       let vault: FilePath =
         "\(layout.shadow)/\(user)/mount/root/\(tree == .data ? "" : ".cache/" as FilePath)\(store)"
-      let place = try FileStatus.mountID(at: path) == nil ? vault : path
+      let isMounted = try FileStatus.mountID(at: path) != nil
+      let place = try isMounted && !Self.isSame(vault, as: path, layout) ? path : vault
       switch try Self.existing(place) {
       case .none: continue
       case .some(let folder):
@@ -130,6 +131,21 @@ public final class UserSubtree {
     owner = nil
   }
 
+  /// Whether a folder is shown at its place in the vault, too, which is on no mount of the user's.
+  private static func isSame(
+    _ vault: FilePath, as folder: FilePath, _ layout: Layout
+  ) throws(SystemError) -> Bool {
+    guard let shadow = try existing("\(layout.shadow)")?.status(),
+      let shown = try existing(folder)?.status()
+    else { return false }
+    do {
+      let status = try existing(vault)?.status()
+      return status?.identity == shown.identity && status?.mountID == shadow.mountID
+    } catch {
+      return false  // it is locked, or in disorder: so it is not the same
+    }
+  }
+
   /// One of these is in the mount table of every namespace that shows part of it.
   var needles: [FilePath] {
     parts.isEmpty ? [] : parts.map { $0.needle(of: user) } + [" - overlay "]
@@ -140,7 +156,8 @@ public final class UserSubtree {
   /// - Parameter isWanted: which of the mounts count.
   func views(_ isWanted: (Mount) -> Bool = { _ in true }) throws -> [NamespaceView] {
     guard !parts.isEmpty else { return [] }
-    return views(in: try MountNamespace.all(containing: needles, unknownMounts), isWanted)
+    return views(
+      in: try MountNamespace.all(containing: needles, unknownMounts, until: deadline), isWanted)
   }
 
   /// Those of `namespaces`, which were looked at for the needles.
@@ -193,8 +210,11 @@ public final class UserSubtree {
           if let file = try part.open(handle, type, on: device) { return file }
         }
         return nil
-      }, until: deadline)
+      }, keeping: descriptors, until: deadline)
   }
+
+  /// What a search for files of it needs: none of these is in the vault.
+  var descriptors: [CInt] { parts.compactMap(\.descriptor) }
 
   /// The roots of the mounts have been replaced: what a mount keeps now is empty.
   public func forgetMountRoots() { mountRoots = [:] }

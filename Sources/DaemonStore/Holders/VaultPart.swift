@@ -20,8 +20,9 @@ final class VaultPart {
 
   /// The path that the directory is opened by; nil when no path of ours leads to it any more.
   private let path: FilePath?
-  /// Open for reading: open_by_handle_at(2) takes no `O_PATH` descriptor. Not for a whole file
-  /// system, which that would keep from being unmounted.
+  /// A directory on the same mount, open for reading: open_by_handle_at(2) takes no `O_PATH` descriptor.
+  /// Beside the vault, which it would keep busy, where there is one. Not for a whole file system, which
+  /// that would keep from being unmounted.
   private let directory: Descriptor?
   /// Of a whole file system: keeps it alive, and so its device number its own, when the last mount
   /// is gone; the kernel gives the number of a dead one to the next.
@@ -47,9 +48,17 @@ final class VaultPart {
     isWhole =
       mount.root == "/" && isPath(mount.target, atOrBelow: "\(layout.shadow)/\(user.description)")
     anchor = isWhole && keepsOpen ? try Self.anchor(vault) : nil
-    let readable = isWhole || !keepsOpen ? nil : try vault.file(".", flags: O_RDONLY | O_DIRECTORY)
-    key = status.isEncrypted ? try readable?.encryptionPolicy(shown: vault.path)?.key : nil
-    directory = readable
+    if isWhole || !keepsOpen {
+      key = nil
+      directory = nil
+    } else {
+      let readable = try vault.file(".", flags: O_RDONLY | O_DIRECTORY)
+      key = status.isEncrypted ? try readable.encryptionPolicy(shown: vault.path)?.key : nil
+      let above = try Directory(opening: "\(layout.shadow)")
+      directory =
+        try above.status().mountID == status.mountID
+        ? try above.file(".", flags: O_RDONLY | O_DIRECTORY) : readable
+    }
     path = vault.path
     device = status.identity.device
     mountDevice = mount.device
@@ -109,6 +118,13 @@ final class VaultPart {
         .dropping(suffix: "//deleted")
     else { return false }
     return name.isName
+  }
+
+  var descriptor: CInt? {
+    switch directory {
+    case .some(let directory): directory.number
+    case .none: nil
+    }
   }
 
   /// A text that the mount table of every namespace contains that has such a mount.
@@ -303,6 +319,7 @@ private struct TreeListing {
   }
 
   private mutating func read(_ directory: borrowing Directory) throws(SystemError) {
+    Inspection.goesOn()
     for name in try directory.names() {
       guard let file = try directory.status(of: name), !file.isMountRoot else { continue }
       files.insert(file.identity)

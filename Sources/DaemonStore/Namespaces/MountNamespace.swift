@@ -41,11 +41,40 @@ public struct MountNamespace: Sendable {
   /// - Parameters:
   ///   - needles: a table that contains none of these is not parsed, and comes empty.
   ///   - unknowns: takes up what could not be inspected on the way.
-  static func all(containing needles: [FilePath], _ unknowns: Unknowns) throws -> [MountNamespace] {
-    let visits = try NamespaceSurvey.run(needles: needles, unknowns)
+  static func all(
+    containing needles: [FilePath], _ unknowns: Unknowns,
+    until deadline: ContinuousClock.Instant? = nil
+  ) throws -> [MountNamespace] {
+    let found = try Inspection.run(.namespaces, until: deadline, unknowns) {
+      let unknowns = Unknowns()
+      let namespaces = try walk(containing: needles, unknowns)
+      return FoundNamespaces(namespaces: namespaces, unknowns: unknowns.reasons)
+    }
+    guard let found else {
+      // This one needs nobody else.
+      return [
+        MountNamespace(
+          keeper: .process(ProcessName(getpid())), id: nil, isOwn: true, owner: nil,
+          table: try MountTable.current(), listing: nil)
+      ]
+    }
+    for reason in found.unknowns { unknowns.add(reason) }
+    return try found.namespaces.map { namespace in
+      MountNamespace(
+        keeper: namespace.keeper, id: namespace.id, isOwn: namespace.isOwn,
+        owner: namespace.owner.map { uid_t($0) },
+        table: try table(namespace.texts.map(\.bytes), from: "\(namespace.keeper.description)"),
+        listing: namespace.listing.map { MountListing(space: $0) })
+    }
+  }
+
+  /// The walk itself: for an inspecting process.
+  private static func walk(
+    containing needles: [FilePath], _ unknowns: Unknowns
+  ) throws -> [FoundNamespace] {
     var keepers: [Keeper] = []
-    var namespaces: [MountNamespace] = []
-    for visit in visits {
+    var namespaces: [FoundNamespace] = []
+    for visit in try NamespaceSurvey.run(needles: needles, unknowns) {
       let keeper =
         visit.link?.keeper
         ?? .file(visit.path, in: visit.parent == 0 ? nil : keepers[visit.parent])
@@ -55,14 +84,15 @@ public struct MountNamespace: Sendable {
         unknowns.add("mount namespace of \(keeper): \(problem)")
       }
       namespaces.append(
-        MountNamespace(
-          keeper: keeper, id: visit.link?.id, isOwn: visit.isOwn, owner: visit.owner,
-          table: try table(texts, from: "\(keeper.description)"), listing: visit.listing))
+        FoundNamespace(
+          keeper: keeper, id: visit.link?.id, isOwn: visit.isOwn,
+          owner: visit.owner.map { UInt64($0) }, texts: texts.map { KernelBytes($0) },
+          listing: visit.listing?.space))
     }
     return namespaces
   }
 
-  /// The devices of the mounts in all of them, by the ids of the mounts.
+  /// The devices of the mounts in all of them, by the ids of the mounts: for an inspecting process.
   static func allDevices(_ unknowns: Unknowns) throws -> [UInt64: UInt64] {
     var devices: [UInt64: UInt64] = [:]
     for visit in try NamespaceSurvey.run(needles: [""], unknowns) {
@@ -128,8 +158,8 @@ struct NamespaceLink {
     var links: [NamespaceLink] = []
     var places: [UInt64: Int] = [:]
     let own = getpid()
-    let processes = [own] + (try Processes.all())
-    for process in processes {
+    let processes = [own] + (try Processes.all()).filter { !Inspection.isInspecting($0) }
+    for process in processes where Inspection.begins(at: "\(process)") {
       for thread in Processes.threads(of: process, unknowns) {
         let task: FilePath = "\(process)/task/\(thread)"
         guard let id = id(at: "\(task)/ns/mnt", of: task, unknowns), lost?.contains(id) != false
@@ -148,7 +178,7 @@ struct NamespaceLink {
         links[place].threads.append((root, task))
       }
     }
-    for process in processes where process != own {
+    for process in processes where process != own && Inspection.begins(at: "\(process)") {
       for thread in Processes.descriptorTables(of: process, unknowns) {
         let task: FilePath = "\(process)/task/\(thread)"
         for name in descriptors(of: task, unknowns) {
@@ -239,5 +269,66 @@ extension NamespaceSurvey.Visit {
 extension [UInt8] {
   func contains(anyOf needles: [FilePath]) -> Bool {
     needles.contains { linux_contains(self, count, $0.cString) != 0 }
+  }
+}
+
+/// What an inspecting process has found of mount namespaces.
+private struct FoundNamespaces: Transferable {
+  let namespaces: [FoundNamespace]
+  let unknowns: [String]
+
+  init(namespaces: [FoundNamespace], unknowns: [String]) {
+    self.namespaces = namespaces
+    self.unknowns = unknowns
+  }
+
+  func write(to answer: inout Answer) {
+    namespaces.write(to: &answer)
+    unknowns.write(to: &answer)
+  }
+
+  init(from answer: inout Answer) throws(SystemError) {
+    namespaces = try .init(from: &answer)
+    unknowns = try .init(from: &answer)
+  }
+}
+
+/// One of them, with the text of its mount tables.
+private struct FoundNamespace: Transferable {
+  let keeper: MountNamespace.Keeper
+  let id: UInt64?
+  let isOwn: Bool
+  let owner: UInt64?
+  let texts: [KernelBytes]
+  let listing: UInt64?
+
+  init(
+    keeper: MountNamespace.Keeper, id: UInt64?, isOwn: Bool, owner: UInt64?, texts: [KernelBytes],
+    listing: UInt64?
+  ) {
+    self.keeper = keeper
+    self.id = id
+    self.isOwn = isOwn
+    self.owner = owner
+    self.texts = texts
+    self.listing = listing
+  }
+
+  func write(to answer: inout Answer) {
+    keeper.write(to: &answer)
+    id.write(to: &answer)
+    isOwn.write(to: &answer)
+    owner.write(to: &answer)
+    texts.write(to: &answer)
+    listing.write(to: &answer)
+  }
+
+  init(from answer: inout Answer) throws(SystemError) {
+    keeper = try .init(from: &answer)
+    id = try UInt64?(from: &answer)
+    isOwn = try .init(from: &answer)
+    owner = try UInt64?(from: &answer)
+    texts = try .init(from: &answer)
+    listing = try UInt64?(from: &answer)
   }
 }

@@ -70,6 +70,21 @@ final class StoreUses {
   }
 
   private func holders(of stores: [FileIdentity: StoreName]) throws -> [StoreName: [Holder]] {
+    let lost = Unknowns()
+    let names = Set(stores.values).sorted()
+    let found = try Inspection.run(.files, lost) {
+      let holders = try lookForHolders(of: stores)
+      return names.map { holders[$0] ?? [] }
+    }
+    let unknown = lost.holders
+    return Dictionary(
+      uniqueKeysWithValues: names.enumerated().map { ($1, (found?[$0] ?? []) + unknown) })
+  }
+
+  /// The search itself: for an inspecting process.
+  private func lookForHolders(
+    of stores: [FileIdentity: StoreName]
+  ) throws -> [StoreName: [Holder]] {
     // Of each kind of use a search names one file for each process. So this one takes none for
     // what it looks for, and sees them all.
     var used: Set<StoreName> = []

@@ -1,0 +1,300 @@
+import CLinux
+import Glibc
+import Kernel
+
+/// Looks at processes, sockets and mount namespaces of others in a child process.
+///
+/// A look at another user's process can wait for that user for ever, and through SIGKILL: for the
+/// memory map of a process, for the lock of a socket, for the server of a FUSE file that closing one
+/// calls. So no process looks that has a lock or a vault open. The child has neither, says what it is
+/// about to look at, and is left behind when it says nothing more.
+enum Inspection {
+  /// How long a look at one process may take.
+  private static let patience = Duration.seconds(5)
+  /// How long an inspection may take where the caller does not say.
+  private static let timeToLook = Duration.seconds(30)
+  /// How many processes may be left behind, by all commands: no new one is started then.
+  private static let limit = 8
+
+  /// The pipe to the process that waits for the answer; nil in a process that does not inspect.
+  nonisolated(unsafe) private static var output: CInt?
+  /// What a child of this process, or of another command, has not come back from.
+  nonisolated(unsafe) private static var culprits: Set<FilePath> = []
+  /// Children whose end is not known yet.
+  nonisolated(unsafe) private static var children: [pid_t] = []
+  /// How many processes were left behind, by other commands and by this one.
+  nonisolated(unsafe) private static var lost: Int?
+
+  /// What an inspection is about: what is skipped for one is looked at for the other.
+  enum Kind: String {
+    /// Files that processes use.
+    case files = "look"
+    /// Mount namespaces.
+    case namespaces = "list"
+  }
+
+  nonisolated(unsafe) private static var kind = Kind.files
+  /// `/proc/self/comm` of an inspecting process.
+  nonisolated(unsafe) private static var comm: CInt = -1
+
+  /// Whether this process was started to look.
+  static var isHere: Bool { output != nil }
+
+  /// This process, and those that look for it or that it looks for: they are no holders.
+  static var ownProcesses: Set<pid_t> {
+    Set(children + [getpid()] + (isHere ? [getppid()] : []))
+  }
+
+  /// Says that a process (by its number) or device is looked at next.
+  ///
+  /// - Returns: whether that may be done: an earlier inspection has not come back from it else.
+  static func begins(at subject: FilePath) -> Bool {
+    let label: FilePath = "\(kind.rawValue) \(subject)"
+    guard !culprits.contains(label) else { return false }
+    guard isHere else { return true }
+    // It is the process's name, too: so the next command knows what to leave alone.
+    _ = write(comm, label.cString, label.bytes.count)
+    say(label)
+    return true
+  }
+
+  /// Says that the look at the same goes on.
+  static func goesOn() { if isHere { say("") } }
+
+  private static func say(_ label: FilePath) {
+    let line = [UInt8(ascii: "?"), UInt8(label.bytes.count)] + label.bytes
+    guard let output, write(output, line, line.count) == line.count else { _exit(1) }
+  }
+
+  /// Runs `body` in a child, and gives what it returns. In a child it runs at once.
+  ///
+  /// - Parameters:
+  ///   - kept: the descriptors that it needs.
+  ///   - unknowns: takes up what the child did not come back from.
+  /// - Returns: nil where there is no answer: why is in `unknowns`.
+  static func run<Value: Transferable>(
+    _ kind: Kind, keeping kept: [CInt] = [], until deadline: ContinuousClock.Instant? = nil,
+    _ unknowns: Unknowns, _ body: () throws -> Value
+  ) throws -> Value? {
+    if isHere { return try body() }
+    let end = deadline ?? .now + timeToLook
+    var lost = lost ?? leftBehind()
+    defer { self.lost = lost }
+    var tries = 3
+    while true {
+      let named = culprits.filter { $0.dropping(prefix: "\(kind.rawValue) ") != nil }.sorted()
+      for label in named { unknowns.add(reason(label)) }
+      guard tries > 0, lost < limit else {
+        unknowns.add("\(kind.noun): \(lost) inspections have not ended")
+        return nil
+      }
+      guard ContinuousClock.now < end else {
+        unknowns.add("all \(kind.noun) within the time that there is")
+        return nil
+      }
+      switch try attempt(kind, keeping: kept, until: end, body) {
+      case .answer(let answer):
+        let found: Value = try value(of: answer)
+        return found
+      case .silence(let label):
+        lost += 1
+        if let label { culprits.insert(label) }
+      case .late: unknowns.add("all \(kind.noun) within the time that there is")
+      case .crash: unknowns.add("\(kind.noun): the inspection was ended")
+      }
+      tries -= 1
+    }
+  }
+
+  private static func reason(_ label: FilePath) -> String {
+    let subject = label.bytes.drop { $0 != UInt8(ascii: " ") }.dropFirst()
+    let end = "the inspection did not end within \(patience.components.seconds) s"
+    guard let process: pid_t = subject.number() else { return "\(shownBytes(subject)): \(end)" }
+    let user = ProcessName.user(of: process).map { " of user \($0)" } ?? ""
+    return "\(ProcessName(process))\(user): \(end)"
+  }
+}
+
+extension Inspection.Kind {
+  fileprivate var noun: String {
+    switch self {
+    case .files: "processes"
+    case .namespaces: "mount namespaces"
+    }
+  }
+}
+
+extension Inspection {
+  private enum Outcome {
+    case answer([UInt8])
+    /// Nothing more was heard after this was begun.
+    case silence(FilePath?)
+    case late, crash
+  }
+
+  private static func value<Value: Transferable>(of bytes: [UInt8]) throws -> Value {
+    var answer = Answer(bytes)
+    switch try answer.number(UInt8.self) {
+    case 0: return try Value(from: &answer)
+    case 1:
+      let operation = try String(from: &answer)
+      let path = try FilePath?(from: &answer)
+      throw SystemError(operation: operation, path: path, code: try answer.number())
+    default: throw Failure(description: try String(from: &answer))
+    }
+  }
+
+  /// An error of the child's that is no error of a system call.
+  private struct Failure: Error, CustomStringConvertible {
+    let description: String
+  }
+
+  private static func attempt<Value: Transferable>(
+    _ kind: Kind, keeping kept: [CInt], until end: ContinuousClock.Instant,
+    _ body: () throws -> Value
+  ) throws -> Outcome {
+    let pipe = try Pipe()
+    let parent = getpid()
+    guard let child = try fork() else {
+      become(kind, pipe.writing.number, kept, parent)
+      var answer = Answer([UInt8(ascii: "!")])
+      do {
+        let value = try body()
+        answer.write(number: 0)
+        value.write(to: &answer)
+      } catch let error as SystemError {
+        answer.write(number: 1)
+        error.operation.write(to: &answer)
+        error.path.write(to: &answer)
+        answer.write(number: error.code)
+      } catch {
+        answer.write(number: 2)
+        "\(error)".write(to: &answer)
+      }
+      send(answer.bytes)
+    }
+    let reading = pipe.intoReading()
+    let outcome = try listen(to: child, reading, until: end)
+    // It is not waited for: it may be in a call that no signal ends.
+    if case .answer = outcome {} else { kill(child, SIGKILL) }
+    children.append(child)
+    children.removeAll { hasEnded($0) }
+    return outcome
+  }
+
+  /// Gives up all that others could wait for, and what would keep a vault open.
+  private static func become(_ kind: Kind, _ pipe: CInt, _ kept: [CInt], _ parent: pid_t) {
+    linux_end_with_parent()
+    guard getppid() == parent else { _exit(1) }
+    self.kind = kind
+    output = pipe
+    signal(SIGPIPE, SIG_IGN)
+    do throws(SystemError) {
+      let null = try Descriptor(opening: "/dev/null", flags: O_RDWR)
+      for number in 0...2 as ClosedRange<CInt> {
+        try check("dup2", nil, dup2(null.number, number))
+      }
+      try changeDirectory(to: try Descriptor(followingLinks: "/"), shown: "/")
+      try InheritedDescriptors.closeAll(but: [0, 1, 2, null.number, pipe] + kept)
+      comm = Glibc.open("/proc/self/comm", O_WRONLY | O_CLOEXEC)
+    } catch {
+      _exit(1)
+    }
+  }
+
+  private static func send(_ bytes: [UInt8]) -> Never {
+    var rest = bytes[...]
+    while let output, !rest.isEmpty {
+      let count = rest.withUnsafeBytes { write(output, $0.baseAddress, $0.count) }
+      guard count > 0 else { _exit(1) }
+      rest = rest.dropFirst(count)
+    }
+    _exit(0)
+  }
+
+  /// Reads what the child says, up to its answer.
+  private static func listen(
+    to child: pid_t, _ pipe: borrowing Descriptor, until end: ContinuousClock.Instant
+  ) throws(SystemError) -> Outcome {
+    var bytes: [UInt8] = []
+    var label: FilePath?
+    var buffer = [UInt8](repeating: 0, count: 1 << 16)
+    while true {
+      let now = ContinuousClock.now
+      // A child that sees the end of its time has a moment to say what it found until then.
+      let patience = min(Self.patience, now.duration(to: end + .seconds(1)))
+      let isHeard = try wait(
+        for: [(pipe.number, CInt(POLLIN))], milliseconds: CInt(clamping: patience.milliseconds))
+      guard isHeard[0] else {
+        if now + patience >= end + .seconds(1) { return .late }
+        // On a busy machine it may only lack a processor.
+        if isRunning(child) { continue }
+        return .silence(label)
+      }
+      let count = try check("read", nil, read(pipe.number, &buffer, buffer.count))
+      if count == 0 {
+        return bytes.first == UInt8(ascii: "!") ? .answer(Array(bytes.dropFirst())) : .crash
+      }
+      bytes += buffer[..<count]
+      while bytes.first == UInt8(ascii: "?"), bytes.count > 1, bytes.count >= 2 + Int(bytes[1]) {
+        let length = Int(bytes[1])
+        if length > 0 { label = FilePath(truncating: bytes[2..<(2 + length)]) }
+        bytes.removeFirst(2 + length)
+      }
+    }
+  }
+
+  private static func isRunning(_ child: pid_t) -> Bool {
+    let state = (try? kernelFile("/proc/\(child)/status"))?.field("State")?.first
+    return state == UInt8(ascii: "R")
+  }
+
+  private static func hasEnded(_ child: pid_t) -> Bool {
+    if case .noneEnded? = try? reapEnded(child) { false } else { true }
+  }
+
+  /// Finds the inspecting processes that were killed and are still there, of other commands, and notes
+  /// what they are called for: so no other one is lost to the same.
+  private static func leftBehind() -> Int {
+    var count = 0
+    // Without `/proc` the inspection says so itself.
+    let processes = (try? Directory(opening: "/proc").names()) ?? []
+    for name in processes {
+      guard let process: pid_t = name.bytes.number(), let label = label(of: process),
+        isKilled(process)
+      else { continue }
+      count += 1
+      culprits.insert(label)
+    }
+    return count
+  }
+
+  /// Whether a process is an inspecting one, of any command: it is no holder, and hangs where it looks.
+  static func isInspecting(_ process: pid_t) -> Bool { label(of: process) != nil }
+
+  /// What an inspecting process is called for; nil for any other. A user may give that name to a process,
+  /// but no such process is root's.
+  private static func label(of process: pid_t) -> FilePath? {
+    guard process != getpid(),
+      let comm = (try? kernelFile("/proc/\(process)/comm")).flatMap({ FilePath($0.dropLast()) }),
+      comm.dropping(prefix: "look ") != nil || comm.dropping(prefix: "list ") != nil,
+      ProcessName.user(of: process) == 0
+    else { return nil }
+    return comm
+  }
+
+  /// Whether a process has got SIGKILL, and has not ended.
+  private static func isKilled(_ process: pid_t) -> Bool {
+    guard let text = try? kernelFile("/proc/\(process)/status"),
+      let stat = ProcessStat(of: process), !stat.hasEnded
+    else { return false }
+    let pending: UInt64 = text.field("SigPnd")?.number(radix: 16) ?? 0
+    return pending & 1 << UInt64(SIGKILL - 1) != 0 || stat.flags & 0x4 != 0  // PF_EXITING
+  }
+}
+
+extension Duration {
+  fileprivate var milliseconds: Int64 {
+    max(0, components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000)
+  }
+}

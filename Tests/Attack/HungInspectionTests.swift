@@ -1,0 +1,175 @@
+import CLinux
+import Glibc
+import TestSupport
+import Testing
+
+/// A look at a process of mallory's waits for a FUSE server of mallory's, which never answers, and
+/// through SIGKILL. No logout waits for that.
+@Suite(.needsRoot, .serialized, .tags(.attack)) struct HungInspectionTests {
+  enum Attack: String, Codable, CaseIterable {
+    /// A file on FUSE was sent and never received: who takes a copy of it has to close that.
+    case sentFile
+    /// A socket is being read from into memory that is backed by FUSE: it is locked meanwhile.
+    case lockedSocket
+    /// The map of the memory is locked by a fault in a file on FUSE.
+    case lockedMap
+
+    /// What the server's child does with `file`, a file on FUSE that is open.
+    private var script: String {
+      switch self {
+      case .sentFile:
+        "a, b = socket.socketpair(); socket.send_fds(a, [b'x'], [file]); ready(); signal.pause()"
+      case .lockedSocket:
+        "place = libc.mmap(None, 8192, 3, 2, file, 0); a, b = socket.socketpair()\n"
+          + "  null = os.open('/dev/null', 0); socket.send_fds(a, [b'x' * 64], [null])\n"
+          + "  libc.read(b.fileno(), ctypes.c_void_p(place), 64); signal.pause()"
+      case .lockedMap:
+        "place = libc.mmap(None, 4096, 1, 2, file, 0); data = ctypes.create_string_buffer(1)\n"
+          + "  copy = lambda: libc.memcpy(data, ctypes.c_void_p(place), 1)\n"
+          + "  threading.Thread(target=copy).start(); os.read(told, 1); ready()\n"
+          + "  libc.munmap(ctypes.c_void_p(place), 4096); signal.pause()"
+      }
+    }
+
+    /// Starts the server, in a user namespace: it says when the trap is set. When it ends, the kernel
+    /// ends its connection, and whoever waits goes on.
+    func begin(_ host: Host) throws -> pid_t {
+      let devices = try host.script(
+        "mkdir -p /mnt/dev && mount -t tmpfs -o mode=755,dev none /mnt/dev "
+          + "&& mknod -m 666 /mnt/dev/fuse c 10 229 && mount --bind /mnt/dev/fuse /dev/fuse")
+      guard devices.status == 0 else { throw Problem("\(devices)") }
+      return try host.helpers.start(
+        "setpriv", "--reuid=1009", "--regid=1009", "--clear-groups", "python3", "-c",
+        Self.server.replacing("BODY", with: script)
+          .replacing("SILENT", with: self == .lockedSocket ? "1" : "2"))
+    }
+
+    private static let server = """
+      import ctypes, os, signal, socket, struct, sys, threading
+      libc = ctypes.CDLL(None, use_errno=True)
+      libc.mmap.restype = ctypes.c_void_p
+      libc.mmap.argtypes = [ctypes.c_void_p] + [ctypes.c_long] * 5
+      def check(value):
+        if value < 0: sys.exit(os.strerror(ctypes.get_errno()))
+      def put(path, text):
+        with open(path, 'w') as file: file.write(text)
+      def ready():
+        os.write(1, b'ready\\n')
+      check(libc.unshare(0x10020000))
+      put('/proc/self/setgroups', 'deny')
+      put('/proc/self/uid_map', '0 1009 1'); put('/proc/self/gid_map', '0 1009 1')
+      check(libc.mount(b'none', b'/', None, 0x44000, None))
+      device = os.open('/dev/fuse', os.O_RDWR)
+      options = f'fd={device},rootmode=40000,user_id=0,group_id=0'.encode()
+      check(libc.mount(b'server', b'/mnt', b'fuse', 0, options))
+      told, tell = os.pipe()
+      if os.fork() == 0:
+        libc.prctl(1, 9, 0, 0, 0)
+        os.close(device)
+        file = os.open('/mnt/x', os.O_RDONLY)
+        BODY
+      reads = 0
+      def attributes(node):
+        mode, size = (0o40755, 0) if node == 1 else (0o100644, 8192)
+        return struct.pack('<6Q10I', node, size, 0, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
+      while True:
+        request = os.read(device, 200000)
+        code, unique, node = struct.unpack_from('<4xIQQ', request)
+        if code in (2, 25, 36, 42): continue  # FORGET, FLUSH, INTERRUPT, BATCH_FORGET
+        answer, error = b'', 0
+        if code == 1: answer = struct.pack('<4Q2I', 2, 0, 1000, 1000, 0, 0) + attributes(2)
+        elif code == 3: answer = struct.pack('<Q2I', 1000, 0, 0) + attributes(node)
+        elif code == 26: answer = struct.pack('<4I2HI', 7, 31, 0, 0, 0, 0, 4096) + bytes(40)
+        elif code in (14, 27): answer = bytes(16)
+        elif code == 15:
+          reads += 1
+          if reads >= SILENT:
+            if SILENT == 1: ready()
+            os.write(tell, b'x')
+            continue
+          error = -5
+        else: error = -38
+        os.write(device, struct.pack('<IiQ', 16 + len(answer), error, unique) + answer)
+      """
+  }
+
+  private static let folder = "/run/daemon-store/open/\(Host.alice)"
+
+  private static func prepare(_ host: Host) throws {
+    try host.template("open", owner: 5, group: 60, mode: 0o755)
+    try host.succeed("daemon-store", "startup")
+    _ = try host.createWithKeyFile("alice")
+    try host.unlockWithKeyFile("alice")
+    try writeFile("\(folder)/diary", "contents")
+  }
+
+  /// Runs a command that may hang, and through SIGKILL: status 99 then.
+  private static func run(_ host: Host, _ command: String) throws -> Outcome {
+    try TestSupport.run(
+      "bash",
+      [
+        "-c",
+        "\(command) >/mnt/out 2>&1 & p=$!; timeout 40 tail --pid=$p -f /dev/null; "
+          + "if kill -0 $p 2>/dev/null; then s=99; else wait $p; s=$?; fi; cat /mnt/out >&2; exit $s",
+      ],
+      environment: ["PATH=/mnt/programs:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"])
+  }
+
+  /// The inspecting processes that are left.
+  private static func left(_ host: Host) throws -> [String] {
+    try host.script("grep -lE '^(look|list) ' /proc/[0-9]*/comm").lines
+  }
+
+  @Test(arguments: Attack.allCases)
+  func delaysNoLogout(attack: Attack) async {
+    await #expect(processExitsWith: .success) { [attack] in
+      inEncryptedHost(megabytes: 32) { host in
+        try Self.prepare(host)
+        let mallory = try attack.begin(host)
+        let start = ContinuousClock.now
+        let outcome = try Self.run(host, "cryptohome unmount alice")
+        let time = ContinuousClock.now - start
+        #expect(outcome.status == 0 && time < .seconds(30), "\(time): \(outcome)")
+        #expect(try host.keyState(of: Host.alice) == "absent")
+        try host.expectGone(Host.alice, from: ["open"])
+
+        // Again and again: no more processes are lost, and a process that has alice's file is named
+        // as before.
+        for _ in 0..<2 {
+          try host.unlockWithKeyFile("alice")
+          let holder = try host.holder { _ = open("\(Self.folder)/diary", O_RDONLY) }
+          let again = try Self.run(host, "cryptohome unmount alice")
+          #expect(again.status == 3 && again.complains(of: "open file"), "\(again)")
+          #expect(again.complains(of: "cannot inspect", "did not end"), "\(again)")
+          #expect(try Self.left(host).count <= 1)
+          try host.helpers.stop(holder)
+          let last = try Self.run(host, "cryptohome unmount alice")
+          #expect(last.status == 0, "\(last)")
+        }
+        try host.helpers.stop(mallory)
+      }
+    }
+  }
+
+  @Test(arguments: Attack.allCases)
+  func delaysNoOtherCommand(attack: Attack) async {
+    await #expect(processExitsWith: .success) { [attack] in
+      inEncryptedHost(megabytes: 32) { host in
+        try Self.prepare(host)
+        let mallory = try attack.begin(host)
+        for command in [
+          "daemon-store status", "daemon-store doctor", "daemon-store tree",
+          "daemon-store who open",
+          "cryptohome status", "daemon-store shutdown", "daemon-store startup",
+          "cryptohome unmount alice",
+        ] {
+          let outcome = try Self.run(host, command)
+          #expect([0, 3].contains(outcome.status), "\(outcome)")
+        }
+        #expect(try Self.left(host).count <= 1)
+        try host.helpers.stop(mallory)
+        try host.logout("alice")
+      }
+    }
+  }
+}
