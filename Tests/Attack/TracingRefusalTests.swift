@@ -110,13 +110,15 @@ import Testing
       cc -shared -fPIC -nostdlib -fno-stack-protector -Wl,-e,_start -o ld-linux-x86-64.so.2 \\
         loader.c
       echo 'int main(void) { return 0; }' > t.c
-      cc -Wl,--dynamic-linker=/mnt/ld-linux-x86-64.so.2 -o t t.c
+      # Its name is that of no other program, which a test beside this one may have.
+      t=t$$
+      cc -Wl,--dynamic-linker=/mnt/ld-linux-x86-64.so.2 -o $t t.c
       printf 'exit_group: 1\\nopen: 1\\npause: 1\\n' > p
-      # The process that runs ./t, once there is one.
+      # The process that runs it, once there is one.
       program() {
         for try in $(seq 1000); do
           for file in /proc/[0-9]*/cmdline; do
-            [ "$(tr '\\0' ' ' <$file 2>/dev/null)" != "./t " ] || { echo $file | cut -d/ -f3; return; }
+            [ "$(tr '\\0' ' ' <$file 2>/dev/null)" != "./$t " ] || { echo $file | cut -d/ -f3; return; }
           done
         done
       }
@@ -128,8 +130,8 @@ import Testing
     ) throws {
       let outcome = try CommandLine.run(
         Self.stayingLoader
-          + "minijail0 --start-timeout 1 \(options) -n -S p -- ./t; echo $?\n"
-          + "cat /proc/[0-9]*/comm | grep -x t")
+          + "minijail0 --start-timeout 1 \(options) -n -S p -- ./$t; echo $?\n"
+          + "cat /proc/[0-9]*/comm | grep -x $t")
       #expect(outcome.output == "252\n", "\(outcome)")
       #expect(
         outcome.errors.split(separator: "\n").count == 1
@@ -142,9 +144,9 @@ import Testing
       let outcome = try CommandLine.run(
         Self.stayingLoader
           + """
-          minijail0 --start-timeout 0 \(options) -n -S p -- ./t & launcher=$!
+          minijail0 --start-timeout 0 \(options) -n -S p -- ./$t & launcher=$!
           kill -9 $(program); wait $launcher; echo $?
-          minijail0 --start-timeout 0 \(options) -n -S p -- ./t & launcher=$!
+          minijail0 --start-timeout 0 \(options) -n -S p -- ./$t & launcher=$!
           other=$(program); kill -9 $launcher; wait $launcher
           for try in $(seq 1000); do [ -e /proc/$other ] || break; done
           [ -e /proc/$other ] && echo left; echo done

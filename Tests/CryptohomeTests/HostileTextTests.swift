@@ -73,7 +73,8 @@ import Testing
         try makeDirectory("/mnt/root/var/lib")
         let layout = Layout(root: "/mnt/root")
         var salts: Set<[UInt8]> = []
-        for salt in HostileNames.names + HostileNames.withNUL {
+        for name in HostileNames.names + HostileNames.withNUL {
+          let salt = name + [UInt8](repeating: 0x2d, count: 16)
           try writeFile("/mnt/root/var/lib/system_salt", salt)
           let read = try Salt.read(layout)
           #expect(read.bytes == salt && salts.insert(salt).inserted)

@@ -223,7 +223,7 @@ static void processes(void) {
     }
     uint64_t sets[3];
     CHECK(linux_capget(sets, sets + 1, sets + 2) == 0 && linux_capset(sets[0], sets[1], sets[2]) == 0);
-    int *words = linux_shared_words();
+    int *words = linux_shared_words(-1);
     CHECK(words != NULL && words[0] == 0 && words[1] == 0);
     for (int code = -2; code < 200; code++) {
         (void)linux_errno_name(code), (void)linux_signal_name(code);

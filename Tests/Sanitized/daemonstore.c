@@ -61,7 +61,7 @@ static void salts(void) {
     char path[DAEMONSTORE_PATH_SIZE];
     CHECK(daemonstore_path(DAEMONSTORE_DATA, "notes", "alice", path, sizeof path) == -1);
     CHECK(errno == ENODATA);
-    static const size_t sizes[] = {1, 55, 56, 63, 64, 65, 4095, 4096, 4097, 1 << 20};
+    static const size_t sizes[] = {16, 55, 56, 63, 64, 65, 4095, 4096, 4097, 1 << 20};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         write_file("/var/lib/system_salt", sizes[i]);
         for (size_t length = 1; length < 130; length++) {
@@ -74,7 +74,7 @@ static void salts(void) {
             if (sizes[i] > 4096) break;
         }
     }
-    static const size_t bad[] = {0, (1 << 20) + 1, (1 << 20) + 5000};
+    static const size_t bad[] = {0, 1, 15, (1 << 20) + 1, (1 << 20) + 5000};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         write_file("/var/lib/system_salt", bad[i]);
         CHECK(daemonstore_path(DAEMONSTORE_DATA, "notes", "alice", path, sizeof path) == -1);

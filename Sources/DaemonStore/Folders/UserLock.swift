@@ -2,7 +2,8 @@ import Glibc
 import Kernel
 
 /// Runs `body` while no other process logs this user in or out. If the lock of the stores is needed
-/// too, that one is taken in `body`.
+/// too, that one is taken in `body`. The lock file stays while the user is mounted: a logout must not
+/// need a new inode.
 ///
 /// - Parameter deadline: when to give up waiting; nil for ``LockPatience/login`` from now.
 /// - Throws: ``Refusal``, which names the holder, when the lock is not free then.
@@ -17,8 +18,18 @@ public func locked<Value>(
     name, in: state.directory, until: deadline ?? .now + LockPatience.login,
     for: "logging this user in or out")
   let outcome = Result { try body() }
-  lock.remove(name, in: state.directory)
+  if !isMounted(user, layout) { lock.remove(name, in: state.directory) }
   return try outcome.get()
+}
+
+/// Whether the user's home is mounted at its place. Not known is mounted: a lock file harms nothing.
+private func isMounted(_ user: ObfuscatedUsername, _ layout: Layout) -> Bool {
+  do throws(SystemError) {
+    let homes = try Directory(opening: layout.below("home/user"))
+    return try homes.status(of: user.path)?.isMountRoot == true
+  } catch {
+    return error.code != ENOENT
+  }
 }
 
 /// Whether a process logs this user in or out at this moment.

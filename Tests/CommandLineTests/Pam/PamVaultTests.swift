@@ -253,7 +253,8 @@ private func isAtWork(_ process: pid_t) throws -> Bool {
     await #expect(processExitsWith: .success) {
       inEncryptedPamMachine { machine in
         let outcome = try Self.change(machine, [Self.new, Self.new], asRoot: true)
-        let words = "your daemon-store vault keeps its password: the old one was not asked for"
+        let words =
+          "the daemon-store vault of alice keeps its password: the old one was not asked for"
         #expect(outcome.status == 0 && outcome.complains(of: words), "\(outcome)")
         let login = try machine.login("alice", password: Self.new)
         #expect(login.text.contains("its password is not that of the login"), "\(login.text)")

@@ -34,8 +34,8 @@ import Testing
         c -o driver Sanitized/pam.c -lpam
         ./driver "$PWD/module.so" "$PWD/helper" "$PWD/given.so"
         """,
-      file: "pam_daemonstore/work.c", right: "LONGEST_ANSWER - 1 - size",
-      wrong: "LONGEST_ANSWER + 9 - size"),
+      file: "pam_daemonstore/work.c", right: "LONGEST_ANSWER - 1 - \\*size",
+      wrong: "LONGEST_ANSWER + 9 - *size"),
     Code(
       name: "libminijailpreload",
       // The program's main is called with three arguments, whatever it was declared with.
@@ -66,7 +66,7 @@ import Testing
   @Test(arguments: all) func plantedMistakeIsFound(_ code: Code) throws {
     let plant = """
       sed 's/\(code.right)/\(code.wrong)/' Sources/\(code.file) >planted
-      ! cmp -s planted Sources/\(code.file)
+      if cmp -s planted Sources/\(code.file); then echo nothing planted >&2; exit; fi
       mv planted Sources/\(code.file)
 
       """
