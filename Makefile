@@ -131,11 +131,16 @@ $(BIN)/completions/%.bash $(BIN)/completions/%.zsh $(BIN)/completions/%.fish: $(
 demo: build ## Shows the main job, in namespaces of its own: the host is not touched.
 	@$(SUDO) env PATH="$(BIN):$$PATH" sh docs/demo.sh
 
+RUN_TESTS = $(SUDO) env $(if $(CI),CI="$(CI)" NO_COLOR=1) DAEMON_STORE_BUILD="$(BIN)" $(TESTS) --testing-library swift-testing
+# All machines of the tests see the processes of all: these have so many, or wait so long, that others suffer.
+CROWDING_TESTS := PinningTests|LogoutExhaustionTests|helperThatDoesNotEndIsKilled
+
 test: build ## Runs every test, those that need root too, and each fuzz target for a few seconds.
 	$(call require,test,$(TEST_PACKAGES))
 	$(SWIFT) build --build-tests
-	$(SUDO) env $(if $(CI),CI="$(CI)" NO_COLOR=1) DAEMON_STORE_BUILD="$(BIN)" $(TESTS) --testing-library swift-testing --skip HungInspectionTests
-	$(SUDO) env $(if $(CI),CI="$(CI)" NO_COLOR=1) DAEMON_STORE_BUILD="$(BIN)" $(TESTS) --testing-library swift-testing --filter HungInspectionTests
+	$(RUN_TESTS) --skip '$(CROWDING_TESTS)' --skip HungInspectionTests
+	$(RUN_TESTS) --filter '$(CROWDING_TESTS)'
+	$(RUN_TESTS) --filter HungInspectionTests
 	$(MAKE) --no-print-directory fuzz-short
 
 # Which commands, and for how many seconds; all of them and everything when left out.

@@ -227,8 +227,12 @@ extension Inspection {
         for: [(pipe.number, CInt(POLLIN))], milliseconds: CInt(clamping: patience.milliseconds))
       guard isHeard[0] else {
         if now + patience >= end + .seconds(1) { return .late }
-        // On a busy machine it may only lack a processor.
-        if isRunning(child) { continue }
+        // On a busy machine it may only lack a processor, and one subject may take long. A call that
+        // does not end shows no progress.
+        let before = Progress(of: child)
+        if try wait(for: [(pipe.number, CInt(POLLIN))], milliseconds: 1000)[0] { continue }
+        let after = Progress(of: child)
+        if after.isRunning || after.switches != before.switches { continue }
         return .silence(label)
       }
       let count = try check("read", nil, read(pipe.number, &buffer, buffer.count))
@@ -244,9 +248,21 @@ extension Inspection {
     }
   }
 
-  private static func isRunning(_ child: pid_t) -> Bool {
-    let state = (try? kernelFile("/proc/\(child)/status"))?.field("State")?.first
-    return state == UInt8(ascii: "R")
+  /// How far a child is, by what the kernel says of it.
+  private struct Progress {
+    /// Whether it runs, or waits for a processor.
+    let isRunning: Bool
+    /// How often it gave its processor up, and lost it (proc_pid_status(5)).
+    let switches: [[UInt8]]
+
+    init(of child: pid_t) {
+      let status = (try? kernelFile("/proc/\(child)/status")) ?? []
+      isRunning = status.field("State")?.first == UInt8(ascii: "R")
+      switches = [
+        Array(status.field("voluntary_ctxt_switches") ?? []),
+        Array(status.field("nonvoluntary_ctxt_switches") ?? []),
+      ]
+    }
   }
 
   private static func hasEnded(_ child: pid_t) -> Bool {
