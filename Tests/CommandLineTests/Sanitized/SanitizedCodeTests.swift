@@ -53,7 +53,7 @@ import Testing
         c -ISources/CLinux/include -o driver Sanitized/clinux.c Sources/CLinux/*.c
         ./driver
         """,
-      file: "CLinux/packets.c", right: "if (\\*count < room)", wrong: "if (*count <= room)"),
+      file: "CLinux/rights.h", right: "if (\\*count < room)", wrong: "if (*count <= room)"),
   ]
 
   @Test(arguments: all) func nothingIsFound(_ code: Code) throws {
