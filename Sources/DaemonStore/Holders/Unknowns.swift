@@ -44,6 +44,9 @@ final class Unknowns {
   static func isEnd(_ error: SystemError, of task: FilePath) -> Bool {
     switch error.code {
     case ENOENT, ESRCH: return true
+    // The path of a file that is deeper than a path can be. Any user can have one open: it says nothing
+    // of a vault, whose files are known by what they are.
+    case ENAMETOOLONG: return error.operation == "readlink"
     case EACCES, EPERM:
       if task.isEqualOrBelow("/proc/1") { return true }
       return access(task.cString, F_OK) != 0 && errno == ENOENT

@@ -332,8 +332,7 @@ public final class UserSubtree {
     do throws(SystemError) {
       return try linkTarget(of: process.path(of: link))
     } catch {
-      // Deeper than a path can be: any user can have such a file open, and it names nothing.
-      if error.code != ENAMETOOLONG { unknownFiles.add(error, about: process.path) }
+      unknownFiles.add(error, about: process.path)
       return nil
     }
   }
