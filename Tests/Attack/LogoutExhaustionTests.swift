@@ -79,7 +79,8 @@ import Testing
         try host.refuse(status: 3, [named], "cryptohome", "unmount", "alice")
         #expect(try host.keyState(of: Host.alice) != "present")
         try host.refuse(status: 3, [named], "cryptohome", "unmount", "alice")
-        let freed = try host.script("rm /home/blocks /home/inode*")
+        let freed = try host.script(
+          "rm /home/blocks /home/inode*; mount -o remount,nr_inodes=10000,size=50M run /run")
         #expect(freed.status == 0, "\(freed)")
         try host.unlockWithKeyFile("alice")
         #expect(try readFile("\(Self.folder)/diary") == "contents")
