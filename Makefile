@@ -217,10 +217,10 @@ lint: ## Checks the form of the code, and looks for mistakes that tools find.
 	sh tools/check-bytes.sh
 	$(LINT_TOOLS)/bin/ruff check --no-cache --quiet --select E9,F,B $(PYTHON)
 	for file in $(C_SOURCES); do \
-	  $(CLANG) --analyze -Xanalyzer -analyzer-werror -std=c11 -ISources/CLinux/include \
+	  $(CLANG) --analyze -Xanalyzer -analyzer-werror -std=c11 -ISources/CLinux/include -ISources/CSystemd/include \
 	    -ISources/libdaemonstore/include -o /dev/null $$file || exit 1; \
 	done
-	for file in $(filter-out %/pam_daemonstore.c,$(C_SOURCES)); do \
+	for file in $(filter-out %/pam_daemonstore.c %/systemd.c,$(C_SOURCES)); do \
 	  $(CLANG) --target=aarch64-linux-gnu -isystem /usr/aarch64-linux-gnu/include -std=c11 -O2 -Wall -Wextra \
 	    -Werror -ISources/CLinux/include -ISources/libdaemonstore/include -c -o /dev/null $$file || exit 1; \
 	done
