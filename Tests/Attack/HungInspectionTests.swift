@@ -172,4 +172,43 @@ import Testing
       }
     }
   }
+
+  /// An inspection of another command that takes a moment to end has not been lost: nothing is skipped
+  /// for its sake.
+  @Test func ignoresInspectionThatIsEnding() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.isolated) { host in
+        try host.boot("open")
+        let ending = try host.helpers.start("python3", "-c", Self.slowEnds)
+        for _ in 0..<5 {
+          try host.login("alice")
+          try host.logout("alice")
+        }
+        try host.helpers.stop(ending)
+        #expect(try eventually { try Self.left(host).isEmpty })
+      }
+    }
+  }
+
+  /// A process with the name of an inspection that has been killed, and half a second later the next one.
+  /// The first process of a PID namespace ends only when the others are reaped (pid_namespaces(7)).
+  private static let slowEnds = """
+    import ctypes, os, signal, time
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(1, 9, 0, 0, 0)
+    own, told = os.open('/proc/self/ns/pid', 0), 0
+    while True:
+      if libc.unshare(0x20000000) < 0: raise SystemExit(os.strerror(ctypes.get_errno()))
+      started, start = os.pipe()
+      first = os.fork()
+      if first == 0:
+        libc.prctl(15, b'look 1', 0, 0, 0); os.write(start, b'x'); signal.pause()
+      os.read(started, 1); os.close(started); os.close(start)
+      second = os.fork()
+      if second == 0: signal.pause()
+      os.kill(first, 9)
+      if not told: told = os.write(1, b'ready\\n')
+      time.sleep(0.5); os.waitpid(second, 0); os.waitpid(first, 0)
+      libc.setns(own, 0x20000000)
+    """
 }

@@ -26,11 +26,14 @@ enum Inspection {
   nonisolated(unsafe) private static var lost: Int?
 
   /// What an inspection is about: what is skipped for one is looked at for the other.
-  enum Kind: String {
+  enum Kind: String, CaseIterable {
     /// Files that processes use.
     case files = "look"
     /// Mount namespaces.
     case namespaces = "list"
+
+    /// What a process is called that has said all: what it looked at last does not keep it.
+    var done: FilePath { "\(rawValue) done" }
   }
 
   nonisolated(unsafe) private static var kind = Kind.files
@@ -203,6 +206,7 @@ extension Inspection {
   }
 
   private static func send(_ bytes: [UInt8]) -> Never {
+    _ = write(comm, kind.done.cString, kind.done.bytes.count)
     var rest = bytes[...]
     while let output, !rest.isEmpty {
       let count = rest.withUnsafeBytes { write(output, $0.baseAddress, $0.count) }
@@ -269,27 +273,48 @@ extension Inspection {
     if case .noneEnded? = try? reapEnded(child) { false } else { true }
   }
 
-  /// Finds the inspecting processes that were killed and are still there, of other commands, and notes
+  /// Finds the inspecting processes that were killed and do not end, of other commands, and notes
   /// what they are called for: so no other one is lost to the same.
   private static func leftBehind() -> Int {
-    var count = 0
     // Without `/proc` the inspection says so itself.
     let processes = (try? Directory(opening: "/proc").names()) ?? []
-    for name in processes {
-      guard let process: pid_t = name.bytes.number(), let label = label(of: process),
-        isKilled(process)
-      else { continue }
-      count += 1
-      culprits.insert(label)
+    var killed = processes.compactMap { Killed($0.bytes.number()) }
+    // Most are about to end: those of a command that was killed, or that had no more time.
+    for _ in 0..<50 where !killed.isEmpty {
+      usleep(20_000)
+      killed.removeAll { $0.goesOn }
     }
-    return count
+    culprits.formUnion(killed.map(\.label))
+    return killed.count
+  }
+
+  /// An inspecting process that has got SIGKILL, and has not ended.
+  private struct Killed {
+    let label: FilePath
+    private let process: pid_t
+    private let progress: Progress
+
+    init?(_ process: pid_t?) {
+      guard let process, let label = Inspection.label(of: process),
+        !Kind.allCases.map(\.done).contains(label), Inspection.isKilled(process)
+      else { return nil }
+      self.label = label
+      self.process = process
+      progress = Progress(of: process)
+    }
+
+    /// Whether it runs, has run, or is gone.
+    var goesOn: Bool {
+      let now = Progress(of: process)
+      return now.isRunning || now.switches != progress.switches || !Inspection.isKilled(process)
+    }
   }
 
   /// Whether a process is an inspecting one, of any command: it is no holder, and hangs where it looks.
   static func isInspecting(_ process: pid_t) -> Bool { label(of: process) != nil }
 
-  /// What an inspecting process is called for; nil for any other. A user may give that name to a process,
-  /// but no such process is root's.
+  /// What an inspecting process of root's is called for; nil for any other name. What has such a name and
+  /// is none makes a search incomplete, and never complete.
   private static func label(of process: pid_t) -> FilePath? {
     guard process != getpid(),
       let comm = (try? kernelFile("/proc/\(process)/comm")).flatMap({ FilePath($0.dropLast()) }),
