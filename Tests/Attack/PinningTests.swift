@@ -255,6 +255,29 @@ import Testing
     }
   }
 
+  /// The name of a process that inspects others, on a set-user-ID program: both are in a user's power.
+  @Test func isNamedWhatIsCalledAsAnInspection() async {
+    await #expect(processExitsWith: .success) {
+      inEncryptedHost(megabytes: 32) { host in
+        try Self.prepare(host)
+        // As sudo does, it sets its real user id too.
+        let made = try host.script(
+          "cp -L /usr/bin/python3 /mnt/held; chmod 4755 /mnt/held; ln -s held '/mnt/look 1'")
+        #expect(made.status == 0, "\(made)")
+        let attacker = try host.helpers.start(
+          "setpriv", "--reuid=\(Self.mallory)", "--regid=\(Self.mallory)", "--clear-groups",
+          "sh", "-c",
+          "exec 3<\(Self.folder)/inner/deeper/diary; exec '/mnt/look 1' -IS -c "
+            + "'import os, signal; os.setuid(0); print(\"ready\", flush=True); signal.pause()'")
+        #expect(try readFile("/proc/\(attacker)/comm") == "look 1\n")
+        try host.refuse(
+          status: 3, [try shownName(of: attacker), "open file"], "cryptohome", "unmount", "alice")
+        try host.helpers.stop(attacker)
+        try host.logout("alice")
+      }
+    }
+  }
+
   /// Whoever copies the mounts of a home directory that stays when it is unmounted.
   @Test(arguments: ["empty", "full"])
   func keepsNoHomeOfPasswd(below: String) async {

@@ -311,7 +311,20 @@ extension Inspection {
   }
 
   /// Whether a process is an inspecting one, of any command: it is no holder, and hangs where it looks.
-  static func isInspecting(_ process: pid_t) -> Bool { label(of: process) != nil }
+  /// The name alone says nothing: a link to a set-user-ID program gives it to a process of root's.
+  static func isInspecting(_ process: pid_t) -> Bool {
+    guard label(of: process) != nil, let own = program(of: getpid()) else { return false }
+    return program(of: process) == own
+  }
+
+  /// The file that a process runs; nil when that is gone, or cannot be known.
+  private static func program(of process: pid_t) -> FileIdentity? {
+    do throws(SystemError) {
+      return try Directory(opening: "/proc/\(process)").status(behind: "exe")?.identity
+    } catch {
+      return nil
+    }
+  }
 
   /// What an inspecting process of root's is called for; nil for any other name. What has such a name and
   /// is none makes a search incomplete, and never complete.
