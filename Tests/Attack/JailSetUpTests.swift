@@ -127,13 +127,20 @@ import Testing
   }
 
   /// A failing question for a capability never widens the bounding set.
-  @Test(arguments: 1...12) func failsWhenCapabilitiesCannotBeAskedFor(_ call: Int) throws {
-    let outcome = try CommandLine.run(
-      "strace -f -o /dev/null -e trace=prctl -e inject=prctl:error=EPERM:when=\(call) "
-        + "minijail0 -T static -u 5 -g 6 -c 0x400 --ambient -n -- "
-        + "/bin/grep CapBnd /proc/self/status")
-    if outcome.status == 0 {
-      #expect(outcome.output == "CapBnd:\t0000000000000400\n", "\(outcome)")
+  @Test func failsWhenCapabilitiesCannotBeAskedFor() throws {
+    var questions = 0
+    for call in 1...60 {
+      let outcome = try CommandLine.run(
+        "strace -f -o trace -e trace=prctl -e inject=prctl:error=EPERM:when=\(call) "
+          + "minijail0 -T static -u 5 -g 6 -c 0x400 --ambient -n -- "
+          + "/bin/grep CapBnd /proc/self/status; echo $?; grep INJECTED trace")
+      let failures = outcome.lines.filter { $0.contains("INJECTED") }
+      let rest = outcome.lines.filter { !$0.contains("INJECTED") }
+      if failures.isEmpty { break }
+      let isRefused = rest.count == 1 && rest[0] != "0"
+      #expect(isRefused || rest == ["CapBnd:\t0000000000000400", "0"], "\(outcome)")
+      if isRefused, outcome.complains(of: "PR_CAPBSET_READ") { questions += 1 }
     }
+    #expect(questions > 0)
   }
 }
