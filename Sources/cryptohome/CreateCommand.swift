@@ -57,7 +57,7 @@ struct CreateCommand: ChangingCommand {
   func validate() throws {
     if vault == .ephemeral {
       throw ValidationError(
-        "An ephemeral vault is made when it is mounted; see cryptohome mount --help")
+        "an ephemeral vault is made by cryptohome mount --vault ephemeral")
     }
     if home && vault != .fscrypt { throw ValidationError("--home is for --vault fscrypt") }
   }

@@ -7,7 +7,7 @@ import ServiceAudit
 struct SandboxedServicesProgram: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "sandboxed-services",
-    abstract: "How the services of this system are confined, and whether they should be more so.",
+    abstract: "Show how the services of this system are confined, and compare with a baseline.",
     version: version,
     subcommands: [ListCommand.self, CheckCommand.self, BaselineCommand.self])
 }

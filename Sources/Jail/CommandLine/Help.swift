@@ -126,8 +126,9 @@ enum Help {
                              a link of another user in a path, --no-new-sessions, rules for
                              files without Landlock. Not with --jail-by=preload.
 
-    Exit status: the program's; 1 the jail could not be set up; 126 the program could not be
-    executed; 127 there is none; 128+N killed by signal N; 251 a mount failed; 252 the jail was
+    Exit status: the program's; 1 the jail could not be set up, or PROGRAM is not there before;
+    126 it could not be executed; 127 it, its interpreter or its loader is missing in the jail;
+    128+N killed by signal N; 251 a mount failed; 252 the jail was
     never complete; 253 killed by SIGSYS; 254 killed by any signal, with -p.
     """
 
