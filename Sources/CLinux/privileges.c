@@ -40,7 +40,7 @@ int linux_set_file_ids(uid_t user, gid_t group) {
     if (linux_capget(&effective, &permitted, &inheritable) != 0) return -1;
     setfsgid(group);
     setfsuid(user);
-    // Neither call says whether it was taken; an id that is none asks.
+    // Neither call says whether it was taken: a call with -1, which is no id, returns the current one.
     if ((gid_t)setfsgid((gid_t)-1) != group || (uid_t)setfsuid((uid_t)-1) != user) {
         errno = EPERM;
         return -1;

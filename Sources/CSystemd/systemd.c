@@ -10,7 +10,7 @@ static void *function(const char *name) {
   return library == NULL ? NULL : dlsym(library, name);
 }
 
-// A function that calls that of its name. Where there is none, its result is -ELIBACC, or NULL.
+// A function that calls that of its name. Without it in the library the result is -ELIBACC, or NULL.
 #define LOADED(result, name, parameters) \
   static result(*loaded) parameters;     \
   if (loaded == NULL) loaded = (result(*) parameters)(intptr_t)function(#name)

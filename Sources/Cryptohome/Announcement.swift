@@ -127,7 +127,7 @@ public enum ControlSocket {
     }
   }
 
-  /// The process that serves it; nil when there is none.
+  /// The process that serves it; nil when no service runs.
   public static func server(_ layout: Layout) throws -> pid_t? {
     guard let socket = try connectIfServed(layout) else { return nil }
     return try socket.peer().process

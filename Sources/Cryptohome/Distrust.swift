@@ -3,7 +3,7 @@ import Glibc
 import Kernel
 
 extension Layout {
-  /// The directories that users' homes are reached through, and that somebody else than root can
+  /// The directories that users' homes are reached through, and that other users than root can
   /// change. Nothing is made there; what is to be taken away is taken away all the same.
   func distrustedHomes() -> [Refusal] {
     distrusted(["home", "home/user", "home/root"]) + distrustedShadow()

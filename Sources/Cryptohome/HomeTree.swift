@@ -62,7 +62,7 @@ enum HomePlace: String, CaseIterable, PathConvertible {
     return try home.trusted(path)
   }
 
-  /// Opens it, whoever can write it, to take something away; nil when it is absent.
+  /// Opens it, although other users may write it, to take something away; nil when it is absent.
   func open(_ layout: Layout) throws(SystemError) -> Directory? {
     try Directory(opening: layout.root).existing("home/\(rawValue)")
   }

@@ -4,7 +4,7 @@ import Kernel
 
 /// `/home/.shadow` and the users' directories in it.
 enum UserDirectory {
-  /// Opens `/home/.shadow`, whoever can write it; nil when there is none. It is for looking, and for
+  /// Opens `/home/.shadow`, although other users may write it; nil when it is absent. It is for looking, and for
   /// taking away: what makes something goes through ``makeShadow(_:)``.
   static func shadow(_ layout: Layout) throws(SystemError) -> Directory? {
     try Directory(opening: layout.root).existing("home/.shadow")

@@ -51,7 +51,7 @@ extension Layout {
   /// The directories of both trees of stores.
   static let storeDirectories: [FilePath] = StoreTree.allCases.map { "run/\($0.name)" }
 
-  /// Those of the directories that somebody else than root can change, each once, with the way out.
+  /// Those of the directories that other users than root can change, each once, with the way out.
   public func distrusted(_ paths: [FilePath]) -> [Refusal] {
     var found: [Refusal] = []
     for path in paths {

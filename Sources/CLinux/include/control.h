@@ -37,6 +37,6 @@ enum {
     /// Milliseconds that cryptohomed has to take a request, and a client to say that it waits.
     CONTROL_TIME_TO_TAKE = 5000,
     /// Milliseconds that the work has: more than the waits for the locks of a logout, after which it ends
-    /// with an error. Afterwards it is not waited for, whoever has started it.
+    /// with an error. Afterwards it is not waited for, neither by the service nor by PAM.
     CONTROL_TIME_TO_ANSWER = 180000,
 };

@@ -21,7 +21,7 @@ int linux_trace_detach(pid_t thread, int signal);
 /// PTRACE_GETEVENTMSG.
 int linux_trace_message(pid_t thread, uint64_t *_Nonnull out);
 /// waitpid(2) with __WALL, WNOHANG and __WNOTHREAD: a child or tracee of the calling thread with
-/// its wait status, or 0 when nothing has happened. -1 and ECHILD when there is none.
+/// its wait status, or 0 when nothing has happened. -1 and ECHILD when the thread has neither.
 pid_t linux_trace_wait(int *_Nonnull status);
 
 /// One word of a thread's memory. A whole number of them is at an address that is a multiple of 8.

@@ -14,7 +14,7 @@ public struct ShutdownReport: Sendable {
   /// What failed after something was unmounted, each in one line.
   public internal(set) var problems: [String] = []
 
-  /// The directories of the stores that somebody else than root can change.
+  /// The directories of the stores that other users than root can change.
   public internal(set) var distrusted: [Refusal] = []
 
   /// What is still there or not as it should be, each in one line.
