@@ -129,6 +129,6 @@ enum Processes {
 
   /// By PF_KTHREAD.
   private static func isKernelThread(_ process: pid_t) -> Bool {
-    ProcessStat(of: process).map { $0.flags & 0x0020_0000 != 0 } ?? false
+    ProcessStat(of: process)?.isKernelThread ?? false
   }
 }

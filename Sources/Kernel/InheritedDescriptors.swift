@@ -14,22 +14,10 @@ public enum InheritedDescriptors {
         if errno != 0 { throw SystemError(operation: "read", path: "/proc/self/fd", code: errno) }
         return numbers.sorted()
       }
-      if let number = number(of: entry), isInherited(number) { numbers.append(number) }
-    }
-  }
-
-  private static func number(of entry: UnsafeMutablePointer<dirent>) -> CInt? {
-    withUnsafePointer(to: &entry.pointee.d_name) { name in
-      name.withMemoryRebound(to: UInt8.self, capacity: 256) { text in
-        var value: CInt = 0
-        var index = 0
-        while text[index] != 0 {
-          guard (48...57).contains(text[index]), index < 9 else { return nil }
-          value = value * 10 + CInt(text[index] - 48)
-          index += 1
-        }
-        return index == 0 ? nil : value
+      let number = withUnsafeBytes(of: &entry.pointee.d_name) { name in
+        name.prefix { $0 != 0 }.number(as: CInt.self)
       }
+      if let number, isInherited(number) { numbers.append(number) }
     }
   }
 

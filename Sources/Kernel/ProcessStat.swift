@@ -3,10 +3,12 @@ import Glibc
 /// What `/proc/PID/stat` says of a process, which everybody may read: proc_pid_stat(5).
 public struct ProcessStat: Equatable, Sendable {
   public let parent: pid_t
+  public let hasTerminal: Bool
   /// As in `PF_…` of the kernel.
   public let flags: UInt64
   /// In clock ticks since the machine started: with its number it tells a process from all others.
   public let startTime: UInt64
+  public var isKernelThread: Bool { flags & 0x0020_0000 != 0 }  // PF_KTHREAD
   /// Whether nothing of it is left but its status. While one of its threads goes on, it is there.
   public let hasEnded: Bool
 
@@ -23,10 +25,12 @@ public struct ProcessStat: Equatable, Sendable {
     // state ppid pgrp session tty_nr tpgid flags, … num_threads itrealvalue starttime
     let fields = text[(end + 1)...].split(separator: UInt8(ascii: " "))
     guard fields.count > 19, let parent: pid_t = fields[1].number(),
-      let flags: UInt64 = fields[6].number(), let threads: UInt64 = fields[17].number(),
+      let terminal: UInt64 = fields[4].number(), let flags: UInt64 = fields[6].number(),
+      let threads: UInt64 = fields[17].number(),
       let startTime: UInt64 = fields[19].number()
     else { return nil }
     self.parent = parent
+    hasTerminal = terminal != 0
     self.flags = flags
     self.startTime = startTime
     let isDead = fields[0].equals("Z") || fields[0].equals("X") || fields[0].equals("x")

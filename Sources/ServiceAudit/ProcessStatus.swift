@@ -50,25 +50,6 @@ public struct ProcessStatus: Equatable, Sendable {
   }
 }
 
-/// What `/proc/PID/stat` says of where a process belongs: proc_pid_stat(5).
-public struct ProcessKind: Equatable, Sendable {
-  public let isKernelThread: Bool
-  public let hasTerminal: Bool
-
-  /// nil for what is no such line.
-  public init?(_ text: [UInt8]) {
-    // The name before may hold anything, parentheses too.
-    guard let end = text.lastIndex(of: UInt8(ascii: ")")) else { return nil }
-    // state ppid pgrp session tty_nr tpgid flags
-    let fields = text[(end + 1)...].words
-    guard fields.count > 6, let terminal: UInt64 = fields[4].number(),
-      let flags: UInt64 = fields[6].number()
-    else { return nil }
-    hasTerminal = terminal != 0
-    isKernelThread = flags & 0x0020_0000 != 0  // PF_KTHREAD
-  }
-}
-
 /// Whose process it is, by `/proc/PID/cgroup`, where systemd keeps one cgroup for each unit.
 public enum ServiceUnit: Equatable, Sendable {
   case service(String)

@@ -46,7 +46,7 @@ public enum RunningServices {
 
   private static func service(_ process: pid_t, _ first: Reference) throws -> Service? {
     let path: FilePath = "/proc/\(process)"
-    guard let kind = ProcessKind(text("\(path)/stat")), !kind.isKernelThread,
+    guard let stat = ProcessStat(of: process), !stat.isKernelThread,
       let status = ProcessStatus(text("\(path)/status")), !status.isZombie
     else { return nil }
     let unit: String?
@@ -54,7 +54,7 @@ public enum RunningServices {
     case .service(let name): unit = name
     case .other: return nil
     case .none:
-      guard !kind.hasTerminal, isNobodysSession(path) else { return nil }
+      guard !stat.hasTerminal, isNobodysSession(path) else { return nil }
       unit = nil
     }
     guard let executable = try? linkTarget(of: "\(path)/exe"),

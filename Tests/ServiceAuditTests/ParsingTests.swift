@@ -6,10 +6,6 @@ extension ProcessStatus {
   fileprivate init?(_ text: String) { self.init(Array(text.utf8)) }
 }
 
-extension ProcessKind {
-  fileprivate init?(_ text: String) { self.init(Array(text.utf8)) }
-}
-
 extension ServiceUnit {
   fileprivate init(_ text: String) { self.init(Array(text.utf8)) }
 }
@@ -57,18 +53,6 @@ extension ServiceUnit {
       #expect(ProcessStatus(text.replacing(old, with: new)) == nil, "\(new)")
     }
     #expect(ProcessStatus("") == nil)
-  }
-
-  @Test func tellsKernelThreadsAndTerminals() {
-    let daemon = ProcessKind("12 (a) b (c)) S 1 12 12 0 -1 4194560 100 0\n")
-    #expect(daemon?.isKernelThread == false && daemon?.hasTerminal == false)
-    let shell = ProcessKind("12 (sh) S 1 12 12 34816 -1 4194560 100 0\n")
-    #expect(shell?.hasTerminal == true)
-    let thread = ProcessKind("2 (kthreadd) S 0 0 0 0 -1 2129984 0 0\n")
-    #expect(thread?.isKernelThread == true)
-    for text in ["", "12 (a", "12 (a) S 1 12", "12 (a) S 1 12 12 x -1 1 1"] {
-      #expect(ProcessKind(text) == nil, "\(text)")
-    }
   }
 
   @Test func readsTheUnit() {
@@ -192,9 +176,6 @@ private func parse(_ text: String) throws -> Baseline {
     #expect(ServiceUnit(Array("0::/x.slice/a.service\u{301}\n".utf8)) == .other)
     let odd = Array("0::/x.slice/".utf8) + [0xff] + Array(".service".utf8)
     #expect(ServiceUnit(odd) == .service("\\xff.service"))
-    // The name of a process ends where the last parenthesis does.
-    let kind = Array("1 (a)\u{301}) S 1 1 1 7 1 2097152 0\n".utf8)
-    #expect(ProcessKind(kind)?.hasTerminal == true && ProcessKind(kind)?.isKernelThread == true)
   }
 
   /// Two names that text takes for the same are two programs.

@@ -151,11 +151,7 @@ public final class HolderEnding {
     var found: Set<pid_t> = [getpid()]
     var next = getppid()
     while next > 0, found.insert(next).inserted {
-      guard let text = try? kernelFile("/proc/\(next)/stat"),
-        let end = text.lastIndex(of: UInt8(ascii: ")")),
-        case let fields = text[(end + 1)...].split(separator: UInt8(ascii: " ")), fields.count > 1,
-        let parent: pid_t = fields[1].number()
-      else { break }
+      guard let parent = ProcessStat(of: next)?.parent else { break }
       next = parent
     }
     return found

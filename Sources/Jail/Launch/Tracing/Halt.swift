@@ -20,8 +20,8 @@ extension StartingJail {
         continue
       }
       // Nothing of the program runs any more, so that nothing new can appear.
-      let listed = try tracing { () throws(SystemError) in
-        try ProcessFiles.threads(of: main)
+      let listed: Set<pid_t> = try tracing { () throws(SystemError) in
+        try Set(Directory(opening: "/proc/\(main)/task").names().compactMap { $0.bytes.number() })
       }
       if listed == Set(threads.keys) { return true }
       guard listed.isSubset(of: threads.keys) else {

@@ -109,10 +109,11 @@ extension StartingJail {
     case .ended: break
     case .made(let new):
       adopt(new)
-      guard images == 0, number == first, program != first else {
+      // An init has made the program, and is not traced any longer. The program may have got further
+      // before the kernel tells of that.
+      guard number == first, program == new else {
         return try goOn(thread, toEndOfCall: true)
       }
-      // An init has made the program, and is not traced any longer.
       threads[number] = nil
       try ignoringEnd { () throws(SystemError) in try thread.detach() }
     case .executed: try takeImage(thread)
@@ -207,15 +208,16 @@ extension StartingJail {
     let image = try tracing { () throws(SystemError) in try ProgramImage(of: thread) }
     self.image = image
     guard image.hasLoader, trustsLoader else {
-      return try tracing { () throws(SystemError) in try thread.resumeToCall() }
+      return try ignoringEnd { () throws(SystemError) in try thread.resumeToCall() }
     }
     do throws(SystemError) { try thread.setBreakpoint(image.entry) } catch {
+      if error.code == ESRCH { return }  // killed: the next wait says so
       throw JailError(
         "no breakpoint can be set at its entry point 0x\(String(image.entry, radix: 16)), and "
           + "\(error); --jail-by=preload does without, but trusts the program",
         status: ExitStatus.noJail)
     }
-    try tracing { () throws(SystemError) in try thread.resume() }
+    try ignoringEnd { () throws(SystemError) in try thread.resume() }
   }
 
   func detachAll() throws(SystemError) {
@@ -241,7 +243,7 @@ enum TracingRefusal {
     guard error.code == EPERM || error.code == ENOSYS || error.code == EACCES else {
       return "\(error)"
     }
-    if let text = try? ProcessFiles.status("/proc/\(process)/status", "TracerPid"),
+    if let text = (try? kernelFile("/proc/\(process)/status"))?.field("TracerPid"),
       !text.equals("0")
     {
       let text = FilePath(truncating: text)
@@ -251,8 +253,7 @@ enum TracingRefusal {
     let yama = (try? kernelFile("/proc/sys/kernel/yama/ptrace_scope")).map { oneLine($0) }
     if yama == "3" { return "Yama forbids ptrace(2) (kernel.yama.ptrace_scope=3)" }
     if yama == "2" { return "Yama asks for CAP_SYS_PTRACE (kernel.yama.ptrace_scope=2)" }
-    let seccomp = try? ProcessFiles.status("/proc/self/status", "Seccomp")
-    if let seccomp, !seccomp.equals("0") {
+    if let seccomp = (try? kernelFile("/proc/self/status"))?.field("Seccomp"), !seccomp.equals("0") {
       return "a filter of system calls that the launcher runs under (a container's) forbids "
         + "ptrace(2)"
     }
