@@ -10,6 +10,7 @@ enum VaultFindings {
     }
     return [
       try account(record, user, layout), try home(record, user, layout), try before(user, layout),
+      try misplaced(user, layout),
     ].compactMap { $0 }
   }
 
@@ -61,6 +62,25 @@ enum VaultFindings {
       .homeInClear, "user \(user)", "has processes that can write in clear beside the vault",
       evidence: users.map { "files from before the vault are used by \($0)" },
       mend: "# end these processes, and start them again after a login")
+  }
+
+  /// Directories that a logout took for those that it had replaced, because of an exchange.
+  private static func misplaced(
+    _ user: ObfuscatedUsername, _ layout: Layout
+  ) throws -> Finding? {
+    guard let vault = try UserDirectory.shadow(layout)?.existing(user.path) else { return nil }
+    var paths: [FilePath] = []
+    for name in try vault.names()
+    where name.dropping(prefix: DirectoryRenewal.removedPrefix) != nil {
+      // One that is empty is removed by the next login or logout.
+      if try vault.existing(name)?.names().isEmpty == false { paths.append(vault.path(of: name)) }
+    }
+    guard let first = paths.first else { return nil }
+    return Finding(
+      .misplacedDirectory, "user \(user)", "has directories that were moved out of the vault",
+      evidence: paths.map { "\($0) is kept beside it" },
+      mend: Finding.command("ls", "-lA", first)
+        + "  # while the user is logged in, move what is the user's into the home, and remove the rest")
   }
 
   /// What an interrupted removal has left.

@@ -71,6 +71,8 @@ public struct Finding: Equatable, Sendable {
     case vaultForeignUid = "vault-foreign-uid"
     /// The removal of a vault was interrupted: files of it are left.
     case removalUnfinished = "removal-unfinished"
+    /// Another user exchanged directories while a logout renewed one, and a crash came between.
+    case misplacedDirectory = "misplaced-directory"
 
     /// The account that a vault belongs to is gone, or has another name.
     case vaultWithoutUser = "vault-without-user"

@@ -134,6 +134,16 @@ import Testing
         #expect(try host.keyState(of: Host.alice) == "absent")
         try host.expect([], schema)
 
+        // A logout that was interrupted moved a directory out that another user had put in the way.
+        let misplaced = "/home/.shadow/\(Host.alice)/.removed-7"
+        try makeDirectory("\(misplaced)/others", mode: 0o700)
+        findings = try host.expect(["misplaced-directory"], schema)
+        #expect(findings[0].evidence[0].contains(misplaced), "\(findings)")
+        let list = try host.script(findings[0].mend)
+        #expect(list.status == 0 && list.output.contains("others"), "\(list)")
+        try remove("\(misplaced)/others")
+        try host.expect([], schema)
+
         try remove("/home/.shadow/\(Host.alice)/vault.json")
         findings = try host.expect(["bad-vault"], schema)
         #expect(findings[0].evidence[0].contains("vault.json"), "\(findings)")
