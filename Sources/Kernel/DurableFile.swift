@@ -60,7 +60,7 @@ extension Directory {
   public func exchange(_ name: FilePath, with other: FilePath) throws(SystemError) {
     try check(
       "rename", path(of: other),
-      linux_rename_exchange(
+      linux_exchange(
         descriptor.number, name.cString, descriptor.number, other.cString))
   }
 

@@ -77,25 +77,6 @@ extension Descriptor {
       }
     }
   }
-
-  /// Opens `path` with `root` as the root directory of the look-up: an absolute link, `..`, and
-  /// any component in between stay inside, whatever they say (`RESOLVE_IN_ROOT`).
-  public init(
-    opening path: FilePath, inRoot root: borrowing Descriptor, flags: CInt = LINUX_O_PATH,
-    shown: FilePath
-  ) throws(SystemError) {
-    var attempts = 0
-    while true {
-      do {
-        try self.init(
-          opening: path, at: root.number, flags: flags,
-          resolve: RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS, shown: shown)
-        return
-      } catch  where error.code == EAGAIN && attempts < 64 {
-        attempts += 1  // somebody renamed on the way, and the kernel could not tell whose side
-      }
-    }
-  }
 }
 
 /// mount(2), as it is. A path that ends in the working directory (`.`) needs no second look-up.

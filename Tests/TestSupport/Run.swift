@@ -105,7 +105,8 @@ public func inChild(_ body: () throws -> Void) throws -> CInt {
   return try reap(child)
 }
 
-/// Starts a program with these three descriptors and no other, and with no signal blocked.
+/// Starts a program with these three descriptors and no other, and with no signal blocked or ignored:
+/// the tests may run under nohup(1).
 public func spawn(
   _ program: String, _ arguments: [[CChar]], environment: [String]?, stdin: CInt, stdout: CInt,
   stderr: CInt
@@ -126,7 +127,11 @@ public func spawn(
   var none = sigset_t()
   sigemptyset(&none)
   posix_spawnattr_setsigmask(&attributes, &none)
-  posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
+  var all = sigset_t()
+  sigfillset(&all)
+  posix_spawnattr_setsigdefault(&attributes, &all)
+  posix_spawnattr_setflags(
+    &attributes, Int16(POSIX_SPAWN_SETSIGMASK) | Int16(POSIX_SPAWN_SETSIGDEF))
 
   var argv = [strdup(program)] + arguments.map { strdup($0) } + [nil]
   var envp = (environment ?? inheritedEnvironment).map { strdup($0) } + [nil]

@@ -6,7 +6,7 @@
 int linux_copy_attributes(int from, int to);
 /// Gives one file all extended attributes of another: flistxattr(2), fsetxattr(2).
 int linux_copy_extended_attributes(int from, int to);
-/// renameat2(2) with RENAME_EXCHANGE.
+/// renameat2(2) with RENAME_EXCHANGE: both names exist, and each gets the other's file.
 int linux_exchange(int one_directory, const char *_Nonnull one, int other_directory,
                    const char *_Nonnull other);
 /// NS_GET_USERNS and NS_GET_OWNER_UID (ioctl_ns(2)): who has made the user namespace that owns this

@@ -39,9 +39,6 @@ int linux_statx_least(int directory, const char *_Nonnull path, struct statx *_N
 /// statx(2): 1 when something is mounted on the path, and `id` is its id; 0 when nothing is. Where the
 /// kernel has STATX_MNT_ID_UNIQUE (Linux 6.8) no other mount ever gets that id.
 int linux_mount_at(const char *_Nonnull path, uint64_t *_Nonnull id);
-/// renameat2(2) with RENAME_EXCHANGE: both names exist, and each gets the other's file.
-int linux_rename_exchange(int from_directory, const char *_Nonnull from, int to_directory,
-                          const char *_Nonnull to);
 /// renameat2(2) with RENAME_NOREPLACE.
 int linux_rename_new(int from_directory, const char *_Nonnull from, int to_directory,
                      const char *_Nonnull to);

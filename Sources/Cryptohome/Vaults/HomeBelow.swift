@@ -257,7 +257,7 @@ extension Directory {
   ) throws(SystemError) {
     try check(
       "rename", path(of: name),
-      linux_rename_exchange(
+      linux_exchange(
         descriptor.number, name.cString, directory.descriptor.number, other.cString))
   }
 

@@ -108,7 +108,11 @@ final class TerminalRelay {
       if let socket, isReadable(socket) { try receive() }
       while controller != nil, chunks > 0 {
         chunks -= 1
-        while !toCaller.isEmpty { try writeToCaller() }
+        while !toCaller.isEmpty {
+          // Where writing does not wait, this does.
+          _ = try wait(for: [(STDOUT_FILENO, CInt(POLLOUT))])
+          try writeToCaller()
+        }
         try readFromProgram()
         if toCaller.isEmpty { return }
       }

@@ -101,7 +101,8 @@ import Testing
     session.resize(33, 99)
     try session.type("until test \"$(stty size)\" = '33 99'; do :; done; echo re\"sized\"\n")
     try session.wait(for: "resized")
-    try session.type("exit 7\n")
+    // The second one is for a shell that has not noticed yet that its job is gone.
+    try session.type("exit 7\nexit 7\n")
     try session.wait(for: "status 7")
     // The caller's terminal is as it was.
     try session.wait(for: " icanon ")
