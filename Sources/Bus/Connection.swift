@@ -131,14 +131,14 @@ public struct Connection: ~Copyable {
 
   /// Calls and waits for the answer, nobody else being served meanwhile.
   public func call(
-    _ method: RemoteMethod, patience: Duration,
+    _ method: RemoteMethod, timeout: Duration,
     _ fill: (borrowing Message) throws(SystemError) -> Void
   ) throws -> Message {
     let message = try newCall(method, fill)
     var raw = sd_bus_error()
     defer { sd_bus_error_free(&raw) }
     var reply: OpaquePointer?
-    let result = sd_bus_call(pointer, message.pointer, patience.microseconds, &raw, &reply)
+    let result = sd_bus_call(pointer, message.pointer, timeout.microseconds, &raw, &reply)
     guard result >= 0, let reply else {
       throw raw.name == nil
         ? SystemError(operation: "sd_bus_call", path: nil, code: -result) : BusError(raw)

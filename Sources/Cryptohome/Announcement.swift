@@ -21,7 +21,7 @@ private final class Announcement {
   private let end: Descriptor
 
   /// More than any delay that cryptohomed has.
-  private static let patience = Duration.seconds(25)
+  private static let timeout = Duration.seconds(25)
 
   /// nil when cryptohomed does not run, so that there is no daemon to be told. A logout does not fail
   /// because daemons could not be told, but that is said.
@@ -34,7 +34,7 @@ private final class Announcement {
       else { return nil }
       end = pipe.intoWriting()
       let packet = try socket.receive(
-        atMost: ControlSocket.longestAnswer, until: .now + Self.patience)
+        atMost: ControlSocket.longestAnswer, until: .now + Self.timeout)
       guard let answer = packet?.bytes, !answer.isEmpty else {
         Self.complain("cryptohomed has not answered")
         return

@@ -20,7 +20,7 @@ extension Layout {
           path: shadow,
           reason: "can be changed by others than root (owner \(status.owner), mode "
             + "\(octal(status.permissions))); chown and chmod it",
-          mend: "chown root:root \(shadow) && chmod 0711 \(shadow)")
+          fix: "chown root:root \(shadow) && chmod 0711 \(shadow)")
       ]
     } catch {
       return [Refusal(path: shadow, reason: "cannot be looked at: \(error)")]

@@ -12,7 +12,7 @@ public struct LogoutReport: Sendable {
   /// What other namespaces kept for themselves, and is gone now.
   public internal(set) var detachedCopies: [DetachedCopies] = []
   /// What others had mounted upon the user's mounts, and was detached with them.
-  public internal(set) var takenAlong: [Holder] = []
+  public internal(set) var detachedAlong: [Holder] = []
   /// Who uses the user's data still.
   public var holders: [Holder] { mounts + files }
   var mounts: [Holder] = []
@@ -33,7 +33,7 @@ public struct LogoutReport: Sendable {
 
   /// Whether nothing is mounted, there is no holder, and the key is gone.
   public var isComplete: Bool {
-    holders.isEmpty && takenAlong.isEmpty && removals.allSatisfy { $0.outcome == .removed }
+    holders.isEmpty && detachedAlong.isEmpty && removals.allSatisfy { $0.outcome == .removed }
       && (lock ?? .locked) == .locked && lockProblem == nil && problems.isEmpty
       && unemptied.isEmpty
   }
@@ -53,7 +53,7 @@ public enum Logout {
     _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool = false,
     until deadline: ContinuousClock.Instant? = nil
   ) throws -> LogoutReport {
-    try locked(user, layout, until: deadline ?? .now + LockPatience.logout) {
+    try locked(user, layout, until: deadline ?? .now + LockTimeout.logout) {
       run(underLockOf: user, layout, lazily: lazily)
     }
   }
@@ -82,7 +82,7 @@ public enum Logout {
   ///
   /// - Parameter time: nil to try once, after another login or logout has ended.
   public static func run(
-    _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool, patience time: Duration?
+    _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool, timeout time: Duration?
   ) throws -> LogoutReport {
     guard let time else { return try run(user, layout, lazily: lazily) }
     let deadline = ContinuousClock.now + time
@@ -175,7 +175,7 @@ extension LogoutReport {
     wasMounted = wasMounted || earlier.wasMounted
     removals = earlier.removals.filter { $0.outcome == .removed } + removals
     detachedCopies = earlier.detachedCopies + detachedCopies
-    takenAlong = earlier.takenAlong + takenAlong
+    detachedAlong = earlier.detachedAlong + detachedAlong
   }
 }
 
@@ -205,7 +205,7 @@ extension HomePlace {
       try parent.removeMountPoint(user.path)
       return removal.map { [$0] } ?? []
     } catch {
-      return [Removal(path: layout.below("home/\(rawValue)/\(user)"), heldBy: error)]
+      return [Removal(path: layout.below("home/\(rawValue)/\(user)"), failed: error)]
     }
   }
 }

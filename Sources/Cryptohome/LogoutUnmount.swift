@@ -115,8 +115,8 @@ struct LogoutUnmount {
     report.files = uses.files
     try close(audit, &rest, &report)
     report.detachedCopies = rest.detachedCopies
-    report.takenAlong = rest.takenAlong
-    if report.holders.isEmpty, rest.takenAlong.isEmpty,
+    report.detachedAlong = rest.detachedAlong
+    if report.holders.isEmpty, rest.detachedAlong.isEmpty,
       report.removals.contains(where: \.isInUse)
     {
       report.files.append(Holder(keeper: nil, hold: .unseen))
@@ -181,10 +181,10 @@ struct LogoutUnmount {
     guard !report.removals.contains(where: \.isHeld), let vault else { return }
     do {
       for error in try vault.forget() {
-        report.removals.append(Removal(path: error.path ?? vault.directory, heldBy: error))
+        report.removals.append(Removal(path: error.path ?? vault.directory, failed: error))
       }
     } catch {
-      report.removals.append(Removal(path: vault.directory, heldBy: error))
+      report.removals.append(Removal(path: vault.directory, failed: error))
     }
   }
 

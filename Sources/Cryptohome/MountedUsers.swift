@@ -7,7 +7,7 @@ import MountTable
 public struct MountedUsers: Equatable, Sendable {
   /// Everybody of whom anything is mounted, in the order in which that was.
   public let users: [ObfuscatedUsername]
-  /// The stores that a user's folder is mounted in, and its twin as well.
+  /// The stores that a user's folder is mounted in, and the cache store as well.
   public let stores: [ObfuscatedUsername: Set<StoreName>]
   /// The stores that there are.
   public let allStores: Set<StoreName>

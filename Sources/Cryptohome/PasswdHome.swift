@@ -72,7 +72,7 @@ struct PasswdHome: ~Copyable {
     } catch let error as SystemError where error.code == ENOENT {
       return nil
     } catch {
-      return Removal(path: path, heldBy: error)
+      return Removal(path: path, failed: error)
     }
   }
 

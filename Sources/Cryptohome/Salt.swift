@@ -50,7 +50,7 @@ public struct Salt: Equatable, Sendable {
         throw Refusal(
           path: path,
           reason: "is not the salt that the vaults of this machine are named with; "
-            + restoration(copy, to: path, layout), mend: command(copy, to: path, layout))
+            + restoration(copy, to: path, layout), fix: command(copy, to: path, layout))
       } catch let error as SystemError where error.code == ENOENT {
         continue
       } catch let error as SystemError where error.code == EACCES {
@@ -66,7 +66,7 @@ public struct Salt: Equatable, Sendable {
       path: path(layout),
       reason: "is gone\(count > 0 ? ", and vaults are named with it (\(count))" : ""); "
         + restoration(copy, to: path(layout), layout),
-      mend: command(copy, to: path(layout), layout))
+      fix: command(copy, to: path(layout), layout))
   }
 
   private static func restoration(_ copy: Salt?, to path: FilePath, _ layout: Layout) -> String {
@@ -115,7 +115,7 @@ public struct Salt: Equatable, Sendable {
     _ path: FilePath, wayOut: String, _ command: String?
   ) throws -> Salt {
     func refused(_ reason: String) -> Refusal {
-      Refusal(path: path, reason: "\(reason); \(wayOut)", mend: command)
+      Refusal(path: path, reason: "\(reason); \(wayOut)", fix: command)
     }
     let file = try Descriptor(opening: path, flags: O_RDONLY | O_NONBLOCK)
     let status = try file.status(shown: path)

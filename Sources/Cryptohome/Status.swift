@@ -16,7 +16,7 @@ public struct UserStatus: Equatable, Sendable {
   public let isRemoving: Bool
   /// Why the vault cannot be opened: its file is damaged, missing, or of another vault.
   public let problem: String?
-  /// The stores that the user's folder is mounted in, and its twin as well.
+  /// The stores that the user's folder is mounted in, and the cache store as well.
   public let stores: [StoreName]
   /// Whether anything is mounted.
   public let isMounted: Bool

@@ -33,20 +33,20 @@ public enum UserFindings {
             findings.append(
               Finding(
                 .badVault, "user \(user)", "has a vault that cannot be looked at",
-                evidence: ["\(error)"], mend: "# restore \(layout.shadow)/\(user) from a backup"))
+                evidence: ["\(error)"], fix: "# restore \(layout.shadow)/\(user) from a backup"))
           }
         }
       } catch {
         findings.append(
           Finding(
             .unseen, "user \(user)", "could not be looked at", evidence: ["\(error)"],
-            mend: "daemon-store doctor  # again"))
+            fix: "daemon-store doctor  # again"))
       }
     }
     let insecure = layout.distrustedHomes().map {
       Finding(
         .insecureDirectory, $0.path, "is not root's alone", evidence: [$0.reason],
-        mend: $0.mend ?? "ls -ld \($0.path)  # and look why")
+        fix: $0.fix ?? "ls -ld \($0.path)  # and look why")
     }
     return insecure + findings + (try layout.pinnedData(of: loggedOut)) + (try confinedServices())
   }
@@ -81,7 +81,7 @@ extension UserFindings {
       let unit = process.unit ?? "cryptohomed"
       return Finding(
         .serviceConfined, "\(process)", "cannot enter the first mount namespace",
-        evidence: evidence, mend: "systemctl revert \(unit) && systemctl restart \(unit)")
+        evidence: evidence, fix: "systemctl revert \(unit) && systemctl restart \(unit)")
     }
   }
 }
@@ -101,7 +101,7 @@ extension UserStatus {
         hadSessions
           ? "\(layout.state)/sessions/\(user) names no process that is there"
           : "the logout found something in use, and was not repeated"
-      ], mend: "cryptohome unmount \(user)")
+      ], fix: "cryptohome unmount \(user)")
   }
 
   /// Whether the key is wiped, and only empty directories that other users keep refer to it.
@@ -126,7 +126,7 @@ extension UserStatus {
         isBusy
           ? "the key is gone, and what is open can still be read: cryptohome unmount names the processes"
           : "the key is in the keyring of the file system"
-      ], mend: "cryptohome unmount \(user)")
+      ], fix: "cryptohome unmount \(user)")
   }
 
   /// Mounts of a user where others are missing.
@@ -134,12 +134,12 @@ extension UserStatus {
     if !remaining.isEmpty {
       return Finding(
         .mountsWithoutLogin, "user \(user)", "is mounted in part, as after half of a logout",
-        evidence: remaining.map { "mounted at \($0)" }, mend: "cryptohome unmount \(user)")
+        evidence: remaining.map { "mounted at \($0)" }, fix: "cryptohome unmount \(user)")
     }
     guard !missing.isEmpty else { return nil }
     let evidence = missing.map { "nothing is mounted at \($0)" }
     return Finding(
       .userIncomplete, "user \(user)", "is mounted, but not everywhere", evidence: evidence,
-      mend: "cryptohome mount \(user)")
+      fix: "cryptohome mount \(user)")
   }
 }

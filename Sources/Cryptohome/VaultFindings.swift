@@ -24,13 +24,13 @@ enum VaultFindings {
         Finding(
           .saltUnusable, refusal.path, "cannot be used, so no user can log in",
           evidence: [refusal.reason],
-          mend: refusal.mend ?? "# restore \(refusal.path) from a backup")
+          fix: refusal.fix ?? "# restore \(refusal.path) from a backup")
       ]
     } catch {
       return [
         Finding(
           .saltUnusable, Salt.path(layout), "cannot be read, so no user can log in",
-          evidence: ["\(error)"], mend: "ls -l \(Salt.path(layout))  # and look why")
+          evidence: ["\(error)"], fix: "ls -l \(Salt.path(layout))  # and look why")
       ]
     }
   }
@@ -45,7 +45,7 @@ enum VaultFindings {
     return Finding(
       .vaultMissing, "user \(user)", "has an encrypted vault that is not there",
       evidence: ["\(VaultRegister.path(of: user, layout)) records it"],
-      mend: "# mount its file system, or restore \(layout.shadow)/\(user) from a backup; to "
+      fix: "# mount its file system, or restore \(layout.shadow)/\(user) from a backup; to "
         + "give it up: cryptohome remove \(user)")
   }
 
@@ -61,7 +61,7 @@ enum VaultFindings {
     return Finding(
       .homeInClear, "user \(user)", "has processes that can write in clear beside the vault",
       evidence: users.map { "files from before the vault are used by \($0)" },
-      mend: "# end these processes, and start them again after a login")
+      fix: "# end these processes, and start them again after a login")
   }
 
   /// Directories that a logout took for those that it had replaced, because of an exchange.
@@ -79,8 +79,9 @@ enum VaultFindings {
     return Finding(
       .misplacedDirectory, "user \(user)", "has directories that were moved out of the vault",
       evidence: paths.map { "\($0) is kept beside it" },
-      mend: Finding.command("ls", "-lA", first)
-        + "  # while the user is logged in, move what is the user's into the home, and remove the rest")
+      fix: Finding.command("ls", "-lA", first)
+        + "  # while the user is logged in, move what is the user's into the home, and remove the rest"
+    )
   }
 
   /// What an interrupted removal has left.
@@ -90,7 +91,7 @@ enum VaultFindings {
     guard try VaultRemoval.isUnfinished(user, layout) else { return nil }
     return Finding(
       .removalUnfinished, "user \(user)", "has a vault whose removal was interrupted",
-      evidence: ["files are left in \(layout.shadow)"], mend: "cryptohome remove \(user) --yes")
+      evidence: ["files are left in \(layout.shadow)"], fix: "cryptohome remove \(user) --yes")
   }
 
   private static func account(
@@ -103,18 +104,18 @@ enum VaultFindings {
       guard let name = try Account.named(own.user) else {
         return Finding(
           .vaultWithoutUser, "user \(user)", "has a vault, and no account any more",
-          evidence: [owner], mend: "cryptohome remove \(user)  # destroys all files in it")
+          evidence: [owner], fix: "cryptohome remove \(user)  # destroys all files in it")
       }
       return Finding(
         .vaultWithoutUser, "user \(user)", "has a vault under a name that is no account any more",
         evidence: [owner, "the uid is called \(name) now"],
-        mend: Finding.command("cryptohome", "rename", own.name, name))
+        fix: Finding.command("cryptohome", "rename", own.name, name))
     }
     guard account.user == own.user else {
       return Finding(
         .vaultForeignUid, "user \(user)", "has a vault that belongs to another uid",
         evidence: [owner, "\(own.name) has the uid \(account.user) now"],
-        mend: Finding.command("cryptohome", "adopt", own.name)
+        fix: Finding.command("cryptohome", "adopt", own.name)
           + "  # if the person is the same; else cryptohome remove \(user)")
     }
     // A salt that cannot be used is a finding of its own.
@@ -127,7 +128,7 @@ enum VaultFindings {
         owner,
         "a rename was interrupted, or \(Salt.path(layout)) is not the salt that it was named with",
       ],
-      mend: "# restore the salt if it was replaced; else repeat: cryptohome rename OLD \(own.name)")
+      fix: "# restore the salt if it was replaced; else repeat: cryptohome rename OLD \(own.name)")
   }
 
   private static func home(
@@ -137,6 +138,6 @@ enum VaultFindings {
     return Finding(
       .homeInClear, "user \(user)", "can have files in clear below the home of the vault",
       evidence: ["\(path) can be written to, or holds files, while the vault is locked"],
-      mend: "cryptohome repair-home \(user)")
+      fix: "cryptohome repair-home \(user)")
   }
 }

@@ -90,7 +90,7 @@ extension Directory {
     if let status = try status(of: name), !status.isDirectory {
       throw Refusal(
         path: self.path(of: name), reason: "is \(status.kind), not a directory",
-        mend: "rm \(shellWord(self.path(of: name)))")
+        fix: "rm \(shellWord(self.path(of: name)))")
     }
     let child = try directory(name)
     try child.requireTrust()
@@ -102,13 +102,13 @@ extension Directory {
     guard status.owner == 0 else {
       throw Refusal(
         path: path, reason: "belongs to user \(status.owner), not to root; chown it",
-        mend: "chown root \(shellWord(path))")
+        fix: "chown root \(shellWord(path))")
     }
     guard status.permissions & 0o022 == 0 else {
       throw Refusal(
         path: path,
         reason: "can be written by others than root (mode \(octal(status.permissions))); "
-          + "chmod go-w it", mend: "chmod go-w \(shellWord(path))")
+          + "chmod go-w it", fix: "chmod go-w \(shellWord(path))")
     }
   }
 }

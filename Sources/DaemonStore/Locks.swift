@@ -4,7 +4,7 @@ import Kernel
 
 /// How long a command waits for each lock that another one holds. After that it fails, and names the
 /// holder: a process that is stopped or hangs delays the others this long and no longer.
-public enum LockPatience {
+public enum LockTimeout {
   public static let boot = Duration.seconds(10)
   public static let login = Duration.seconds(30)
   public static let logout = Duration.seconds(60)

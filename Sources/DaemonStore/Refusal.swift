@@ -8,12 +8,12 @@ public struct Refusal: Error, Equatable, CustomStringConvertible, Sendable {
   /// Goes on after the path, and ends with the way out: `is a file, not a directory; remove it`.
   public let reason: String
   /// The command that is the way out, where there is one.
-  public let mend: String?
+  public let fix: String?
 
-  public init(path: FilePath, reason: String, mend: String? = nil) {
+  public init(path: FilePath, reason: String, fix: String? = nil) {
     self.path = path
     self.reason = reason
-    self.mend = mend
+    self.fix = fix
   }
 
   public var description: String { "\(path): \(reason)" }

@@ -22,7 +22,7 @@ public struct StoreDirectory: Equatable, Sendable {
   /// `/run/daemon-store/D`.
   public let path: String
 
-  /// - Parameter cache: whether the store's twin is meant, for what may be lost.
+  /// - Parameter cache: whether the cache store is meant, for what may be lost.
   public init(_ store: String, cache: Bool = false) throws(StoreClientError) {
     path = try makePath(store, user: nil, cache: cache)
   }

@@ -15,18 +15,18 @@ public struct DirectoryRenewal: ~Copyable {
   /// The name in `base` of the directory that the new one is made in.
   private let staging: FilePath
   /// Where old directories are removed: there they keep nothing of where they were.
-  private let grave: Directory?
+  private let removalDirectory: Directory?
 
   private static let fresh: FilePath = "fresh"
   private static let target: FilePath = "target"
 
-  /// - Parameter grave: on the same file system; nil to remove them in the staging directory.
+  /// - Parameter removalDirectory: on the same file system; nil to remove them in the staging directory.
   public init(
-    in base: consuming Directory, staging: FilePath, grave: consuming Directory? = nil
+    in base: consuming Directory, staging: FilePath, removalDirectory: consuming Directory? = nil
   ) {
     self.base = base
     self.staging = staging
-    self.grave = grave
+    self.removalDirectory = removalDirectory
   }
 
   /// Renews the directory at `path` below the base. Nothing of it may be mounted here, and no
@@ -60,7 +60,7 @@ public struct DirectoryRenewal: ~Copyable {
   public func finish(
     until deadline: ContinuousClock.Instant? = nil
   ) throws(SystemError) -> Bool {
-    try emptyGrave()
+    try removeOldDirectories()
     guard try base.status(of: staging)?.isDirectory == true else { return false }
     let place = try base.directory(staging, crossingMounts: false)
     if let path = try target(in: place), try place.status(of: Self.fresh) != nil,
@@ -74,7 +74,7 @@ public struct DirectoryRenewal: ~Copyable {
       }
       // Not sealed yet, or exchanged already: the other one is empty.
     }
-    try bury(place)
+    try removeOld(place)
     return true
   }
 
@@ -102,7 +102,7 @@ public struct DirectoryRenewal: ~Copyable {
       try undo(old, new, place)
       throw SystemError(operation: "replace", path: parent.path(of: name), code: EAGAIN)
     }
-    try bury(place)
+    try removeOld(place)
   }
 
   /// Puts the new directory in the place of the old one. Another user who may rename in `parent` can
@@ -159,21 +159,22 @@ public struct DirectoryRenewal: ~Copyable {
     let to = try old.file(".", flags: O_RDONLY | O_DIRECTORY)
     try check("copy attributes of", old.path, linux_copy_attributes(from.number, to.number))
     guard try place.status(of: Self.fresh)?.identity == new.status().identity else { return }
-    try bury(place)
+    try removeOld(place)
   }
 
   /// Removes the directory that is called `fresh` by now, and the staging directory.
-  private func bury(_ place: borrowing Directory) throws(SystemError) {
+  private func removeOld(_ place: borrowing Directory) throws(SystemError) {
     if let status = try place.status(of: Self.fresh) {
-      let name = Self.graveName(status)
-      switch grave {
-      case .some(let grave):
+      let name = Self.removalName(status)
+      switch removalDirectory {
+      case .some(let removalDirectory):
         do {
           try check(
             "rename", place.path(of: Self.fresh),
             linux_rename_new(
-              place.descriptor.number, Self.fresh.cString, grave.descriptor.number, name.cString))
-          try Self.remove(name, in: grave)
+              place.descriptor.number, Self.fresh.cString, removalDirectory.descriptor.number,
+              name.cString))
+          try Self.remove(name, in: removalDirectory)
         } catch  where [EXDEV, EPERM].contains(error.code) {
           try place.removeDirectory(Self.fresh)
         }
@@ -186,29 +187,30 @@ public struct DirectoryRenewal: ~Copyable {
 
   /// What the names of old directories begin with while they are removed.
   public static let removedPrefix: FilePath = ".removed-"
-  private static func graveName(_ status: FileStatus) -> FilePath {
+  private static func removalName(_ status: FileStatus) -> FilePath {
     "\(removedPrefix)\(status.identity.inode)"
   }
 
   /// Removes an old directory. What is not empty came here by another user's exchange, before a crash or
   /// in a version that did not look: it is kept, and stops nothing.
   private static func remove(
-    _ name: FilePath, in grave: borrowing Directory
+    _ name: FilePath, in removalDirectory: borrowing Directory
   ) throws(SystemError) {
     do throws(SystemError) {
-      try grave.removeDirectory(name)
+      try removalDirectory.removeDirectory(name)
     } catch {
       guard [ENOTEMPTY, EEXIST, ENOTDIR].contains(error.code) else { throw error }
     }
   }
 
-  /// Removes what a crash has left between two steps of ``bury(_:)``.
-  private func emptyGrave() throws(SystemError) {
-    switch grave {
+  /// Removes what a crash has left between two steps of ``removeOld(_:)``.
+  private func removeOldDirectories() throws(SystemError) {
+    switch removalDirectory {
     case .none: return
-    case .some(let grave):
-      for name in try grave.names() where name.dropping(prefix: Self.removedPrefix) != nil {
-        try Self.remove(name, in: grave)
+    case .some(let removalDirectory):
+      for name in try removalDirectory.names()
+      where name.dropping(prefix: Self.removedPrefix) != nil {
+        try Self.remove(name, in: removalDirectory)
       }
     }
   }

@@ -247,9 +247,9 @@ struct PamLockEndedCommand: ChangingCommand {
   func run() throws {
     try login.begin()
     guard let user else {
-      let patience = Duration.milliseconds(CONTROL_TIME_TO_ANSWER)
+      let timeout = Duration.milliseconds(CONTROL_TIME_TO_ANSWER)
       let users = try Sessions.usersWithEndedSessions(.system)
-      if !lockEnded(users, [], isHeard: true, until: .now + patience) { throw Ending(.partial) }
+      if !lockEnded(users, [], isHeard: true, until: .now + timeout) { throw Ending(.partial) }
       return
     }
     guard let user = try Sessions.user(Username("\(user)"), .system) else { return }

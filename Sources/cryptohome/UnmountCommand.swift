@@ -62,7 +62,7 @@ struct UnmountCommand: ChangingCommand {
       let report: LogoutReport
       do {
         report = try announced(user, .system) {
-          try Logout.run(user, .system, lazily: force, patience: wait?.duration)
+          try Logout.run(user, .system, lazily: force, timeout: wait?.duration)
         }
       } catch  where all {
         Program.complain("cryptohome: unmount: \(name): \(error)")
@@ -135,11 +135,11 @@ extension LogoutReport {
       switch removal.outcome {
       case .removed: nil
       case .detached: "\(removal.path): detached"
-      case .busy(let reason), .held(let reason): reason
+      case .busy(let reason), .failed(let reason): reason
       }
     }
     let isDetached = removals.contains { $0.outcome == .detached }
-    let along = takenAlong.map { "\($0) was detached with the user's mounts" }
+    let along = detachedAlong.map { "\($0) was detached with the user's mounts" }
     let words = (isDetached ? "detached, " : "") + "still held by"
     let verdict = lock == .busy ? "locked, but still open in" : words
     let held = holders.map { $0.isUninspected ? "\($0)" : "\(verdict) \($0)" }
@@ -195,7 +195,7 @@ struct UnmountOutput: Encodable {
     detachedCopies = report.detachedCopies.map {
       CopiesOutput(keeper: $0.keeper.description, paths: $0.paths.map(\.jsonText))
     }
-    detachedAlong = report.takenAlong.map(\.description)
+    detachedAlong = report.detachedAlong.map(\.description)
     holders = report.holders.map { HolderOutput($0) }
     pins = report.pins.map(\.description)
     unemptied = report.unemptied.map(\.description)

@@ -50,12 +50,12 @@ final class Actions {
   ///   - descriptors: what it has open, by their numbers there; else 0 is empty.
   ///   - hearsOutput: whether its output is among its lines; else only what it complains with.
   ///   - user: for whom; nil for this service itself, which has limits of another kind.
-  ///   - patience: how long it has; nil for as long as it takes.
+  ///   - timeout: how long it has; nil for as long as it takes.
   /// - Returns: its number.
   @discardableResult
   func start(
     _ arguments: [String], descriptors: [CInt: CInt] = [:], hearsOutput: Bool = false,
-    for user: uid_t?, atMost patience: Duration? = nil, in loop: borrowing EventLoop,
+    for user: uid_t?, atMost timeout: Duration? = nil, in loop: borrowing EventLoop,
     done: @escaping Done
   ) throws -> pid_t {
     if let user { try requireRoom(for: user) }
@@ -66,8 +66,8 @@ final class Actions {
     action.source = try loop.watch(pipe.reading.number, for: .readable) { [unowned action] in
       action.read()
     }
-    if let patience {
-      action.timer = try loop.after(patience) { [unowned self, unowned action] in abandon(action) }
+    if let timeout {
+      action.timer = try loop.after(timeout) { [unowned self, unowned action] in abandon(action) }
     }
     let writing = pipe.writing.number
     let process = try startProcess(

@@ -31,7 +31,7 @@ final class Control {
   private static let runningLimitForUser = 3
   private static let waitingLimitForUser = 24
   /// How long a connection has for its request, and again to say that it waits.
-  private static let patience = Duration.milliseconds(CONTROL_TIME_TO_TAKE)
+  private static let timeout = Duration.milliseconds(CONTROL_TIME_TO_TAKE)
   private static let patienceForWork = Duration.milliseconds(CONTROL_TIME_TO_ANSWER)
 
   private final class Connection {
@@ -185,7 +185,7 @@ final class Control {
       try service.loop.watch(
         connection.socket.descriptor.number, for: .readable, first: true
       ) { [unowned self] in receive(key) },
-      try service.loop.after(Self.patience) { [unowned self] in connections[key] = nil },
+      try service.loop.after(Self.timeout) { [unowned self] in connections[key] = nil },
     ]
   }
 

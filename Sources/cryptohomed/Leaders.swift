@@ -28,7 +28,7 @@ final class Leaders {
   private static let limitForUser = 4
   /// How many processes begin at a time: those that have run for ten seconds do not count.
   private static let limit = 32
-  private static let patience = Duration.milliseconds(CONTROL_TIME_TO_ANSWER)
+  private static let timeout = Duration.milliseconds(CONTROL_TIME_TO_ANSWER)
 
   private final class User {
     /// The leaders that are watched, by the names of their files.
@@ -158,7 +158,7 @@ final class Leaders {
     do {
       var process: pid_t = -1
       process = try service.actions.start(
-        ["pam", "lock-ended", "--", hash.description], for: nil, atMost: Self.patience,
+        ["pam", "lock-ended", "--", hash.description], for: nil, atMost: Self.timeout,
         in: service.loop
       ) { [unowned self] end, lines in
         user.start = nil

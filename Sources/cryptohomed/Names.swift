@@ -19,7 +19,7 @@ final class Names {
 
   /// How many calls wait for names.
   private static let limit = 64
-  private static let patience = Duration.seconds(10)
+  private static let timeout = Duration.seconds(10)
 
   /// Gives the names of these users, in their order: the hash for one whose name is not found in time.
   ///
@@ -48,7 +48,7 @@ final class Names {
     do {
       try service.actions.start(
         ["pam", "names", "--"] + missing.sorted().map(\.description), hearsOutput: true, for: nil,
-        atMost: Self.patience, in: service.loop
+        atMost: Self.timeout, in: service.loop
       ) { [unowned self, unowned service] end, lines in
         if end == .exited(0) { note(lines) }
         answer(service)

@@ -32,7 +32,7 @@ private func hash(of name: FilePath, in store: StoreName) throws -> ObfuscatedUs
   let service = "org.daemonstore.Manager1"
   let bus = try Connection()
   let reply = try bus.call(
-    RemoteMethod(service, "/org/daemonstore/Manager1", service, "GetStore"), patience: .seconds(5)
+    RemoteMethod(service, "/org/daemonstore/Manager1", service, "GetStore"), timeout: .seconds(5)
   ) { message throws(SystemError) in
     try message.append(store.description)
     try message.append(name.description)

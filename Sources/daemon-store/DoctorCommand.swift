@@ -7,9 +7,9 @@ import Program
 struct DoctorCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "doctor",
-    abstract: "Check everything on this host, and say what mends what is wrong.",
+    abstract: "Check everything on this host, and say how to fix it.",
     discussion: """
-      The most serious first, each with what was seen and the command that mends it. Nothing is \
+      The most serious first, each with what was seen and the command that fixes it. Nothing is \
       changed.
 
       Exit status: 0 healthy, 1 failed, 2 usage, 3 there are findings.
@@ -37,7 +37,7 @@ struct DoctorCommand: ParsableCommand {
       for finding in findings {
         Program.say("\(finding.kind.severity.rawValue): \(finding.subject) \(finding.problem)")
         for line in finding.evidence { Program.say("  \(line)") }
-        Program.say("  mend: \(finding.mend)")
+        Program.say("  fix: \(finding.fix)")
       }
       let count = findings.count
       Program.say(count == 0 ? "healthy" : "\(count) \(count == 1 ? "finding" : "findings")")
@@ -57,9 +57,9 @@ struct DoctorCommand: ParsableCommand {
         ? try FileStatus.mountID(at: refusal.path) != nil : false
       let finding = Finding(
         .storeReplaced, refusal.path, "cannot hold the stores", evidence: [refusal.reason],
-        mend: isMounted
+        fix: isMounted
           ? "umount \(refusal.path) && daemon-store startup"
-          : refusal.mend ?? "daemon-store startup")
+          : refusal.fix ?? "daemon-store startup")
       return Finding.sorted([finding] + users)
     }
   }
@@ -72,7 +72,7 @@ struct FindingOutput: Encodable {
   let subject: String
   let problem: String
   let evidence: [String]
-  let mend: String
+  let fix: String
 
   init(_ finding: Finding) {
     severity = finding.kind.severity.rawValue
@@ -80,6 +80,6 @@ struct FindingOutput: Encodable {
     subject = finding.subject
     problem = finding.problem
     evidence = finding.evidence
-    mend = finding.mend
+    fix = finding.fix
   }
 }

@@ -96,8 +96,8 @@ struct TreeOutput: Encodable {
   /// Those that a picture shows: a cache only where it does not spread as the store itself does.
   var shown: [(store: Store, isWithCache: Bool)] {
     stores.compactMap { store in
-      let twin = stores.first { $0.store == store.store && $0.tree != store.tree }
-      let isSame = twin.map { store.spreads(as: $0) } ?? false
+      let other = stores.first { $0.store == store.store && $0.tree != store.tree }
+      let isSame = other.map { store.spreads(as: $0) } ?? false
       return store.tree == "cache" && isSame ? nil : (store, isSame)
     }
   }
@@ -107,11 +107,11 @@ struct TreeOutput: Encodable {
 
 extension TreeOutput.Store {
   fileprivate func spreads(as other: Self) -> Bool {
-    func sight(_ store: Self) -> [[String]] {
+    func views(_ store: Self) -> [[String]] {
       [store.users, ["\(store.healthy)"]]
         + store.namespaces.flatMap { [[$0.namespace.shown, $0.relation], $0.arrived] }
     }
-    return sight(self) == sight(other)
+    return views(self) == views(other)
   }
 }
 

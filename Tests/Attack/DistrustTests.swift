@@ -8,7 +8,7 @@ import Testing
   private struct Finding: Decodable {
     let kind: String
     let subject: String
-    let mend: String
+    let fix: String
   }
 
   @Test(arguments: ["/home", "/home/user", "/home/.shadow", "/run/daemon-store"])
@@ -30,8 +30,8 @@ import Testing
         let doctor = try host.run("daemon-store", "doctor", "--json")
         let findings = try decode([Finding].self, doctor.output)
         let finding = try #require(findings.first { $0.subject == path }, "\(doctor)")
-        let mended = try host.script(finding.mend)
-        #expect(mended.status == 0, "\(mended)")
+        let fixed = try host.script(finding.fix)
+        #expect(fixed.status == 0, "\(fixed)")
         try host.unlock("alice")
         try host.logout("alice")
       }

@@ -21,8 +21,8 @@ import Testing
         for rejection in templates.rejected {
           #expect(!"\(rejection)".utf8.contains { $0 < 0x20 || $0 == 0x7f }, "\(rejection)")
           // What is proposed is a line for sh(1) that names this very directory.
-          if let mend = rejection.mend {
-            #expect(try run("sh", ["-c", "set -- \(mend); test -d \"$2\""]).status == 0, "\(mend)")
+          if let fix = rejection.fix {
+            #expect(try run("sh", ["-c", "set -- \(fix); test -d \"$2\""]).status == 0, "\(fix)")
           }
         }
       }

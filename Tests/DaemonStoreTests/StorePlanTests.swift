@@ -10,7 +10,7 @@ import Testing
 @Suite struct StorePlanTests {
   private static let path: FilePath = "/run/daemon-store/alpha"
   private static let flags = Set(StorePlan.attributes.names).union(["rw"])
-  private static let ground = StoreGround(
+  private static let base = StoreBase(
     mount: Mount(id: 1, parent: 0, device: 5, root: "/", target: "/run", peerGroup: 1))
 
   private static func mount(
@@ -31,7 +31,7 @@ import Testing
     let directory = try Directory(opening: "/").status()
     let place = StorePlace(
       path: path, entry: entry ?? .directory(directory), mounts: mounts, below: below)
-    return StorePlan.step(for: place, group: group, ground: ground) { use }
+    return StorePlan.step(for: place, group: group, base: base) { use }
   }
 
   @Test func nothingThereIsMade() throws {
@@ -97,15 +97,15 @@ import Testing
       ("/", "/run/daemon-store", "/alpha"),
       ("/image", "/", "/image/run/daemon-store/alpha"),
     ] as [(FilePath, FilePath, FilePath)] {
-      let ground = StoreGround(mount: Mount(id: 1, parent: 0, root: root, target: target))
-      #expect(ground.root(of: "\(Self.path)") == expected, "\(root) on \(target)")
+      let base = StoreBase(mount: Mount(id: 1, parent: 0, root: root, target: target))
+      #expect(base.root(of: "\(Self.path)") == expected, "\(root) on \(target)")
     }
   }
 
   @Test func followersHoldABindOfTheirOwn() {
     let store = 9
     func table(_ mounts: Mount...) -> MountTable { MountTable(mounts) }
-    let sharedRun = Self.ground.mount
+    let sharedRun = Self.base.mount
     let privateRun = Mount(id: 1, parent: 0, root: "/", target: "/run")
     let slaveRun = Mount(id: 20, parent: 0, root: "/", target: "/run", master: 1)
     let ownRun = Mount(id: 20, parent: 0, root: "/", target: "/run")
@@ -121,13 +121,13 @@ import Testing
         id: 32, parent: 30, root: "/daemon-store/alpha", target: "\(Self.path)", peerGroup: 33,
         master: store))
     let lowerRun = Mount(id: 20, parent: 0, root: "/", target: "/run", master: 31)
-    func holds(_ table: MountTable, ground: Mount = sharedRun) -> Bool {
-      Followers.holdsItsOwn(table, of: [store], PeerGroups([table, between]), ground: ground)
+    func holds(_ table: MountTable, base: Mount = sharedRun) -> Bool {
+      Followers.holdsItsOwn(table, of: [store], PeerGroups([table, between]), base: base)
     }
     #expect(!holds(table(slaveRun, copy(master: store))), "inherited with a slave of /run")
     #expect(holds(table(ownRun, copy(master: store))), "bound in a jail's own /run")
     #expect(holds(table(ownRun, copy(master: nil, peer: store))), "a peer")
-    #expect(holds(table(slaveRun, copy(master: store)), ground: privateRun), "would be cut off")
+    #expect(holds(table(slaveRun, copy(master: store)), base: privateRun), "would be cut off")
     #expect(!holds(table(ownRun, copy(master: nil))), "a private copy follows nothing")
     #expect(!holds(table(ownRun, copy(master: 8))), "another store")
     #expect(holds(table(ownRun, copy(master: 33))), "bound in a jail within a service")

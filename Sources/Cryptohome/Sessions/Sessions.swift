@@ -84,7 +84,7 @@ public enum Sessions {
     guard let records = try SessionRecords(ofExisting: user, layout),
       try leader != nil || !records.isQuiet()
     else { return nil }
-    return try locked(user, layout, until: deadline ?? .now + LockPatience.logout) {
+    return try locked(user, layout, until: deadline ?? .now + LockTimeout.logout) {
       guard let records = try SessionRecords(ofExisting: user, layout) else { return nil }
       if let leader {
         if let id, let session = SessionRecord(leader, id: id) {

@@ -14,7 +14,7 @@ public enum KeyRequester: Sendable {
 /// only, in a directory that only root can enter.
 enum DerivationLimit {
   /// How long to wait for the others.
-  private static let patience = Duration.seconds(30)
+  private static let timeout = Duration.seconds(30)
 
   /// Runs `body`, which tries passwords of `user`, as soon as the limit allows it.
   ///
@@ -26,7 +26,7 @@ enum DerivationLimit {
     let run = try Directory(opening: layout.root).trusted("run")
     let state = try OwnedDirectory("cryptohome", in: run, owner: 0, group: 0, mode: 0o700)
     let directory = state.opened()
-    let deadline = ContinuousClock.now + patience
+    let deadline = ContinuousClock.now + timeout
     // The user's first: a process that waits for its own user takes no place from others.
     let ownName: FilePath = "derive.\(user)"
     guard let own = try FileLock(ownName, in: directory, until: deadline) else {
@@ -71,7 +71,7 @@ enum DerivationLimit {
   private static func tooMany(_ path: FilePath, _ which: String) -> Refusal {
     Refusal(
       path: path,
-      reason: "other passwords \(which) have been tried for \(patience.components.seconds) "
+      reason: "other passwords \(which) have been tried for \(timeout.components.seconds) "
         + "seconds; try again")
   }
 }

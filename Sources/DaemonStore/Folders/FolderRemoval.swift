@@ -11,7 +11,7 @@ public struct Removal: Equatable, Sendable {
     /// Still there: the kernel says that it is in use, in these words.
     case busy(String)
     /// Still there for another reason.
-    case held(String)
+    case failed(String)
   }
 
   public let path: FilePath
@@ -23,9 +23,9 @@ public struct Removal: Equatable, Sendable {
   }
 
   /// What is still there because of `error`.
-  public init(path: FilePath, heldBy error: any Error) {
+  public init(path: FilePath, failed error: any Error) {
     let isBusy = (error as? SystemError)?.code == EBUSY
-    self.init(path: path, outcome: isBusy ? .busy("\(error)") : .held("\(error)"))
+    self.init(path: path, outcome: isBusy ? .busy("\(error)") : .failed("\(error)"))
   }
 
   public var isHeld: Bool { reason != nil }
@@ -34,7 +34,7 @@ public struct Removal: Equatable, Sendable {
   public var isInUse: Bool {
     switch outcome {
     case .detached, .busy: true
-    case .removed, .held: false
+    case .removed, .failed: false
     }
   }
 
@@ -42,7 +42,7 @@ public struct Removal: Equatable, Sendable {
   public var reason: String? {
     switch outcome {
     case .removed, .detached: nil
-    case .busy(let reason), .held(let reason): reason
+    case .busy(let reason), .failed(let reason): reason
     }
   }
 }
@@ -58,26 +58,26 @@ extension Directory {
   ) -> Removal? {
     let path = path(of: name)
     var outcome: Removal.Outcome?
-    var patience = 1
+    var delay = 1
     do {
       while let status = try status(of: name), status.isMountRoot {
         guard isOurs(status) else {
-          return Removal(path: path, outcome: .held("\(path): something else is mounted on it"))
+          return Removal(path: path, outcome: .failed("\(path): something else is mounted on it"))
         }
         do {
           try unmount(name)
           outcome = .removed
-        } catch  where error.code == EBUSY && patience <= 32 {
+        } catch  where error.code == EBUSY && delay <= 32 {
           // Whoever looks at a mount keeps it busy meanwhile, and who watches looks just now.
-          pause(.milliseconds(patience))
-          patience *= 2
+          pause(.milliseconds(delay))
+          delay *= 2
         } catch  where lazily && error.code == EBUSY {
           try unmount(name, lazily: true)
           outcome = .detached
         }
       }
     } catch {
-      return Removal(path: path, heldBy: error)
+      return Removal(path: path, failed: error)
     }
     return outcome.map { Removal(path: path, outcome: $0) }
   }
@@ -98,7 +98,7 @@ public enum UserFolders {
     var removals: [Removal] = []
     do {
       guard let trees = try OpenTrees(existingIn: layout) else { return [] }
-      let lock = try trees.lock(for: LockPatience.logout)
+      let lock = try trees.lock(for: LockTimeout.logout)
       for tree in StoreTree.allCases.reversed() {
         for store in try trees[tree].stores().reversed() {
           removals += try trees[tree].remove(user, from: store, lazily: lazily, isOurs: isOurs)
@@ -106,7 +106,7 @@ public enum UserFolders {
       }
       lock.release()
     } catch {
-      removals.append(Removal(path: layout.directory(of: .data), heldBy: error))
+      removals.append(Removal(path: layout.directory(of: .data), failed: error))
     }
     return removals
   }
@@ -125,14 +125,14 @@ public enum UserFolders {
 extension OpenTree {
   /// The names of the directories that are stores, or can be.
   func stores() throws(SystemError) -> [StoreName] {
-    try backstage.root.names().compactMap { StoreName($0) }
+    try underlying.root.names().compactMap { StoreName($0) }
   }
 
   /// The users who have a mount point in a store.
   func users(in store: StoreName) throws(SystemError) -> [ObfuscatedUsername] {
-    let status = try backstage.root.status(of: store.path)
+    let status = try underlying.root.status(of: store.path)
     guard status?.isDirectory == true else { return [] }
-    return try backstage.root.directory(store.path).names()
+    return try underlying.root.directory(store.path).names()
       .compactMap { ObfuscatedUsername($0) }
   }
 
@@ -142,16 +142,16 @@ extension OpenTree {
   ) throws(SystemError) -> [Removal] {
     let name: FilePath = "\(store)/\(user)"
     do {
-      guard try backstage.root.status(of: name) != nil else { return [] }
+      guard try underlying.root.status(of: name) != nil else { return [] }
     } catch  where error.code == ENOTDIR {
       return []  // not a store, but a file in the place of one
     }
-    let removal = front.clear(name, lazily: lazily, isOurs: isOurs)
+    let removal = visible.clear(name, lazily: lazily, isOurs: isOurs)
     if let removal, removal.isHeld { return [removal] }
     do {
-      try backstage.root.removeDirectory(name)
+      try underlying.root.removeDirectory(name)
     } catch {
-      return [Removal(path: front.path(of: name), heldBy: error)]
+      return [Removal(path: visible.path(of: name), failed: error)]
     }
     return removal.map { [$0] } ?? []
   }

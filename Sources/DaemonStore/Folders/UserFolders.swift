@@ -70,7 +70,7 @@ public struct PreparedFolders: ~Copyable {
     }
     let data = try root.file(".", flags: LINUX_O_PATH | O_DIRECTORY)
     let cache = try root.directory(".cache", crossingMounts: false)
-    lock = try trees.lock(for: LockPatience.login)
+    lock = try trees.lock(for: LockTimeout.login)
     self.root = Directory(owning: data, path: root.path)
     caches = consume cache
     self.trees = trees
@@ -176,10 +176,10 @@ public struct PreparedFolders: ~Copyable {
 extension OpenTree {
   /// Whether the store is set up: mounted, and of its own directory.
   func hasStore(_ store: StoreName) throws(SystemError) -> Bool {
-    guard let status = try front.status(of: store.path), status.isMountRoot else {
+    guard let status = try visible.status(of: store.path), status.isMountRoot else {
       return false
     }
-    return try backstage.root.status(of: store.path)?.identity == status.identity
+    return try underlying.root.status(of: store.path)?.identity == status.identity
   }
 
   /// Whether nothing is mounted yet at `/run/daemon-store/D/H`; false when `source` is.
@@ -187,37 +187,37 @@ extension OpenTree {
     _ store: StoreName, _ user: ObfuscatedUsername, for source: FileIdentity
   ) throws -> Bool {
     let name: FilePath = "\(store)/\(user)"
-    guard let status = try front.status(of: name) else { return true }
+    guard let status = try visible.status(of: name) else { return true }
     if status.isMountRoot {
       guard status.identity == source else {
         throw Refusal(
-          path: front.path(of: name), reason: "something else is mounted there; unmount it")
+          path: visible.path(of: name), reason: "something else is mounted there; unmount it")
       }
       return false
     }
     guard status.isDirectory else {
       throw Refusal(
-        path: front.path(of: name), reason: "is \(status.kind), not a directory; remove it")
+        path: visible.path(of: name), reason: "is \(status.kind), not a directory; remove it")
     }
-    guard try front.directory(name).names().isEmpty else {
+    guard try visible.directory(name).names().isEmpty else {
       throw Refusal(
-        path: front.path(of: name),
+        path: visible.path(of: name),
         reason: "holds files that were written while nothing was mounted; move them away")
     }
     return true
   }
 
-  /// Makes the mount point and attaches the mount. The point can only be made backstage: a store
+  /// Makes the mount point and attaches the mount. The point can only be made underlying: a store
   /// is read-only, so that nobody writes where a user's folder is not mounted yet.
   func attach(
     _ mount: consuming DetachedMount, of user: ObfuscatedUsername, in store: StoreName
   ) throws(SystemError) {
     let name: FilePath = "\(store)/\(user)"
-    try backstage.root.makeDirectory(name, mode: 0)
+    try underlying.root.makeDirectory(name, mode: 0)
     do {
-      try mount.attach(on: name, in: front)
+      try mount.attach(on: name, in: visible)
     } catch {
-      _ = try? backstage.root.removeDirectory(name)  // the first error is the one that counts
+      _ = try? underlying.root.removeDirectory(name)  // the first error is the one that counts
       throw error
     }
   }

@@ -5,7 +5,7 @@ import Kernel
 /// too, that one is taken in `body`. The lock file stays while the user is mounted: a logout must not
 /// need a new inode.
 ///
-/// - Parameter deadline: when to give up waiting; nil for ``LockPatience/login`` from now.
+/// - Parameter deadline: when to give up waiting; nil for ``LockTimeout/login`` from now.
 /// - Throws: ``Refusal``, which names the holder, when the lock is not free then.
 public func locked<Value>(
   _ user: ObfuscatedUsername, _ layout: Layout, until deadline: ContinuousClock.Instant? = nil,
@@ -15,7 +15,7 @@ public func locked<Value>(
   let state = try OwnedDirectory("cryptohome", in: run, owner: 0, group: 0, mode: 0o700)
   let name: FilePath = "\(user).lock"
   let lock = try FileLock.take(
-    name, in: state.directory, until: deadline ?? .now + LockPatience.login,
+    name, in: state.directory, until: deadline ?? .now + LockTimeout.login,
     for: "logging this user in or out")
   let outcome = Result { try body() }
   if !isMounted(user, layout) { lock.remove(name, in: state.directory) }

@@ -214,14 +214,14 @@ struct HolderSearch: ~Copyable {
             path.isAbsolute && (isFound || isNamed(path))
             ? path : boundFile(of: name, status.identity, in: process)
         }
-        let held = SentDescriptors.held(
+        let waiting = SentDescriptors.find(
           at: name, of: process, task, waits: isSuspect && unseen.isEmpty ? waits : nil,
           unknowns
         ) { [pins, test] file, name, links in
           test(file, name, links)
             && pins?.take(file, name, links, of: process, .sentFile("")) != true
         }
-        switch held {
+        switch waiting {
         case .sentFile(let path): sent = sent ?? path
         case let hold?: if isSuspect { unseen.append(hold) }
         case nil: continue

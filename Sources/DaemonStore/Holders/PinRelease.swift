@@ -144,6 +144,6 @@ public enum PinRelease {
     _ vault: borrowing Directory, _ home: borrowing Directory
   ) throws(SystemError) -> DirectoryRenewal {
     DirectoryRenewal(
-      in: try vault.directory("."), staging: staging, grave: try home.directory("."))
+      in: try vault.directory("."), staging: staging, removalDirectory: try home.directory("."))
   }
 }

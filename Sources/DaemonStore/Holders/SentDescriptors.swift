@@ -26,7 +26,7 @@ enum SentDescriptors {
   ///
   /// - Parameter waits: to look again if need be: most messages are received at once. nil where
   ///   what is unseen does not count.
-  static func held(
+  static func find(
     at name: FilePath, of process: pid_t, _ task: borrowing Directory, waits: Waits?,
     _ unknowns: Unknowns, where test: HolderSearch.Test
   ) -> Holder.Hold? {
@@ -76,24 +76,24 @@ enum SentDescriptors {
     // for peeking is left alone.
     guard received >= 0 else { return .sentUnseen(waiting) }
     var unseen = waiting - Int(received)
-    var held: FilePath?
+    var found: FilePath?
     // All are closed at the end, whatever happens to one.
     defer {
       for number in numbers.prefix(Int(received)) { close(number) }
     }
     for number in numbers.prefix(Int(received)) {
       if let status = try own.status(behind: "\(number)"), test(status, "\(number)", own) {
-        held = held ?? shownPath(of: "\(number)", own)
+        found = found ?? shownPath(of: "\(number)", own)
       } else if case let inner = try count("/proc/\(getpid())/fdinfo/\(number)"), inner > 0 {
         // A socket that was sent can have been sent something itself.
         switch depth > 0 ? try look(at: number, inner, depth: depth - 1, where: test) : nil {
-        case .sentFile(let path): held = held ?? path
+        case .sentFile(let path): found = found ?? path
         case nil where depth > 0: continue
         default: unseen += inner
         }
       }
     }
-    return held.map { .sentFile($0) } ?? (unseen > 0 ? .sentUnseen(unseen) : nil)
+    return found.map { .sentFile($0) } ?? (unseen > 0 ? .sentUnseen(unseen) : nil)
   }
 
   /// How many wait at a socket.

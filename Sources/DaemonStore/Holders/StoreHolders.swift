@@ -98,7 +98,7 @@ extension Layout {
       containing: Set(folders.flatMap(\.needles)).sorted(), unknowns)
     let views = folders.map { $0.views(in: namespaces) }
     var used: Set<ObfuscatedUsername> = []
-    var sight = HolderSearch(
+    var search = HolderSearch(
       for: { file, link, process in
         for folder in folders where !used.contains(folder.user) {
           if folder.contains(file, link, in: process) { used.insert(folder.user) }
@@ -110,7 +110,7 @@ extension Layout {
         return false
       })
     // Who cannot be looked at may hold any.
-    let uncertain = try sight.processes() + unknowns.holders
+    let uncertain = try search.processes() + unknowns.holders
     return try zip(folders, views).flatMap { folder, views in
       let places = StoreTree.allCases.map {
         "\(path(of: folder.user, in: store, $0))" as FilePath

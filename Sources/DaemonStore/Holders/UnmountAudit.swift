@@ -64,20 +64,20 @@ public final class UnmountAudit {
     /// What other namespaces kept for themselves, and is gone now.
     public let detachedCopies: [DetachedCopies]
     /// What others had mounted upon the user's mounts here, and was detached with them.
-    public let takenAlong: [Holder]
+    public let detachedAlong: [Holder]
     /// What namespaces of strangers keep.
     let strangers: [NamespaceView.Copy]
 
     /// Nothing.
-    public init() { self.init(holders: [], detachedCopies: [], takenAlong: [], strangers: []) }
+    public init() { self.init(holders: [], detachedCopies: [], detachedAlong: [], strangers: []) }
 
     init(
-      holders: [Holder], detachedCopies: [DetachedCopies], takenAlong: [Holder],
+      holders: [Holder], detachedCopies: [DetachedCopies], detachedAlong: [Holder],
       strangers: [NamespaceView.Copy]
     ) {
       self.holders = holders
       self.detachedCopies = detachedCopies
-      self.takenAlong = takenAlong
+      self.detachedAlong = detachedAlong
       self.strangers = strangers
     }
 
@@ -108,7 +108,7 @@ public final class UnmountAudit {
         in: after, besides: present, isStranger: subtree.isStranger)
         + subtree.unknownMounts.holders,
       detachedCopies: NamespaceView.detached(from: before, to: after),
-      takenAlong: upon.filter { !alive.contains($0.id) && !Self.isStrangers($0, subtree) }.map {
+      detachedAlong: upon.filter { !alive.contains($0.id) && !Self.isStrangers($0, subtree) }.map {
         Holder(keeper: nil, hold: .mount($0))
       },
       strangers: NamespaceView.copies(in: after, ofStrangers: subtree.isStranger))

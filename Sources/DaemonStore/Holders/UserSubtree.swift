@@ -286,7 +286,7 @@ public final class UserSubtree {
       let mount = around.last(where: { $0.target.cString.count == longest })
     else { return false }
     return parts.contains {
-      $0.shows(device: mount.device, StoreGround(mount: mount).root(of: path))
+      $0.shows(device: mount.device, StoreBase(mount: mount).root(of: path))
     }
   }
 

@@ -64,7 +64,7 @@ final class VaultPart {
     mountDevice = mount.device
     span = Self.spansDevices(mount) ? FileSystemKind(vault.path) : nil
     hasHandles = Self.hasHandle(".", in: vault)
-    root = StoreGround(mount: mount).root(of: "\(vault.path)")
+    root = StoreBase(mount: mount).root(of: "\(vault.path)")
   }
 
   /// What a mount at one of the user's places is part of, where no path leads to the vault.

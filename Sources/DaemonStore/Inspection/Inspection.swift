@@ -10,7 +10,7 @@ import Kernel
 /// about to look at, and is left behind when it says nothing more.
 enum Inspection {
   /// How long a look at one process may take.
-  private static let patience = Duration.seconds(5)
+  private static let timeout = Duration.seconds(5)
   /// How long an inspection may take where the caller does not say.
   private static let timeToLook = Duration.seconds(30)
   /// How many processes may be left behind, by all commands: no new one is started then.
@@ -111,7 +111,7 @@ enum Inspection {
 
   private static func reason(_ label: FilePath) -> String {
     let subject = label.bytes.drop { $0 != UInt8(ascii: " ") }.dropFirst()
-    let end = "the inspection did not end within \(patience.components.seconds) s"
+    let end = "the inspection did not end within \(timeout.components.seconds) s"
     guard let process: pid_t = subject.number() else { return "\(shownBytes(subject)): \(end)" }
     let user = ProcessName.user(of: process).map { " of user \($0)" } ?? ""
     return "\(ProcessName(process))\(user): \(end)"
@@ -226,11 +226,11 @@ extension Inspection {
     while true {
       let now = ContinuousClock.now
       // A child that sees the end of its time has a moment to say what it found until then.
-      let patience = min(Self.patience, now.duration(to: end + .seconds(1)))
+      let timeout = min(Self.timeout, now.duration(to: end + .seconds(1)))
       let isHeard = try wait(
-        for: [(pipe.number, CInt(POLLIN))], milliseconds: CInt(clamping: patience.milliseconds))
+        for: [(pipe.number, CInt(POLLIN))], milliseconds: CInt(clamping: timeout.milliseconds))
       guard isHeard[0] else {
-        if now + patience >= end + .seconds(1) { return .late }
+        if now + timeout >= end + .seconds(1) { return .late }
         // On a busy machine it may only lack a processor, and one subject may take long. A call that
         // does not end shows no progress.
         let before = Progress(of: child)

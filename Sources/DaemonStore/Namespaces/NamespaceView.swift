@@ -17,7 +17,7 @@ public struct NamespaceView: Sendable {
     /// The directory that it is mounted on, whatever path it has in this namespace: who removes
     /// that directory detaches the mount.
     var place: Place? {
-      parent.map { Place(device: $0.device, path: StoreGround(mount: $0).root(of: mount.target)) }
+      parent.map { Place(device: $0.device, path: StoreBase(mount: $0).root(of: mount.target)) }
     }
 
     /// A directory of a file system.

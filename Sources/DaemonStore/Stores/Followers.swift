@@ -13,14 +13,14 @@ enum Followers {
   /// has merely inherited the store with the mount around it is none: what happens to the store
   /// happens to its copy too, and it comes back with the next startup.
   ///
-  /// - Parameter ground: the mount that the stores are on.
+  /// - Parameter base: the mount that the stores are on.
   /// - Throws: ``Refusal`` when a process may not be looked at: it may follow anything.
-  static func of(_ stores: [Mount], ground: Mount) throws -> [Follower] {
-    try of([true: stores], ground: ground)[true] ?? []
+  static func of(_ stores: [Mount], base: Mount) throws -> [Follower] {
+    try of([true: stores], base: base)[true] ?? []
   }
 
   /// The same for each of several stores, in one search; only of those that are followed.
-  static func of<Key>(_ stores: [Key: [Mount]], ground: Mount) throws -> [Key: [Follower]] {
+  static func of<Key>(_ stores: [Key: [Mount]], base: Mount) throws -> [Key: [Follower]] {
     let groups = stores.mapValues { Set($0.compactMap(\.peerGroup)) }.filter { !$0.value.isEmpty }
     guard !groups.isEmpty else { return [:] }
     if let process = try Processes.hidden().first {
@@ -41,7 +41,7 @@ enum Followers {
     for namespace in namespaces where !namespace.isOwn {
       for (key, groups) in groups {
         // One that cannot be looked into may follow anything.
-        guard namespace.table.map({ holdsItsOwn($0, of: groups, known, ground: ground) }) ?? true
+        guard namespace.table.map({ holdsItsOwn($0, of: groups, known, base: base) }) ?? true
         else { continue }
         followers[key, default: []].append(Follower(keeper: namespace.keeper))
       }
@@ -50,12 +50,12 @@ enum Followers {
   }
 
   static func holdsItsOwn(
-    _ table: MountTable, of groups: Set<Int>, _ known: PeerGroups, ground: Mount
+    _ table: MountTable, of groups: Set<Int>, _ known: PeerGroups, base: Mount
   ) -> Bool {
     let byID = Dictionary(table.mounts.map { ($0.id, $0) }) { first, _ in first }
     return table.mounts.contains { mount in
       guard !known.sources(of: mount).isDisjoint(with: groups) else { return false }
-      guard let groundGroup = ground.peerGroup, let parent = byID[mount.parent] else { return true }
+      guard let groundGroup = base.peerGroup, let parent = byID[mount.parent] else { return true }
       return !known.sources(of: parent).contains(groundGroup)
     }
   }

@@ -51,13 +51,13 @@ public enum Shutdown {
     for user in try UserFolders.users(of: layout) {
       attempt {
         // A logout at the same time would take us for somebody who keeps the user's vault.
-        try locked(user, layout, until: .now + LockPatience.logout) {
+        try locked(user, layout, until: .now + LockTimeout.logout) {
           try remove(user, layout, stores: stores, into: &report)
         }
       }
     }
     attempt {
-      let lock = try trees.lock(for: LockPatience.logout)
+      let lock = try trees.lock(for: LockTimeout.logout)
       for tree in StoreTree.allCases.reversed() {
         for store in try trees[tree].stores().reversed() {
           attempt { try remove(store, from: trees[tree], into: &report) }
@@ -76,9 +76,9 @@ public enum Shutdown {
     var found: [MountNamespace.Keeper: Follower] = [:]
     for tree in StoreTree.allCases.map({ trees[$0] }) {
       let mounts = try TreeMounts(
-        table, directory: tree.front.path, groundID: try tree.front.status().mountID)
+        table, directory: tree.visible.path, baseID: try tree.visible.status().mountID)
       let stores = try tree.stores().flatMap { mounts.at($0) }
-      for follower in try Followers.of(stores, ground: mounts.ground.mount) {
+      for follower in try Followers.of(stores, base: mounts.base.mount) {
         found[follower.keeper] = follower
       }
     }
@@ -110,8 +110,8 @@ public enum Shutdown {
     _ store: StoreName, from tree: OpenTree, into report: inout ShutdownReport
   ) throws {
     let name = store.path
-    let identity = try tree.backstage.root.status(of: name)?.identity
-    guard let removal = tree.front.clear(name, lazily: false, isOurs: { $0.identity == identity })
+    let identity = try tree.underlying.root.status(of: name)?.identity
+    guard let removal = tree.visible.clear(name, lazily: false, isOurs: { $0.identity == identity })
     else { return }
     report.removals.append(removal)
     if removal.isHeld {
@@ -121,9 +121,9 @@ public enum Shutdown {
       return
     }
     do {
-      try tree.backstage.root.removeDirectory(name)
+      try tree.underlying.root.removeDirectory(name)
     } catch {
-      report.removals.append(Removal(path: tree.front.path(of: name), heldBy: error))
+      report.removals.append(Removal(path: tree.visible.path(of: name), failed: error))
     }
   }
 }

@@ -49,23 +49,23 @@ public enum Startup {
     let uses = StoreUses(layout)
     if dryRun {
       for tree in StoreTree.allCases {
-        guard let front = try existing(tree, layout) else {
+        guard let visible = try existing(tree, layout) else {
           report.entries += templates.valid.map {
             entry($0.name, tree, layout, .create)
           }
           continue
         }
-        let plan = try plan(tree, layout, front, backstage: front, templates, only: only, uses)
+        let plan = try plan(tree, layout, visible, underlying: visible, templates, only: only, uses)
         report.entries += plan.stores.map { entry($0.store, tree, layout, $0.step) }
       }
     } else {
       // Where there is no template yet, the store of the first one has a place then.
       let trees = try OpenTrees(making: layout)
-      let lock = try trees.lock(for: LockPatience.boot)
+      let lock = try trees.lock(for: LockTimeout.boot)
       // All is decided before anything is done: a store goes from both trees, or from none.
       let plans = try StoreTree.allCases.map { tree in
         try plan(
-          tree, layout, trees[tree].front, backstage: trees[tree].backstage.root, templates,
+          tree, layout, trees[tree].visible, underlying: trees[tree].underlying.root, templates,
           only: only, uses)
       }
       var kept: Set<StoreName> = []
@@ -97,26 +97,26 @@ public enum Startup {
 
   /// What is found in one tree, and what is to be done.
   static func plan(
-    _ tree: StoreTree, _ layout: Layout, _ front: borrowing Directory,
-    backstage: borrowing Directory, _ templates: Templates, only: Set<StoreName>?,
+    _ tree: StoreTree, _ layout: Layout, _ visible: borrowing Directory,
+    underlying: borrowing Directory, _ templates: Templates, only: Set<StoreName>?,
     _ uses: StoreUses
   ) throws -> TreePlan {
     let mounts = try TreeMounts(
-      .current(), directory: front.path, groundID: try front.status().mountID)
+      .current(), directory: visible.path, baseID: try visible.status().mountID)
     let groups = Dictionary(
       uniqueKeysWithValues: templates.valid.map { ($0.name, $0.group) })
-    let there = Set(try backstage.names().compactMap { StoreName($0) })
+    let there = Set(try underlying.names().compactMap { StoreName($0) })
     let wanted = (only ?? there.union(groups.keys)).filter { !templates.leaves($0) }
     let stores = try wanted.sorted().map { store in
       let place = StorePlace(
-        path: layout.path(of: store, in: tree), entry: try entry(at: store, in: backstage),
+        path: layout.path(of: store, in: tree), entry: try entry(at: store, in: underlying),
         mounts: mounts.at(store), below: mounts.below(store))
-      let step = try StorePlan.step(for: place, group: groups[store], ground: mounts.ground) {
+      let step = try StorePlan.step(for: place, group: groups[store], base: mounts.base) {
         try uses.use(of: store, among: wanted.filter { groups[$0] == nil })
       }
       return PlannedStore(store: store, place: place, step: step)
     }
-    return TreePlan(ground: mounts.ground, stores: stores)
+    return TreePlan(base: mounts.base, stores: stores)
   }
 
   /// The stores of the templates that are not as they should be, in one tree or the other.
@@ -126,7 +126,7 @@ public enum Startup {
     var stores: Set<StoreName> = []
     for tree in StoreTree.allCases {
       let plan = try plan(
-        tree, layout, trees[tree].front, backstage: trees[tree].backstage.root, templates,
+        tree, layout, trees[tree].visible, underlying: trees[tree].underlying.root, templates,
         only: Set(templates.valid.map(\.name)), StoreUses(layout))
       for planned in plan.stores where planned.step != .keep { stores.insert(planned.store) }
     }
@@ -134,9 +134,9 @@ public enum Startup {
   }
 
   private static func entry(
-    at store: StoreName, in backstage: borrowing Directory
+    at store: StoreName, in underlying: borrowing Directory
   ) throws(SystemError) -> StorePlace.Entry {
-    guard let status = try backstage.status(of: store.path) else { return .absent }
+    guard let status = try underlying.status(of: store.path) else { return .absent }
     return status.isDirectory ? .directory(status) : .other(status.kind)
   }
 
@@ -151,7 +151,8 @@ public enum Startup {
       do {
         guard step != .remove || !kept.contains(store) else {
           throw Refusal(
-            path: layout.path(of: store, in: open.tree), reason: "stays as long as its twin does")
+            path: layout.path(of: store, in: open.tree),
+            reason: "stays as long as its cache store does")
         }
         try take(step, store, group: groups[store], in: open)
       } catch {
@@ -168,12 +169,12 @@ public enum Startup {
     let name = store.path
     switch (step, group) {
     case (.create, let group?):
-      try open.backstage.root.makeDirectory(name)
+      try open.underlying.root.makeDirectory(name)
       try own(name, group, in: open)
       try self.mount(name, in: open)
     case (.repair(let repairs), let group?):
       try own(name, group, in: open)
-      let store = try open.front.directory(name)
+      let store = try open.visible.directory(name)
       let regroup = repairs.contains(.foreignGroup)
       try setMountAttributes(
         store.descriptor, StorePlan.attributes, propagation: regroup ? .private : nil,
@@ -182,14 +183,14 @@ public enum Startup {
         try setMountAttributes(store.descriptor, [], propagation: .shared, shown: store.path)
       }
     case (.remove, _):
-      let isMounted = try open.front.status(of: name)?.isMountRoot == true
-      if isMounted { try open.front.unmount(name) }
+      let isMounted = try open.visible.status(of: name)?.isMountRoot == true
+      if isMounted { try open.visible.unmount(name) }
       do {
         // Those of logins that were killed: nothing is mounted on them.
         for user in try open.users(in: store) {
-          try open.backstage.root.removeDirectory("\(name)/\(user)")
+          try open.underlying.root.removeDirectory("\(name)/\(user)")
         }
-        try open.backstage.root.removeDirectory(name)
+        try open.underlying.root.removeDirectory(name)
       } catch {
         if isMounted { _ = try? self.mount(name, in: open) }  // the first error is what counts
         throw error
@@ -199,18 +200,18 @@ public enum Startup {
   }
 
   private static func mount(_ name: FilePath, in open: OpenTree) throws(SystemError) {
-    let source = try open.front.directory(name, crossingMounts: false)
+    let source = try open.visible.directory(name, crossingMounts: false)
     let mount = try DetachedMount(cloning: source.descriptor, shown: source.path)
     // The clone is a peer of `/run` where that is shared: out of that group, into a new one.
     try mount.set(StorePlan.attributes, propagation: .private)
     try mount.set(propagation: .shared)
-    try mount.attach(on: name, in: open.front)
+    try mount.attach(on: name, in: open.visible)
   }
 
   private static func own(
     _ name: FilePath, _ group: gid_t, in open: OpenTree
   ) throws(SystemError) {
-    try open.backstage.root.directory(name).set(
+    try open.underlying.root.directory(name).set(
       owner: 0, group: group, mode: StorePlan.permissions)
   }
 }

@@ -2,7 +2,7 @@ import Glibc
 import Kernel
 import MountTable
 
-/// What is found at the place of a store, `/run/daemon-store/D` or its twin.
+/// What is found at the place of a store, `/run/daemon-store/D` or its cache store.
 struct StorePlace: Equatable {
   enum Entry: Equatable {
     case absent
@@ -21,7 +21,7 @@ struct StorePlace: Equatable {
 }
 
 /// The mount that `/run/daemon-store` itself is on: what a store is a bind of.
-struct StoreGround: Equatable {
+struct StoreBase: Equatable {
   let mount: Mount
 
   /// The directory of the file system that a store at `path` shows.
@@ -34,7 +34,7 @@ struct StoreGround: Equatable {
 /// One tree of stores: the mount that its directory is on, and its stores in the order of their
 /// names, those with a template and those that are there without.
 struct TreePlan {
-  let ground: StoreGround
+  let base: StoreBase
   let stores: [PlannedStore]
 }
 
@@ -96,7 +96,7 @@ enum StorePlan {
   ///   - group: of the template; nil when there is none any more.
   ///   - use: who uses it, when anybody does: `is followed by …`; asked only when it is to go.
   static func step(
-    for place: StorePlace, group: gid_t?, ground: StoreGround, use: () throws -> String?
+    for place: StorePlace, group: gid_t?, base: StoreBase, use: () throws -> String?
   ) rethrows -> StoreStep {
     if case .other(let kind) = place.entry {
       return group == nil ? .keep : .refuse("is \(kind), not a directory; remove it")
@@ -115,7 +115,7 @@ enum StorePlan {
     if mount.master != nil {
       return group == nil ? .keep : .refuse(follower)
     }
-    guard mount.device == ground.mount.device, mount.root == ground.root(of: place.path)
+    guard mount.device == base.mount.device, mount.root == base.root(of: place.path)
     else {
       return group == nil
         ? .keep
@@ -129,7 +129,7 @@ enum StorePlan {
       }
       return try removal(use)
     }
-    return step(for: place, mount: mount, group: group, ground: ground)
+    return step(for: place, mount: mount, group: group, base: base)
   }
 
   private static func removal(_ use: () throws -> String?) rethrows -> StoreStep {
@@ -138,7 +138,7 @@ enum StorePlan {
 
   /// The step for a store that is one, and has a template.
   private static func step(
-    for place: StorePlace, mount: Mount, group: gid_t, ground: StoreGround
+    for place: StorePlace, mount: Mount, group: gid_t, base: StoreBase
   ) -> StoreStep {
     var repairs: [StoreRepair] = []
     if case .directory(let status) = place.entry,
@@ -149,10 +149,10 @@ enum StorePlan {
     if !mount.options.isSuperset(of: attributes.names) { repairs.append(.attributes) }
     if mount.peerGroup == nil {
       repairs.append(.unshared)
-    } else if mount.peerGroup == ground.mount.peerGroup {
+    } else if mount.peerGroup == base.mount.peerGroup {
       guard place.below.isEmpty else {
         return .refuse(
-          "is in the peer group of \(ground.mount.target), and users are mounted in it; run "
+          "is in the peer group of \(base.mount.target), and users are mounted in it; run "
             + "daemon-store shutdown and daemon-store startup when they are logged out")
       }
       repairs.append(.foreignGroup)

@@ -2,29 +2,29 @@ import Glibc
 import Kernel
 import MountTable
 
-/// One tree of stores, `/run/daemon-store` or its twin, held open for changing it.
+/// One tree of stores, `/run/daemon-store` or its cache store, held open for changing it.
 final class OpenTree {
   let tree: StoreTree
   /// As everybody sees it: with the stores mounted in it.
-  let front: Directory
+  let visible: Directory
   /// The same directory without anything mounted in it, and writable: a mount of its own that no
   /// path shows. Here the mount points are made that lie in a read-only store.
-  let backstage: DetachedMount
+  let underlying: DetachedMount
 
   /// Opens the tree, which must be there.
   ///
   /// - Parameter isForRemoval: whether it does not matter who else can write it.
   init(opening tree: StoreTree, of layout: Layout, isForRemoval: Bool = false) throws {
     let root = try Directory(opening: layout.root)
-    let front =
+    let visible =
       isForRemoval
       ? try root.directory("run/\(tree.name)") : try root.trusted("run/\(tree.name)")
-    let backstage = try DetachedMount(cloning: front.descriptor, shown: front.path)
+    let underlying = try DetachedMount(cloning: visible.descriptor, shown: visible.path)
     // Private: what happens here is nobody's business, and what happens there is not ours.
-    try backstage.set(propagation: .private)
+    try underlying.set(propagation: .private)
     self.tree = tree
-    self.front = front
-    self.backstage = backstage
+    self.visible = visible
+    self.underlying = underlying
   }
 
   /// Opens the tree, made if need be, as is `/run`: root 0755.
@@ -70,24 +70,24 @@ struct OpenTrees {
   }
 
   /// Waits until no other process changes stores or the folders in them, which takes milliseconds.
-  func lock(for patience: Duration) throws -> FileLock {
+  func lock(for timeout: Duration) throws -> FileLock {
     try FileLock.take(
-      ".lock", in: data.front, until: .now + patience, for: "changing stores")
+      ".lock", in: data.visible, until: .now + timeout, for: "changing stores")
   }
 }
 
 /// What a mount table shows of one tree of stores.
 struct TreeMounts {
-  let ground: StoreGround
+  let base: StoreBase
   /// By the name of the store.
   private var stores: [StoreName: (at: [Mount], below: [FilePath])] = [:]
 
-  /// - Parameter groundID: the id of the mount that the directory of the tree is on.
-  init(_ table: MountTable, directory: FilePath, groundID: UInt64) throws {
-    guard let mount = table.mounts.first(where: { UInt64($0.id) == groundID }) else {
+  /// - Parameter baseID: the id of the mount that the directory of the tree is on.
+  init(_ table: MountTable, directory: FilePath, baseID: UInt64) throws {
+    guard let mount = table.mounts.first(where: { UInt64($0.id) == baseID }) else {
       throw Refusal(path: directory, reason: missingMount)
     }
-    ground = StoreGround(mount: mount)
+    base = StoreBase(mount: mount)
     let prefix: FilePath = "\(directory)/"
     for mount in table.mounts {
       guard let path = mount.target.dropping(prefix: prefix) else { continue }

@@ -25,23 +25,25 @@ final class StoreUses {
     var uses: [StoreName: String] = [:]
     var identities: [FileIdentity: StoreName] = [:]
     for tree in StoreTree.allCases {
-      guard let front = try Startup.existing(tree, layout) else { continue }
+      guard let visible = try Startup.existing(tree, layout) else { continue }
       let mounts = try TreeMounts(
-        .current(), directory: front.path, groundID: try front.status().mountID)
+        .current(), directory: visible.path, baseID: try visible.status().mountID)
       for store in stores where !mounts.below(store).isEmpty {
         uses[store] = "users are mounted in it"
       }
       for store in stores where uses[store] == nil {
-        if let path = try leftover(in: store, front) { uses[store] = "its directory holds \(path)" }
+        if let path = try leftover(in: store, visible) {
+          uses[store] = "its directory holds \(path)"
+        }
       }
       let followers = try Followers.of(
         Dictionary(uniqueKeysWithValues: stores.map { ($0, mounts.at($0)) }),
-        ground: mounts.ground.mount)
+        base: mounts.base.mount)
       for (store, list) in followers where uses[store] == nil {
         uses[store] = "is followed by \(list.map(\.description).joined(separator: ", "))"
       }
       for store in stores {
-        if let status = try front.status(of: store.path), status.isMountRoot {
+        if let status = try visible.status(of: store.path), status.isMountRoot {
           identities[status.identity] = store
         }
       }
@@ -57,10 +59,10 @@ final class StoreUses {
   /// What would keep a store's directory from being removed; the mount points of users, which a
   /// killed login can leave, do not.
   private func leftover(
-    in store: StoreName, _ front: borrowing Directory
+    in store: StoreName, _ visible: borrowing Directory
   ) throws(SystemError) -> FilePath? {
-    guard try front.status(of: store.path)?.isDirectory == true else { return nil }
-    let directory = try front.directory(store.path)
+    guard try visible.status(of: store.path)?.isDirectory == true else { return nil }
+    let directory = try visible.directory(store.path)
     for name in try directory.names() {
       guard ObfuscatedUsername(name) != nil, try directory.status(of: name)?.isDirectory == true,
         try directory.directory(name).names().isEmpty

@@ -85,8 +85,8 @@ public struct Templates: Equatable, Sendable {
     _ entry: FilePath, in directory: borrowing Directory
   ) throws(SystemError) -> Result<Template, Refusal> {
     let path = directory.path(of: entry)
-    func reject(_ reason: String, mend: String? = nil) -> Result<Template, Refusal> {
-      .failure(Refusal(path: path, reason: reason, mend: mend.map { "\($0) \(shellWord(path))" }))
+    func reject(_ reason: String, fix: String? = nil) -> Result<Template, Refusal> {
+      .failure(Refusal(path: path, reason: reason, fix: fix.map { "\($0) \(shellWord(path))" }))
     }
     guard let name = StoreName(entry) else {
       return reject(
@@ -96,10 +96,10 @@ public struct Templates: Equatable, Sendable {
       return reject("went away while it was read; run this again")
     }
     guard status.isDirectory else {
-      return reject("is \(status.kind), not a directory", mend: "rm")
+      return reject("is \(status.kind), not a directory", fix: "rm")
     }
     if let reason = Template.rejection(of: status.permissions) {
-      return reject(reason, mend: "chmod o-w")
+      return reject(reason, fix: "chmod o-w")
     }
     return .success(
       Template(

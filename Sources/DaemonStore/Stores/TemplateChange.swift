@@ -30,7 +30,7 @@ extension Templates {
     in directory: borrowing Directory, _ body: () throws -> TemplateChange
   ) throws -> TemplateChange {
     let lock = try FileLock.take(
-      lockFile, in: directory, until: .now + LockPatience.login, for: "changing templates")
+      lockFile, in: directory, until: .now + LockTimeout.login, for: "changing templates")
     let outcome = Result { try body() }
     lock.remove(lockFile, in: directory)
     return try outcome.get()
@@ -130,10 +130,10 @@ extension UserFolders {
   public static func users(of layout: Layout, in store: StoreName) throws -> [ObfuscatedUsername] {
     var users: Set<ObfuscatedUsername> = []
     for tree in StoreTree.allCases {
-      guard let front = try Startup.existing(tree, layout),
-        try front.status(of: store.path)?.isDirectory == true
+      guard let visible = try Startup.existing(tree, layout),
+        try visible.status(of: store.path)?.isDirectory == true
       else { continue }
-      let directory = try front.directory(store.path)
+      let directory = try visible.directory(store.path)
       for user in try directory.names().compactMap({ ObfuscatedUsername($0) })
       where try directory.status(of: user.path)?.isMountRoot == true {
         users.insert(user)

@@ -109,24 +109,24 @@ public struct Finding: Equatable, Sendable {
   public let problem: String
   /// What was seen, a line each.
   public let evidence: [String]
-  /// The command that mends it, for sh(1); what it cannot do is a comment after it.
-  public let mend: String
+  /// The command that fixes it, for sh(1); what it cannot do is a comment after it.
+  public let fix: String
 
   public init(
-    _ kind: Kind, _ subject: String, _ problem: String, evidence: [String], mend: String
+    _ kind: Kind, _ subject: String, _ problem: String, evidence: [String], fix: String
   ) {
     self.kind = kind
     self.subject = subject
     self.problem = problem
     self.evidence = evidence
-    self.mend = mend
+    self.fix = fix
   }
 
   /// The same about a path.
   public init(
-    _ kind: Kind, _ path: FilePath, _ problem: String, evidence: [String], mend: String
+    _ kind: Kind, _ path: FilePath, _ problem: String, evidence: [String], fix: String
   ) {
-    self.init(kind, path.description, problem, evidence: evidence, mend: mend)
+    self.init(kind, path.description, problem, evidence: evidence, fix: fix)
   }
 
   /// A command line for sh(1) of these words.

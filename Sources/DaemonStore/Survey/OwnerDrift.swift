@@ -38,7 +38,7 @@ extension SurveyedStore {
           + "\(template.owner):\(template.group), mode \(octal(template.permissions)), as the "
           + "template says",
         evidence: ["a login gives it that owner and mode, also of who is mounted"],
-        mend: "cryptohome mount \(user)")
+        fix: "cryptohome mount \(user)")
     }
     var drifted: [(path: FilePath, owner: uid_t)] = []
     var count = 0
@@ -56,7 +56,7 @@ extension SurveyedStore {
         : Finding(
           .unseen, path, "could not be looked at as a whole",
           evidence: ["something in it cannot be opened, or lies too deep"],
-          mend: "ls -lR \(shellWord(path))")
+          fix: "ls -lR \(shellWord(path))")
     }
     let owners = drifted.map { "--from=\($0.owner) " }
     return Finding(
@@ -64,7 +64,7 @@ extension SurveyedStore {
       "holds \(count == 1 ? "a file" : "\(count) files") that \(count == 1 ? "does" : "do") not "
         + "belong to user \(template.owner), as the template says",
       evidence: drifted.map { "\($0.path) belongs to user \($0.owner)" },
-      mend: owners.map {
+      fix: owners.map {
         "chown -hR \($0)\(template.owner):\(template.group) \(shellWord(path))"
       }.joined(separator: " && "))
   }

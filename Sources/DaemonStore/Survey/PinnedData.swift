@@ -20,7 +20,7 @@ extension Layout {
           return Finding(
             .pinnedData, "the mount namespace of \(view.keeper)",
             "shows data of user \(subtree.user), who is logged out",
-            evidence: paths.map { "mounted at \($0)" }, mend: view.keeper.mend)
+            evidence: paths.map { "mounted at \($0)" }, fix: view.keeper.fix)
         }
       }
   }
@@ -28,7 +28,7 @@ extension Layout {
 
 extension MountNamespace.Keeper {
   /// The command that ends the namespace.
-  var mend: String {
+  var fix: String {
     switch self {
     case .process(let process):
       process.unit.map { "systemctl stop \($0)" } ?? "kill \(process.pid)"
@@ -49,7 +49,7 @@ extension Unknowns {
       : [
         Finding(
           .unseen, "the mounts of other namespaces", "could not all be looked at",
-          evidence: holders.map(\.description), mend: "daemon-store doctor  # again")
+          evidence: holders.map(\.description), fix: "daemon-store doctor  # again")
       ]
   }
 }

@@ -12,14 +12,14 @@ extension StoreSurvey {
         evidence: templates.isUnknown
           ? ["whoever can change it decides which stores there are, so none is made"]
           : ["no store is made of it"],
-        mend: refusal.mend ?? "rm -r \(shellWord(refusal.path))")
+        fix: refusal.fix ?? "rm -r \(shellWord(refusal.path))")
     } + stores.flatMap(\.findings) + daemonFindings
       + (hidden.first.map { first in
         [
           Finding(
             .unseen, "processes", "may not be looked at, and may have any store",
             evidence: ["\(hidden.count) of them, the first \(first)"],
-            mend: "daemon-store doctor  # with CAP_SYS_PTRACE, in the first pid and user namespace")
+            fix: "daemon-store doctor  # with CAP_SYS_PTRACE, in the first pid and user namespace")
         ]
       } ?? [])
       + unseen
@@ -27,7 +27,7 @@ extension StoreSurvey {
         Finding(
           .unseen, "the mount namespace of \($0)", "cannot be looked into",
           evidence: ["it may have any store"],
-          mend: "daemon-store doctor  # with all capabilities, in the first pid and user namespace")
+          fix: "daemon-store doctor  # with all capabilities, in the first pid and user namespace")
       }
   }
 
@@ -60,24 +60,24 @@ extension SurveyedStore {
       return [
         Finding(
           .storeMissing, path, "is not mounted, so no user's folder appears in it",
-          evidence: ["its template is there"], mend: startup)
+          evidence: ["its template is there"], fix: startup)
       ]
     case .remove:
       return [
         Finding(
           .storeWithoutTemplate, path, "has no template any more",
-          evidence: ["nobody uses it"], mend: startup)
+          evidence: ["nobody uses it"], fix: startup)
       ]
     case .retain(let reason):
       return [
         Finding(
           .storeWithoutTemplate, path, "has no template any more", evidence: [reason],
-          mend: "\(startup)  # when nobody uses it any more")
+          fix: "\(startup)  # when nobody uses it any more")
       ]
     case .repair(let repairs):
       return repairs.map { repair in
         Finding(
-          repair.finding, path, repair.problem, evidence: evidence(for: repair), mend: startup)
+          repair.finding, path, repair.problem, evidence: evidence(for: repair), fix: startup)
       }
     case .refuse(let reason):
       return [refusal(reason)]
@@ -91,28 +91,28 @@ extension SurveyedStore {
     }
     if case .other = place.entry {
       return Finding(
-        .storeReplaced, path, reason, evidence: what, mend: "rm \(path) && daemon-store startup")
+        .storeReplaced, path, reason, evidence: what, fix: "rm \(path) && daemon-store startup")
     }
     if place.mounts.count > 1 {
       // Each one that is more is mounted on all peers, and unmounted with them.
       let isOneMore = place.mounts.count == 2 && place.below.isEmpty
       return Finding(
         .storeStacked, path, "has \(place.mounts.count) mounts stacked on it", evidence: what,
-        mend: (isOneMore ? "umount \(path)" : "daemon-store shutdown") + " && daemon-store startup")
+        fix: (isOneMore ? "umount \(path)" : "daemon-store shutdown") + " && daemon-store startup")
     }
     if place.mounts.last?.master != nil {
       return Finding(
-        .unseen, path, reason, evidence: what, mend: "daemon-store doctor  # on the host")
+        .unseen, path, reason, evidence: what, fix: "daemon-store doctor  # on the host")
     }
     if isInForeignGroup {
       return Finding(
         .storeForeignGroup, path, "is in the peer group of the mount around it",
         evidence: what + ["each login mounts twice, and users are mounted in it"],
-        mend: "daemon-store shutdown && daemon-store startup")
+        fix: "daemon-store shutdown && daemon-store startup")
     }
     return Finding(
       .storeReplaced, path, "is the mount point of something else", evidence: what,
-      mend: "umount \(path) && daemon-store startup")
+      fix: "umount \(path) && daemon-store startup")
   }
 
   private func evidence(for repair: StoreRepair) -> [String] {
@@ -148,12 +148,12 @@ extension SurveyedStore {
     let unit = subject?.unit
     let restart =
       unit.map { "systemctl restart \($0)" }
-      ?? subject.map { "kill \($0.pid)  # and start it again" } ?? view.keeper.mend
+      ?? subject.map { "kill \($0.pid)  # and start it again" } ?? view.keeper.fix
     func finding(_ kind: Finding.Kind, _ problem: String, _ evidence: String) -> Finding {
       let owner = view.daemon.map { _ in ["it runs as the owner of the store"] } ?? []
       return Finding(
         kind, unit.map { "\($0), \(name)" } ?? name, problem, evidence: [evidence] + owner,
-        mend: restart)
+        fix: restart)
     }
     let never = "will never see a login in \(self.name)"
     switch view.role {

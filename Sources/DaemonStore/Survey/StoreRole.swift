@@ -92,7 +92,7 @@ struct NamespaceMounts {
   func isInherited(_ mount: Mount, at root: FilePath, on device: UInt64) -> Bool {
     guard let parent = byID[mount.parent], parent.device == device else { return false }
     let isStacked = withoutDeletion(parent.root) == root && parent.target == mount.target
-    return !isStacked && StoreGround(mount: parent).root(of: mount.target) == withoutDeletion(root)
+    return !isStacked && StoreBase(mount: parent).root(of: mount.target) == withoutDeletion(root)
   }
 
   /// What is mounted in `mount` that shows the same as one of these: their keys.

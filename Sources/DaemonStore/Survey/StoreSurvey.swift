@@ -23,18 +23,18 @@ public struct StoreSurvey: Sendable {
     let uses = StoreUses(layout)
     var plans: [(tree: StoreTree, plan: TreePlan)] = []
     for tree in StoreTree.allCases {
-      guard let front = try Startup.existing(tree, layout) else { continue }
+      guard let visible = try Startup.existing(tree, layout) else { continue }
       let plan = try Startup.plan(
-        tree, layout, front, backstage: front, templates, only: nil, uses)
+        tree, layout, visible, underlying: visible, templates, only: nil, uses)
       plans.append((tree, plan))
     }
-    let grounds: [FilePath] = plans.map(\.plan.ground.mount.device).map {
+    let bases: [FilePath] = plans.map(\.plan.base.mount.device).map {
       " \(linux_major($0)):\(linux_minor($0)) "
     }
     let unknowns = Unknowns()
     let namespaces = try MountNamespace.all(
-      containing: ["/daemon-store"] + (isThorough ? grounds : []), unknowns)
-    let sight = try Sight(namespaces, isThorough: isThorough)
+      containing: ["/daemon-store"] + (isThorough ? bases : []), unknowns)
+    let tables = try MountTables(namespaces, isThorough: isThorough)
     var stores: [SurveyedStore] = []
     for template in templates.valid {
       for tree in StoreTree.allCases where !plans.contains(where: { $0.tree == tree }) {
@@ -42,10 +42,10 @@ public struct StoreSurvey: Sendable {
       }
     }
     for (tree, plan) in plans {
-      let ground = SeenGround(plan.ground, layout.directory(of: tree), sight)
+      let base = SeenBase(plan.base, layout.directory(of: tree), tables)
       for planned in plan.stores {
         let template = templates.valid.first { $0.name == planned.store }
-        stores.append(SurveyedStore(planned, tree, template, ground, sight))
+        stores.append(SurveyedStore(planned, tree, template, base, tables))
       }
     }
     self.templates = templates
@@ -100,8 +100,8 @@ public struct SurveyedStore: Sendable {
   }
 
   fileprivate init(
-    _ planned: PlannedStore, _ tree: StoreTree, _ template: Template?, _ ground: SeenGround,
-    _ sight: Sight
+    _ planned: PlannedStore, _ tree: StoreTree, _ template: Template?, _ base: SeenBase,
+    _ tables: MountTables
   ) {
     name = planned.store
     self.tree = tree
@@ -111,15 +111,15 @@ public struct SurveyedStore: Sendable {
     place = planned.place
     if case .directory(let status) = place.entry { directory = status } else { directory = nil }
     peerGroup = place.mounts.last?.peerGroup
-    isInForeignGroup = peerGroup != nil && peerGroup == ground.ground.mount.peerGroup
-    let folders = sight.folders(in: place)
+    isInForeignGroup = peerGroup != nil && peerGroup == base.base.mount.peerGroup
+    let folders = tables.folders(in: place)
     users = folders.keys.sorted()
-    views = ground.views(of: name, at: place, sight, owner: template?.owner, folders: folders)
+    views = base.views(of: name, at: place, tables, owner: template?.owner, folders: folders)
   }
 }
 
 /// All mount tables, made ready to be asked for many stores.
-private struct Sight {
+private struct MountTables {
   let own: MountTable
   let others: [(namespace: MountNamespace, mounts: NamespaceMounts)]
   /// Our own mounts by what they are mounted in.
@@ -161,47 +161,49 @@ private struct Sight {
 }
 
 /// The mount that a tree of stores is on, and how others have it.
-private struct SeenGround {
-  let ground: StoreGround
+private struct SeenBase {
+  let base: StoreBase
   /// Of each other namespace: the path of the tree's directory in it, if it shows that, and whether
   /// it got there by a bind.
   let directories: [(path: FilePath, isOwnBind: Bool)?]
 
-  init(_ ground: StoreGround, _ directory: FilePath, _ sight: Sight) {
-    self.ground = ground
-    let device = ground.mount.device
-    let root = ground.root(of: "\(directory)")
-    let parent = sight.own.mounts.first { $0.id == ground.mount.parent }
+  init(_ base: StoreBase, _ directory: FilePath, _ tables: MountTables) {
+    self.base = base
+    let device = base.mount.device
+    let root = base.root(of: "\(directory)")
+    let parent = tables.own.mounts.first { $0.id == base.mount.parent }
     let place = parent.map {
-      (root: StoreGround(mount: $0).root(of: ground.mount.target), device: $0.device)
+      (root: StoreBase(mount: $0).root(of: base.mount.target), device: $0.device)
     }
-    directories = sight.others.map { other in
-      guard sight.isThorough, let around = other.mounts.around(root, on: device) else { return nil }
+    directories = tables.others.map { other in
+      guard tables.isThorough, let around = other.mounts.around(root, on: device) else {
+        return nil
+      }
       // Where nothing is around the mount, a copy of it has nothing around it.
       let isInherited =
         place.map { other.mounts.isInherited(around.mount, at: $0.root, on: $0.device) }
-        ?? (around.mount.target == ground.mount.target)
+        ?? (around.mount.target == base.mount.target)
       return (around.path, !isInherited)
     }
   }
 
   func views(
-    of store: StoreName, at place: StorePlace, _ sight: Sight, owner: uid_t?,
+    of store: StoreName, at place: StorePlace, _ tables: MountTables, owner: uid_t?,
     folders: [ObfuscatedUsername: Mount]
   ) -> [StoreView] {
-    let device = ground.mount.device
-    let root = ground.root(of: "\(place.path)")
-    return zip(sight.others, directories).compactMap { other, directory in
+    let device = base.mount.device
+    let root = base.root(of: "\(place.path)")
+    return zip(tables.others, directories).compactMap { other, directory in
       // What was bound for its own sake counts more, and then what is on top.
       let candidates = other.mounts.mounts(of: root, on: device).map {
         (mount: $0, isOwnBind: !other.mounts.isInherited($0, at: root, on: device))
       }
-      let daemon = sight.daemon(of: owner, in: other.namespace)
+      let daemon = tables.daemon(of: owner, in: other.namespace)
       if let chosen = candidates.last(where: \.isOwnBind) ?? candidates.last {
         return StoreView(
           keeper: other.namespace.keeper,
           role: StoreRole(
-            of: chosen.mount, group: place.mounts.last?.peerGroup, sight.groups),
+            of: chosen.mount, group: place.mounts.last?.peerGroup, tables.groups),
           isOwnBind: chosen.isOwnBind, path: chosen.mount.target,
           users: other.mounts.shown(folders, in: chosen.mount), daemon: daemon)
       }

@@ -5,7 +5,7 @@ import Kernel
 /// Where a mount goes: a path as the program will see it, looked up with the jail's root as the
 /// root directory. No component leads out of it, whatever links there are on the way.
 struct Destination {
-  let place: Held
+  let place: SharedDescriptor
   /// For messages: the path from outside.
   let shown: FilePath
   /// A link of another user on the way; nil below a new root, which no link leads out of.
@@ -22,7 +22,8 @@ struct Destination {
   ///     not noticed.
   ///   - refusing: whether a link of another user is an error.
   init(
-    _ target: FilePath, in root: Held, newRoot: FilePath?, making missing: PathWalk.Missing? = nil,
+    _ target: FilePath, in root: SharedDescriptor, newRoot: FilePath?,
+    making missing: PathWalk.Missing? = nil,
     trusting trusted: Set<uid_t> = [], refusing: Bool = false
   ) throws(SystemError) {
     shown = newRoot.map { "\($0)\(target)" } ?? target

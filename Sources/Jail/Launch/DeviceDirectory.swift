@@ -8,10 +8,10 @@ final class DeviceDirectory {
   struct Waiting {
     let mount: JailMount
     /// What a bind shows; nil for another file system.
-    let clone: Held?
+    let clone: SharedDescriptor?
   }
 
-  private let root: Held
+  private let root: SharedDescriptor
   private var waiting: [Waiting] = []
 
   static let nodes: [(name: String, mode: mode_t, major: UInt32, minor: UInt32)] = [
@@ -45,7 +45,7 @@ final class DeviceDirectory {
       }
       try check("mkdir", "/dev/shm", mkdirat(number, "shm", 0o1777))
       if hasTerminal { try check("mkdir", "/dev/pts", mkdirat(number, "pts", 0o755)) }
-      return Held(mount.intoDescriptor())
+      return SharedDescriptor(mount.intoDescriptor())
     }
     waiting = shown
   }
@@ -60,7 +60,7 @@ final class DeviceDirectory {
     let clone = try DetachedMount(cloning: try Descriptor(followingLinks: path), shown: "\(path)")
     return Waiting(
       mount: JailMount(source: path, target: path, kind: .bind(writable: true)),
-      clone: Held(clone.intoDescriptor()))
+      clone: SharedDescriptor(clone.intoDescriptor()))
   }
 
   func wait(for mount: Waiting) { waiting.append(mount) }

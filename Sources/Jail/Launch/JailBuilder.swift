@@ -9,8 +9,8 @@ final class JailBuilder {
   let configuration: JailConfiguration
   let log: Log
   /// Opened before anything changed.
-  private var network: Held?
-  private var mountNamespace: Held?
+  private var network: SharedDescriptor?
+  private var mountNamespace: SharedDescriptor?
   private let libraryPath: FilePath?
 
   // What one step leaves for a later one.
@@ -19,9 +19,9 @@ final class JailBuilder {
   private var userData: UserDataMounts?
   /// The mount table, until the next step: reading it is what costs most on a host with many.
   private var knownTable: [MountInfo]?
-  private var processes: Held?
-  private var workingDirectory: Held?
-  private var newProcesses: Held?
+  private var processes: SharedDescriptor?
+  private var workingDirectory: SharedDescriptor?
+  private var newProcesses: SharedDescriptor?
   /// The program's own terminal, until the program has it.
   private var terminal: JailTerminal?
   /// Whether a part of the jail is done when the loader of the program is done, and whether that
@@ -31,17 +31,18 @@ final class JailBuilder {
   /// The library, if that part is left to it.
   var library: PreloadLibrary?
   /// The filter of system calls for the library, made before limits are in force.
-  var sealedFilter: Held?
+  var sealedFilter: SharedDescriptor?
   /// What executes the program, where it has other files than the caller.
-  var trampoline: Held?
+  var trampoline: SharedDescriptor?
   /// The rules for files that are in force in the end.
-  var ruleset: HeldRuleset?
+  var ruleset: SharedRuleset?
   /// Those that are in force before, where a loader has to do its work first.
-  var firstRuleset: HeldRuleset?
+  var firstRuleset: SharedRuleset?
 
   init(
-    _ configuration: JailConfiguration, log: Log, library: FilePath? = nil, network: Held? = nil,
-    mountNamespace: Held? = nil
+    _ configuration: JailConfiguration, log: Log, library: FilePath? = nil,
+    network: SharedDescriptor? = nil,
+    mountNamespace: SharedDescriptor? = nil
   ) {
     self.configuration = configuration
     self.log = log
@@ -117,7 +118,7 @@ final class JailBuilder {
 
   /// Makes the terminal this process's, and gives the launcher its side. What leads to it is closed,
   /// but for the standard descriptors.
-  func giveTerminal(through socket: Held) throws(JailError) {
+  func giveTerminal(through socket: SharedDescriptor) throws(JailError) {
     try terminal?.take(sending: socket)
     terminal = nil
   }
@@ -192,9 +193,9 @@ final class JailBuilder {
     if configuration.removesUserData { processes = try held("/proc", "/proc") }
   }
 
-  private func held(_ what: String, _ path: FilePath) throws(JailError) -> Held {
+  private func held(_ what: String, _ path: FilePath) throws(JailError) -> SharedDescriptor {
     try step(what) { () throws(SystemError) in
-      Held(try Descriptor(followingLinks: path, flags: LINUX_O_PATH | O_DIRECTORY))
+      SharedDescriptor(try Descriptor(followingLinks: path, flags: LINUX_O_PATH | O_DIRECTORY))
     }
   }
 
@@ -339,7 +340,7 @@ final class JailBuilder {
       let mount = try DetachedMount(
         newFilesystem: "proc", source: "proc", options: [],
         attributes: [.readOnly, .noSetID, .noDevices, .noExecution])
-      return Held(mount.intoDescriptor())
+      return SharedDescriptor(mount.intoDescriptor())
     }
   }
 

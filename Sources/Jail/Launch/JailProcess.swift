@@ -17,15 +17,15 @@ struct JailProcess {
   /// ``StartingJail/Report``; `T` when the launcher is to complete the jail, with the rules for files;
   /// `R` when the library has done it; `X` when this process ends and its status says why; `L` and a
   /// number when a listener will be open there.
-  let launcher: Held
+  let launcher: SharedDescriptor
   /// Where the launcher takes the program's own terminal from.
-  let terminalSocket: Held?
+  let terminalSocket: SharedDescriptor?
   /// What the launcher sees when no descriptor is open any more.
   let outcome: SharedOutcome
   /// What the program inherits from the caller.
   let inheritedNumbers: [CInt]
-  let network: Held?
-  let mountNamespace: Held?
+  let network: SharedDescriptor?
+  let mountNamespace: SharedDescriptor?
 
   func becomeJail() -> Never {
     do throws(JailError) {
@@ -205,7 +205,7 @@ struct JailProcess {
     // Who cannot read it cannot look into the process either; the launcher has to, for a listener.
     let permissions: mode_t = configuration.learnedPolicy == nil ? 0o111 : 0o555
     do throws(SystemError) {
-      builder.trampoline = Held(
+      builder.trampoline = SharedDescriptor(
         try Descriptor(program: file, name: "minijail-trampoline", permissions: permissions))
     } catch {
       let hint = error.code == EACCES ? " (vm.memfd_noexec=2 forbids programs in memory)" : ""
@@ -241,7 +241,7 @@ struct JailProcess {
 
   /// Replaces this process by the program, with the word that names it as it was typed.
   private func execute(
-    _ program: PreparedProgram?, _ trampoline: Held?
+    _ program: PreparedProgram?, _ trampoline: SharedDescriptor?
   ) throws(JailError) -> Never {
     guard let program else { throw JailError("the program was not prepared") }
     program.execute(trampoline: trampoline?.descriptor.number)

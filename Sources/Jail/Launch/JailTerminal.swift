@@ -5,21 +5,21 @@ import Kernel
 /// The terminal of `--pty`, in the process that becomes the jail: its own devpts where the jail has
 /// its own mounts, else one of the host's.
 final class JailTerminal {
-  private var devices: Held?
-  private let controller: Held
-  private let terminal: Held
+  private var devices: SharedDescriptor?
+  private let controller: SharedDescriptor
+  private let terminal: SharedDescriptor
 
   init(_ configuration: JailConfiguration) throws(JailError) {
     (devices, controller, terminal) = try step("--pty") { () throws(SystemError) in
-      var devices: Held?
-      let sides: (controller: Held, terminal: Held)
+      var devices: SharedDescriptor?
+      let sides: (controller: SharedDescriptor, terminal: SharedDescriptor)
       if configuration.namespaces.contains(.mount) {
         let mount = try DetachedMount(
           newFilesystem: "devpts", source: "devpts",
           options: [("mode", "620"), ("ptmxmode", "666")],
           attributes: [.noSetID, .noExecution])
         sides = try Self.sides(of: try PseudoTerminal(in: mount.root), configuration)
-        devices = Held(mount.intoDescriptor())
+        devices = SharedDescriptor(mount.intoDescriptor())
       } else {
         sides = try Self.sides(of: try PseudoTerminal(), configuration)
       }
@@ -29,7 +29,7 @@ final class JailTerminal {
 
   private static func sides(
     of pseudoterminal: consuming PseudoTerminal, _ configuration: JailConfiguration
-  ) throws(SystemError) -> (Held, Held) {
+  ) throws(SystemError) -> (SharedDescriptor, SharedDescriptor) {
     if let caller = (CInt(0)...2).first(where: { isatty($0) == 1 }) {
       try pseudoterminal.resemble(caller)
     }
@@ -39,7 +39,8 @@ final class JailTerminal {
     }
     let sides = pseudoterminal.release()
     return (
-      Held(Descriptor(owning: sides.controller)), Held(Descriptor(owning: sides.terminal))
+      SharedDescriptor(Descriptor(owning: sides.controller)),
+      SharedDescriptor(Descriptor(owning: sides.terminal))
     )
   }
 
@@ -63,7 +64,7 @@ final class JailTerminal {
   var descriptors: [CInt] { [controller.descriptor.number, terminal.descriptor.number] }
 
   /// Gives the launcher its side, and makes the other one this process's terminal.
-  func take(sending socket: Held) throws(JailError) {
+  func take(sending socket: SharedDescriptor) throws(JailError) {
     try step("--pty") { () throws(SystemError) in
       try ReportSockets.send(
         [UInt8(ascii: "P")], with: controller.descriptor.number, to: socket.descriptor.number)

@@ -78,8 +78,8 @@ struct Launcher {
     let inherited = try step("look at the open descriptors") { () throws(SystemError) in
       try InheritedDescriptors.current()
     }
-    let network = try Held.namespace(configuration.networkNamespaceFile, option: "-e")
-    let mounts = try Held.namespace(configuration.mountNamespaceFile, option: "-V ")
+    let network = try SharedDescriptor.namespace(configuration.networkNamespaceFile, option: "-e")
+    let mounts = try SharedDescriptor.namespace(configuration.mountNamespaceFile, option: "-V ")
     try StoreMounts.verify(configuration.daemonStores)
     // With -K the jail's mounts can be the host's: what would be refused at its turn is refused now.
     if configuration.propagation == .unchanged, configuration.mountNamespaceFile == nil {
@@ -119,10 +119,13 @@ struct Launcher {
   }
 
   /// The launcher's end and the jail's.
-  private static func sockets() throws(JailError) -> (Held?, Held?) {
+  private static func sockets() throws(JailError) -> (SharedDescriptor?, SharedDescriptor?) {
     try step("make a socket pair") { () throws(SystemError) in
       let ends = try ReportSockets.pair()
-      return (Held(Descriptor(owning: ends.receiving)), Held(Descriptor(owning: ends.sending)))
+      return (
+        SharedDescriptor(Descriptor(owning: ends.receiving)),
+        SharedDescriptor(Descriptor(owning: ends.sending))
+      )
     }
   }
 
@@ -194,7 +197,7 @@ struct Launcher {
     let flags = O_WRONLY | O_TRUNC | O_NONBLOCK
     var walk = try PathWalk(from: file, refusing: configuration.isStrict)
     defer { warn(of: walk.foreignLink, file) }
-    let place: Held
+    let place: SharedDescriptor
     do throws(SystemError) { place = try walk.open(file) } catch {
       guard error.code == ENOENT, let name = file.components.last, name != "..", name != "." else {
         throw error

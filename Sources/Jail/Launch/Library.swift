@@ -52,8 +52,9 @@ extension JailConfiguration {
     let plan = try JailPlan(configuration)
     try StoreMounts.verify(daemonStores)
     let builder = JailBuilder(
-      configuration, log: Log(), network: try Held.namespace(networkNamespaceFile, option: "-e"),
-      mountNamespace: try Held.namespace(mountNamespaceFile, option: "-V "))
+      configuration, log: Log(),
+      network: try SharedDescriptor.namespace(networkNamespaceFile, option: "-e"),
+      mountNamespace: try SharedDescriptor.namespace(mountNamespaceFile, option: "-V "))
     // Never freed: behind a filter, nothing could be closed.
     _ = Unmanaged.passRetained(builder)
     for jailStep in plan.steps { try builder.confine(jailStep) }

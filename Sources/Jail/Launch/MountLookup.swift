@@ -11,8 +11,10 @@ extension JailBuilder {
   }
 
   /// What the source of a mount leads to.
-  func place(ofSource mount: JailMount) throws(SystemError) -> Held {
-    do throws(SystemError) { return Held(try Descriptor(withoutLinks: mount.source)) } catch {
+  func place(ofSource mount: JailMount) throws(SystemError) -> SharedDescriptor {
+    do throws(SystemError) {
+      return SharedDescriptor(try Descriptor(withoutLinks: mount.source))
+    } catch {
       guard error.code == ELOOP else { throw error }
     }
     var walk = try PathWalk(
@@ -24,7 +26,7 @@ extension JailBuilder {
 
   /// Where a mount goes. In a new root no link leads out, and in this process's own one may.
   func destination(
-    _ target: FilePath, in root: Held, _ newRoot: FilePath?,
+    _ target: FilePath, in root: SharedDescriptor, _ newRoot: FilePath?,
     making missing: PathWalk.Missing? = nil,
     for mount: JailMount
   ) throws(SystemError) -> Destination {
@@ -58,7 +60,7 @@ extension JailBuilder {
   /// Shows a new mount on `target`, in place of what is mounted there, if that can go: in a user
   /// namespace, or in a directory of devices of a new root, it stays below.
   func replaceMount(
-    _ target: FilePath, by mount: Held, newRoot: FilePath?, what: String
+    _ target: FilePath, by mount: SharedDescriptor, newRoot: FilePath?, what: String
   ) throws(JailError) {
     let old = try step(what) { () throws(SystemError) in
       try Destination(

@@ -5,14 +5,14 @@ import Kernel
 extension JailBuilder {
   /// The root that destinations are looked up in, opened anew each time: an earlier mount may have
   /// come on top of it. A new root that is missing is made; it stays behind.
-  func openRoot() throws(SystemError) -> Held {
+  func openRoot() throws(SystemError) -> SharedDescriptor {
     let path = configuration.root.path ?? "/"
     let flags = LINUX_O_PATH | O_DIRECTORY
-    if let root = try Held(opening: path, flags: flags) { return root }
+    if let root = try SharedDescriptor(opening: path, flags: flags) { return root }
     guard path.isAbsolute else {
       throw SystemError(operation: "open", path: path, code: ENOENT)
     }
-    let host = Held(try Descriptor(followingLinks: "/" as FilePath, flags: flags))
+    let host = SharedDescriptor(try Descriptor(followingLinks: "/" as FilePath, flags: flags))
     return try Destination(
       path, in: host, newRoot: nil, making: .init(isDirectory: true, owner: 0, group: 0)
     ).place
@@ -61,8 +61,8 @@ extension JailBuilder {
 
   /// A copy of the source with all its attributes, which no path shows yet; nil when the source is
   /// missing and may be.
-  private func cloned(_ mount: JailMount) throws(JailError) -> Held? {
-    let source: Held
+  private func cloned(_ mount: JailMount) throws(JailError) -> SharedDescriptor? {
+    let source: SharedDescriptor
     do throws(SystemError) { source = try place(ofSource: mount) } catch {
       guard error.code == ENOENT, mount.isOptional else {
         throw JailError(
@@ -77,7 +77,7 @@ extension JailBuilder {
       let detached = try DetachedMount(
         cloning: source.descriptor, recursive: mount.isRecursive, shown: mount.source)
       try setAttributes(of: mount, on: detached)
-      return Held(detached.intoDescriptor())
+      return SharedDescriptor(detached.intoDescriptor())
     } catch {
       let isPart =
         error.code == EINVAL && !mount.isRecursive && configuration.namespaces.contains(.user)
@@ -110,7 +110,8 @@ extension JailBuilder {
   }
 
   func attach(
-    _ clone: Held, _ target: FilePath, in root: Held, _ newRoot: FilePath?, for mount: JailMount
+    _ clone: SharedDescriptor, _ target: FilePath, in root: SharedDescriptor, _ newRoot: FilePath?,
+    for mount: JailMount
   ) throws(SystemError) {
     let isDirectory = try clone.descriptor.status(shown: target).isDirectory
     let place = try destination(
@@ -120,7 +121,7 @@ extension JailBuilder {
 
   /// Everything of `-k` that is not a bind. The working directory is elsewhere afterwards.
   func mountNew(
-    _ mount: JailMount, _ target: FilePath, in root: Held, _ newRoot: FilePath?
+    _ mount: JailMount, _ target: FilePath, in root: SharedDescriptor, _ newRoot: FilePath?
   ) throws(SystemError) {
     guard case .filesystem(let type, let flags, let data) = mount.kind else { return }
     if mount.isChange {

@@ -33,7 +33,7 @@ struct PathWalk {
   /// Whether a link of another user ends the walk.
   private var refusesForeignLinks = false
   /// The way from the root to where the walk is, all directories.
-  private var way: [(name: FilePath, place: Held)]
+  private var way: [(name: FilePath, place: SharedDescriptor)]
   /// The components to go, the next one last.
   private var rest: [FilePath] = []
   private(set) var foreignLink: ForeignLink?
@@ -42,7 +42,7 @@ struct PathWalk {
   private static let linkLimit = 40
 
   /// A walk in a jail's root.
-  init(in root: Held, shown: FilePath, making missing: Missing?) {
+  init(in root: SharedDescriptor, shown: FilePath, making missing: Missing?) {
     self.init(.newRoot, root, shown, missing, [])
   }
 
@@ -55,7 +55,7 @@ struct PathWalk {
     from path: FilePath, making missing: Missing? = nil, trusting trusted: Set<uid_t> = [],
     refusing: Bool = false
   ) throws(SystemError) {
-    let start = Held(
+    let start = SharedDescriptor(
       try Descriptor(
         followingLinks: (path.isAbsolute ? "/" : ".") as FilePath, flags: LINUX_O_PATH | O_DIRECTORY
       ))
@@ -64,7 +64,8 @@ struct PathWalk {
   }
 
   private init(
-    _ base: Base, _ start: Held, _ shown: FilePath, _ missing: Missing?, _ trusted: Set<uid_t>
+    _ base: Base, _ start: SharedDescriptor, _ shown: FilePath, _ missing: Missing?,
+    _ trusted: Set<uid_t>
   ) {
     self.trusted = trusted
     self.base = base
@@ -74,7 +75,7 @@ struct PathWalk {
   }
 
   /// Opens `path`, `O_PATH`.
-  mutating func open(_ path: FilePath) throws(SystemError) -> Held {
+  mutating func open(_ path: FilePath) throws(SystemError) -> SharedDescriptor {
     guard !path.isEmpty else { throw error(ENOENT) }
     // A final slash asks for a directory, as `.` does; a mount point is what is mounted on it.
     let asksForDirectory =
@@ -101,11 +102,12 @@ struct PathWalk {
     SystemError(operation: operation, path: shown, code: code)
   }
 
-  private func root() throws(SystemError) -> (name: FilePath, place: Held) {
+  private func root() throws(SystemError) -> (name: FilePath, place: SharedDescriptor) {
     if base == .newRoot { return way[0] }
     return (
       "/",
-      Held(try Descriptor(followingLinks: "/" as FilePath, flags: LINUX_O_PATH | O_DIRECTORY))
+      SharedDescriptor(
+        try Descriptor(followingLinks: "/" as FilePath, flags: LINUX_O_PATH | O_DIRECTORY))
     )
   }
 
@@ -115,7 +117,7 @@ struct PathWalk {
     case .processRoot:
       let above = try entry("..", LINUX_O_PATH | O_DIRECTORY)
       if way.count > 1 { way.removeLast() }
-      way[way.count - 1].place = Held(above)
+      way[way.count - 1].place = SharedDescriptor(above)
     }
   }
 
@@ -125,10 +127,10 @@ struct PathWalk {
   }
 
   /// The entry itself; made where it is missing and may be. A directory unless it is the last.
-  private mutating func look(for name: FilePath) throws(SystemError) -> Held {
+  private mutating func look(for name: FilePath) throws(SystemError) -> SharedDescriptor {
     // Each turn finds it, makes it, or finds that another process has just made or removed it.
     for _ in 0..<64 {
-      do throws(SystemError) { return Held(try entry(name, LINUX_O_PATH)) } catch {
+      do throws(SystemError) { return SharedDescriptor(try entry(name, LINUX_O_PATH)) } catch {
         guard error.code == ENOENT, let missing else { throw error }
         if let made = try make(name, missing) { return made }
       }
@@ -138,7 +140,7 @@ struct PathWalk {
 
   /// Directories on the way 0755, the last one a directory 0755 or an empty file 0700 of the given
   /// owner. nil for a directory, which is looked up next, and where something has the name already.
-  private func make(_ name: FilePath, _ missing: Missing) throws(SystemError) -> Held? {
+  private func make(_ name: FilePath, _ missing: Missing) throws(SystemError) -> SharedDescriptor? {
     let parent = way[way.count - 1].place
     let isLast = rest.isEmpty
     do throws(SystemError) {
@@ -156,7 +158,7 @@ struct PathWalk {
         }
         return nil
       }
-      let file = Held(
+      let file = SharedDescriptor(
         try Descriptor(
           entry: name, of: parent.descriptor, flags: O_CREAT | O_EXCL | O_RDONLY, mode: 0o700,
           shown: shown))
@@ -176,7 +178,7 @@ struct PathWalk {
 
   /// Goes to what was found; for a symbolic link the text that it is replaced by.
   private mutating func followed(
-    _ found: Held, _ name: FilePath
+    _ found: SharedDescriptor, _ name: FilePath
   ) throws(SystemError) -> FilePath? {
     let status = try found.descriptor.status(shown: shown)
     guard status.mode & S_IFMT == S_IFLNK else {
@@ -199,7 +201,7 @@ struct PathWalk {
       way.append(
         (
           name,
-          Held(
+          SharedDescriptor(
             try Descriptor(
               following: name, in: way[way.count - 1].place.descriptor, shown: shown))
         ))

@@ -16,9 +16,9 @@ final class PreloadLibrary {
   /// What is preloaded: from ``directory``, or an absolute path.
   private let name: FilePath
   /// The root of the detached mount; nil for a caller who may not make one, and whose root stays.
-  private let directory: Held?
+  private let directory: SharedDescriptor?
   /// The program's own, while the directory of the library stands in for it.
-  private var workingDirectory: Held?
+  private var workingDirectory: SharedDescriptor?
 
   /// The path of the library: what `--preload-library` says, or beside the launcher.
   static func locate(_ configuration: JailConfiguration) throws(JailError) -> FilePath {
@@ -60,7 +60,7 @@ final class PreloadLibrary {
     do throws(SystemError) {
       let place = try Descriptor(followingLinks: parent, flags: LINUX_O_PATH | O_DIRECTORY)
       let copy = try DetachedMount(cloning: place, shown: parent)
-      directory = Held(copy.intoDescriptor())
+      directory = SharedDescriptor(copy.intoDescriptor())
       name = "./\(file)"
     } catch {
       guard mayStayInPlace, error.code == EPERM, path.isAbsolute else {
@@ -90,7 +90,7 @@ final class PreloadLibrary {
   /// Opens what ``prepare(_:report:orders:)`` needs, before limits are in force.
   func rememberWorkingDirectory() throws(SystemError) {
     guard directory != nil else { return }
-    workingDirectory = Held(
+    workingDirectory = SharedDescriptor(
       try Descriptor(followingLinks: ".", flags: LINUX_O_PATH | O_DIRECTORY))
   }
 
@@ -115,7 +115,8 @@ final class PreloadLibrary {
       if fchdir(back.descriptor.number) != 0 {
         log.warning(
           "the program's user may not enter the working directory: the program starts in /")
-        back = Held(try Descriptor(followingLinks: "/", flags: LINUX_O_PATH | O_DIRECTORY))
+        back = SharedDescriptor(
+          try Descriptor(followingLinks: "/", flags: LINUX_O_PATH | O_DIRECTORY))
         workingDirectory = back
       }
       orders += "w\(try inherited(back.descriptor))"

@@ -101,7 +101,7 @@ extension JailBuilder {
 
   private func newRuleset(
     _ access: FileAccess, abi: Int, isFinal: Bool
-  ) throws(JailError) -> HeldRuleset {
+  ) throws(JailError) -> SharedRuleset {
     try step("rules for files") { () throws(SystemError) in
       let ruleset = try FileRuleset(handling: .known(abi: abi))
       for rule in access.rules {
@@ -120,7 +120,7 @@ extension JailBuilder {
         }
         if !rights.isEmpty { try ruleset.allow(rights, at: place, shown: rule.path) }
       }
-      return HeldRuleset(ruleset)
+      return SharedRuleset(ruleset)
     }
   }
 

@@ -26,7 +26,7 @@ enum ProgramInspection {
     for _ in 0..<6 {
       let number = open(path.map { CChar(bitPattern: $0) } + [0], O_RDONLY | O_CLOEXEC | O_NONBLOCK)
       guard number >= 0 else { return nil }
-      let file = Held(Descriptor(owning: number))
+      let file = SharedDescriptor(Descriptor(owning: number))
       let read = { (offset: UInt64, count: Int) in file.descriptor.bytes(at: offset, count: count) }
       let start = read(0, 256)
       guard start.starts(with: "#!".utf8) else {
@@ -151,7 +151,8 @@ extension JailBuilder {
     try step("preload the library") { () throws(SystemError) in
       try library?.rememberWorkingDirectory()
       if let filter = configuration.filter {
-        sealedFilter = Held(try Descriptor(sealing: filter.completion.bytes, name: "seccomp"))
+        sealedFilter = SharedDescriptor(
+          try Descriptor(sealing: filter.completion.bytes, name: "seccomp"))
       }
     }
   }

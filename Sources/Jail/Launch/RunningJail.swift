@@ -30,7 +30,7 @@ public final class RunningJail {
   private let starting: StartingJail
   private let start: StartingJail.Result
   private let outcome: SharedOutcome
-  private let ended: Held?
+  private let ended: SharedDescriptor?
 
   init(
     _ starting: StartingJail, _ start: StartingJail.Result, _ outcome: SharedOutcome, _ log: Log
@@ -46,7 +46,7 @@ public final class RunningJail {
       return
     }
     ended = try step("watch the jail") { () throws(SystemError) in
-      Held(try Descriptor(process: starting.first))
+      SharedDescriptor(try Descriptor(process: starting.first))
     }
   }
 
@@ -226,7 +226,9 @@ public final class RunningJail {
   }
 
   /// - Returns: false when the library takes longer than it may.
-  private func waitForLibrary(_ messages: Held, forwarding: Bool) throws(JailError) -> Bool {
+  private func waitForLibrary(_ messages: SharedDescriptor, forwarding: Bool) throws(JailError)
+    -> Bool
+  {
     let deadline = configuration.startTimeout.map { ContinuousClock.now + .seconds($0) }
     return try step("wait for the jail") { () throws(SystemError) in
       let signals = try SignalMask.descriptor()
@@ -242,7 +244,7 @@ public final class RunningJail {
     }
   }
 
-  private func wait(for event: Held?, forwarding: Bool) throws(JailError) {
+  private func wait(for event: SharedDescriptor?, forwarding: Bool) throws(JailError) {
     guard let event else { return }
     try step("wait for the jail") { () throws(SystemError) in
       let signals = try SignalMask.descriptor()
@@ -258,7 +260,7 @@ public final class RunningJail {
   ///
   /// - Returns: whether the event is there.
   private func next(
-    _ event: Held, _ signals: CInt, milliseconds: CInt = -1
+    _ event: SharedDescriptor, _ signals: CInt, milliseconds: CInt = -1
   ) throws(SystemError) -> Bool {
     let own = [(event.descriptor.number, CInt(POLLIN)), (signals, CInt(POLLIN))]
     let ready = try Kernel.wait(for: own + (terminal?.events ?? []), milliseconds: milliseconds)

@@ -15,9 +15,9 @@ final class StoreMounts {
   private static let rest: FilePath = ".host"
   private static let cache: FilePath = ".cache"
 
-  private let tree: Held
-  private let cacheTree: Held
-  private let host: Held
+  private let tree: SharedDescriptor
+  private let cacheTree: SharedDescriptor
+  private let host: SharedDescriptor
   /// The ids of the two mounts that the stores are in.
   let identifiers: Set<UInt64>
 
@@ -61,7 +61,9 @@ final class StoreMounts {
       ? nil : "it is private, so that no login would arrive"
   }
 
-  private static func open(_ name: FilePath, in directory: FilePath) throws(JailError) -> Held {
+  private static func open(_ name: FilePath, in directory: FilePath) throws(JailError)
+    -> SharedDescriptor
+  {
     let path: FilePath = "\(directory)/\(name)"
     do {
       let store = try Descriptor(
@@ -69,7 +71,7 @@ final class StoreMounts {
       guard try store.status(shown: path).isMountRoot else {
         throw JailError("--daemon-store \(name): \(path): it is not a mount; \(hint)")
       }
-      return Held(store)
+      return SharedDescriptor(store)
     } catch let error as SystemError {
       let text = error.code == ENOENT ? "there is no such store; \(hint)" : "\(error)"
       throw JailError("--daemon-store \(name): \(path): \(text)")
@@ -89,7 +91,7 @@ final class StoreMounts {
     try step("make all mounts slaves") { () throws(SystemError) in
       try Propagation.slave.set(on: "/", recursive: true)
     }
-    var pairs: [(name: FilePath, store: Held, twin: Held)] = []
+    var pairs: [(name: FilePath, store: SharedDescriptor, twin: SharedDescriptor)] = []
     for name in names {
       pairs.append(
         (
@@ -100,7 +102,8 @@ final class StoreMounts {
     let mask = umask(0)
     defer { umask(mask) }
     (tree, cacheTree, host, identifiers) = try step("--daemon-store") {
-      () throws(SystemError) -> (Held, Held, Held, Set<UInt64>) in
+      () throws(SystemError) -> (SharedDescriptor, SharedDescriptor, SharedDescriptor, Set<UInt64>)
+      in
       let flags = LINUX_O_PATH | O_DIRECTORY
       let host = try Descriptor(followingLinks: "/", flags: flags)
       let tree = try Self.newTree(names + [Self.rest, Self.cache])
@@ -113,8 +116,8 @@ final class StoreMounts {
         let store = try tree.root.directory(pair.name)
         let twin = try cacheTree.root.directory(pair.name)
         for (mount, place, directory) in [
-          (pair.store, Held(store.intoDescriptor()), Self.directory),
-          (pair.twin, Held(twin.intoDescriptor()), Self.cacheDirectory),
+          (pair.store, SharedDescriptor(store.intoDescriptor()), Self.directory),
+          (pair.twin, SharedDescriptor(twin.intoDescriptor()), Self.cacheDirectory),
         ] {
           let shown: FilePath = "\(directory)/\(pair.name)"
           if builder.configuration.namespaces.contains(.user) {
@@ -134,7 +137,8 @@ final class StoreMounts {
         try tree.root.status().mountID, try cacheTree.root.status().mountID,
       ]
       return (
-        Held(tree.intoDescriptor()), Held(cacheTree.intoDescriptor()), Held(host), identifiers
+        SharedDescriptor(tree.intoDescriptor()), SharedDescriptor(cacheTree.intoDescriptor()),
+        SharedDescriptor(host), identifiers
       )
     }
   }

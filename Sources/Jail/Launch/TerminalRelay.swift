@@ -7,8 +7,8 @@ import Kernel
 /// program's, and as before whenever this process stops or ends.
 final class TerminalRelay {
   /// Where the controlling side comes from.
-  private var socket: Held?
-  private var controller: Held?
+  private var socket: SharedDescriptor?
+  private var controller: SharedDescriptor?
   private var toProgram: [UInt8] = []
   private var toCaller: [UInt8] = []
   private var inputIsOpen = true
@@ -21,7 +21,7 @@ final class TerminalRelay {
 
   private let clock: StartClock
 
-  init(_ socket: Held, _ clock: StartClock) {
+  init(_ socket: SharedDescriptor, _ clock: StartClock) {
     self.socket = socket
     self.clock = clock
   }
@@ -63,7 +63,7 @@ final class TerminalRelay {
     guard let socket else { return }
     self.socket = nil
     let number = try ReportSockets.receiveDescriptor(socket.descriptor).descriptor
-    controller = number.map { Held(Descriptor(owning: $0)) }
+    controller = number.map { SharedDescriptor(Descriptor(owning: $0)) }
   }
 
   // MARK: The caller's terminal
@@ -121,7 +121,7 @@ final class TerminalRelay {
     }
   }
 
-  private func isReadable(_ held: Held) -> Bool {
+  private func isReadable(_ held: SharedDescriptor) -> Bool {
     var entry = pollfd(fd: held.descriptor.number, events: Int16(POLLIN), revents: 0)
     return poll(&entry, 1, 0) == 1
   }

@@ -11,7 +11,7 @@ struct Found: Decodable, Equatable {
   let subject: String
   let problem: String
   let evidence: [String]
-  let mend: String
+  let fix: String
 }
 
 extension Host {
@@ -66,7 +66,7 @@ extension Host {
     }
   }
 
-  /// Something that is wrong with templates and stores, which a command mends.
+  /// Something that is wrong with templates and stores, which a command fixes.
   enum Fault: String, Codable, CaseIterable {
     case templateForEverybody, templatesForTheGroup, templateIsAFile
     case unmounted, stacked, stackedTwice, replaced, isAFile, unshared, writable, foreignOwner
@@ -135,9 +135,9 @@ extension Host {
         let outcome = try host.run("daemon-store", "doctor")
         #expect(outcome.status == 3 && outcome.lines.last?.hasPrefix("\(count) finding") == true)
         for finding in findings.prefix(1) {
-          #expect(outcome.lines.contains("  mend: \(finding.mend)"), "\(outcome)")
-          let mended = try host.script(finding.mend)
-          #expect(mended.status == 0, "\(mended)")
+          #expect(outcome.lines.contains("  fix: \(finding.fix)"), "\(outcome)")
+          let fixed = try host.script(finding.fix)
+          #expect(fixed.status == 0, "\(fixed)")
         }
         try host.expect([], schema)
       }
@@ -152,14 +152,14 @@ extension Host {
         try host.login("alice")
         try bindMount("/run/daemon-store/alpha", "/run/daemon-store/alpha", recursively: true)
         let findings = try host.expect(["store-stacked"], schema)
-        #expect(try host.script(findings[0].mend).status == 0)
+        #expect(try host.script(findings[0].fix).status == 0)
         try host.login("alice")
         try host.expect([], schema)
       }
     }
   }
 
-  /// A jail or a container has the stores of its host: there is nothing to mend.
+  /// A jail or a container has the stores of its host: there is nothing to fix.
   @Test func whereStoresAreFollowedTheHostIsNamed() async {
     await #expect(processExitsWith: .success) {
       let schema = try Schema("doctor")
@@ -172,7 +172,7 @@ extension Host {
         #expect(inside.status == 3 && !findings.isEmpty, "\(inside)")
         #expect(
           findings.allSatisfy {
-            $0.kind == "unseen" && $0.problem.contains("host") && !$0.mend.contains("umount")
+            $0.kind == "unseen" && $0.problem.contains("host") && !$0.fix.contains("umount")
           }, "\(inside)")
       }
     }
@@ -266,7 +266,7 @@ extension Host {
         let findings = try host.expect([deafness.kind], schema)
         let name = try shownName(of: daemon)
         #expect(findings[0].subject == name, "\(findings)")
-        #expect(findings[0].mend == "kill \(daemon)  # and start it again", "\(findings)")
+        #expect(findings[0].fix == "kill \(daemon)  # and start it again", "\(findings)")
         #expect(findings[0].problem.contains("alpha"))
         if deafness == .startedTooEarly {
           #expect(findings[0].evidence.contains("it runs as the owner of the store"))
@@ -313,8 +313,8 @@ extension Host {
         #expect(findings[0].subject == folder, "\(findings)")
         #expect(findings[0].problem.hasPrefix("holds 6 files"), "\(findings)")
         #expect(findings[0].evidence.contains("deep 7 belongs to user 7"), "\(findings)")
-        let mended = try host.script(findings[0].mend)
-        #expect(mended.status == 0, "\(mended)")
+        let fixed = try host.script(findings[0].fix)
+        #expect(fixed.status == 0, "\(fixed)")
         let now = attributes("\(folder)/deep 9/er/it's")
         #expect(now == "file 5:60 644", "\(now)")
         try host.expect([], schema)

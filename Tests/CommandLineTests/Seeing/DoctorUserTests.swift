@@ -30,17 +30,17 @@ import Testing
           }
         }
         var name = try shownName(of: keeper)
-        var mend = "kill \(keeper)"
+        var fix = "kill \(keeper)"
         if isKilled {
           try host.helpers.stop(keeper)
           name = "whoever mounted it on /mnt/namespace"
-          mend = "umount /mnt/namespace"
+          fix = "umount /mnt/namespace"
         }
         #expect(try host.run("cryptohome", "unmount", "alice").status == 3)
         let findings = try host.expect(["pinned-data"], schema)
         #expect(findings[0].subject == "the mount namespace of \(name)")
         #expect(findings[0].problem.contains(Host.alice))
-        #expect(findings[0].evidence == ["mounted at /mnt/keep"] && findings[0].mend == mend)
+        #expect(findings[0].evidence == ["mounted at /mnt/keep"] && findings[0].fix == fix)
         if isKilled {
           try unmountFilesystem("/mnt/namespace")
         } else {
@@ -64,7 +64,7 @@ import Testing
         #expect(
           findings[0].problem
             == "belongs to 5:60, mode 02770, and not to 7:8, mode 0750, as the template says")
-        #expect(try host.script(findings[0].mend).status == 0)
+        #expect(try host.script(findings[0].fix).status == 0)
         try host.expect([], schema)
       }
     }
@@ -102,13 +102,13 @@ import Testing
         try host.boot("bravo")
         var findings = try host.expect(["user-incomplete"], schema)
         #expect(findings[0].evidence.count == 2, "\(findings)")
-        #expect(findings[0].mend == "cryptohome mount \(Host.alice)")
-        #expect(try host.script(findings[0].mend).status == 0)
+        #expect(findings[0].fix == "cryptohome mount \(Host.alice)")
+        #expect(try host.script(findings[0].fix).status == 0)
         try host.expect([], schema)
         for home in ["user", "root"] { try unmountFilesystem("/home/\(home)/\(Host.alice)") }
         findings = try host.expect(["mounts-without-login"], schema)
         #expect(findings[0].severity == "critical")
-        #expect(try host.script(findings[0].mend).status == 0)
+        #expect(try host.script(findings[0].fix).status == 0)
         try host.expect([], schema)
       }
     }
@@ -129,8 +129,8 @@ import Testing
         }
         #expect(try host.keyState(of: Host.alice) == "present")
         var findings = try host.expect(["stale-key"], schema)
-        #expect(findings[0].mend == "cryptohome unmount \(Host.alice)")
-        #expect(try host.script(findings[0].mend).status == 0)
+        #expect(findings[0].fix == "cryptohome unmount \(Host.alice)")
+        #expect(try host.script(findings[0].fix).status == 0)
         #expect(try host.keyState(of: Host.alice) == "absent")
         try host.expect([], schema)
 
@@ -139,7 +139,7 @@ import Testing
         try makeDirectory("\(misplaced)/others", mode: 0o700)
         findings = try host.expect(["misplaced-directory"], schema)
         #expect(findings[0].evidence[0].contains(misplaced), "\(findings)")
-        let list = try host.script(findings[0].mend)
+        let list = try host.script(findings[0].fix)
         #expect(list.status == 0 && list.output.contains("others"), "\(list)")
         try remove("\(misplaced)/others")
         try host.expect([], schema)
@@ -173,7 +173,7 @@ import Testing
         let findings = try host.expect(["mounts-without-login"], schema)
         #expect(findings[0].problem.contains("sessions have ended"), "\(findings)")
         #expect(exists("\(records)/1.1"), "nothing is changed")
-        #expect(try host.script(findings[0].mend).status == 0)
+        #expect(try host.script(findings[0].fix).status == 0)
         try host.expect([], schema)
       }
     }

@@ -103,7 +103,7 @@ private struct Store: Decodable {
           text.contains("    \(unit) (pid \(jail))  follows, own bind\n"), "\(text)")
         try mountFilesystem("none", "/run/daemon-store/alpha", nil, MS_PRIVATE)
         let doctor = try host.run("daemon-store", "doctor").lines
-        #expect(doctor.contains("  mend: systemctl restart \(unit)"), "\(doctor)")
+        #expect(doctor.contains("  fix: systemctl restart \(unit)"), "\(doctor)")
         try writeProcess(jail, "/mnt/groups")
       }
     }

@@ -139,7 +139,7 @@ import Testing
         }
         #expect(try names(in: "/home/.shadow") == before, "no second vault")
         let doctor = try host.run("daemon-store", "doctor")
-        #expect(doctor.status == 3 && doctor.output.contains("mend: \(restore)"), "\(doctor)")
+        #expect(doctor.status == 3 && doctor.output.contains("fix: \(restore)"), "\(doctor)")
         #expect(!doctor.output.contains("away"), "\(doctor)")
         #expect(try host.script(restore).status == 0)
         #expect(try host.run("daemon-store", "doctor").status == 0)

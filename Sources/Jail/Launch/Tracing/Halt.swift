@@ -40,14 +40,14 @@ extension StartingJail {
   /// - Returns: false when one of them does not end: a call in the kernel keeps it.
   @discardableResult
   func endAll(endsFirst: Bool = true) -> Bool {
-    let patience = ContinuousClock.now + .seconds(10)
+    let deadline = ContinuousClock.now + .seconds(10)
     for number in doomed { kill(number, SIGKILL) }
     if let program, programEnd == nil { kill(program, SIGKILL) }
     // Without an init it is the program, and its number may be another's when it was reaped.
     let isGone = programEnd != nil && program == first
     if endsFirst, !isGone { kill(first, SIGKILL) }
     clock.end()
-    while ContinuousClock.now < patience {
+    while ContinuousClock.now < deadline {
       reapTracees()
       let isReaped = !endsFirst || isGone || (try? reapEnded(first)) != .noneEnded
       if isReaped, !isTracing || !TracedThread.hasAny { return true }

@@ -29,7 +29,7 @@ final class StartingJail {
   /// The first process of the jail.
   let first: pid_t
   /// Between the launcher and the jail, until its set-up is over.
-  let messages: Held
+  let messages: SharedDescriptor
   private let signals: SignalDescriptor
   /// Whether signals go to the jail when its set-up is over.
   private let forwards: Bool
@@ -79,7 +79,7 @@ final class StartingJail {
   }
 
   init(
-    _ configuration: JailConfiguration, first: pid_t, messages: Held,
+    _ configuration: JailConfiguration, first: pid_t, messages: SharedDescriptor,
     signals: consuming SignalDescriptor, forwards: Bool, terminal: TerminalRelay?,
     clock: StartClock
   ) {

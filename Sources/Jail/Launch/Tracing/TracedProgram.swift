@@ -253,7 +253,8 @@ enum TracingRefusal {
     let yama = (try? kernelFile("/proc/sys/kernel/yama/ptrace_scope")).map { oneLine($0) }
     if yama == "3" { return "Yama forbids ptrace(2) (kernel.yama.ptrace_scope=3)" }
     if yama == "2" { return "Yama asks for CAP_SYS_PTRACE (kernel.yama.ptrace_scope=2)" }
-    if let seccomp = (try? kernelFile("/proc/self/status"))?.field("Seccomp"), !seccomp.equals("0") {
+    if let seccomp = (try? kernelFile("/proc/self/status"))?.field("Seccomp"), !seccomp.equals("0")
+    {
       return "a filter of system calls that the launcher runs under (a container's) forbids "
         + "ptrace(2)"
     }

@@ -4,7 +4,7 @@ import Kernel
 
 /// A descriptor that several steps of a plan use, or that waits in a list: closed with the last
 /// reference, and on exec.
-final class Held {
+final class SharedDescriptor {
   let descriptor: Descriptor
 
   init(_ descriptor: consuming Descriptor) { self.descriptor = descriptor }
@@ -20,19 +20,19 @@ final class Held {
   }
 }
 
-extension Held {
+extension SharedDescriptor {
   /// The file of a namespace to enter, opened before anything changes.
-  static func namespace(_ file: FilePath?, option: String) throws(JailError) -> Held? {
+  static func namespace(_ file: FilePath?, option: String) throws(JailError) -> SharedDescriptor? {
     guard let file else { return nil }
     return try step("\(option)\(file)") { () throws(SystemError) in
       // A pipe is no namespace, and must not be waited for.
-      Held(try Descriptor(followingLinks: file, flags: O_RDONLY | O_NONBLOCK))
+      SharedDescriptor(try Descriptor(followingLinks: file, flags: O_RDONLY | O_NONBLOCK))
     }
   }
 }
 
 /// A ruleset that a later step, or the library in the program, puts in force.
-final class HeldRuleset {
+final class SharedRuleset {
   let ruleset: FileRuleset
   init(_ ruleset: consuming FileRuleset) { self.ruleset = ruleset }
 }
@@ -41,13 +41,13 @@ final class HeldRuleset {
 final class SharedOutcome {
   private let words: UnsafeMutablePointer<CInt>
   /// The memory, for a program that maps it.
-  let file: Held?
+  let file: SharedDescriptor?
 
   /// - Parameter isFile: whether a program is to share it.
   init(isFile: Bool) throws(SystemError) {
     file =
       isFile
-      ? Held(
+      ? SharedDescriptor(
         Descriptor(
           owning: try check("memfd_create", "outcome", linux_memory_file("minijail-outcome"))))
       : nil
