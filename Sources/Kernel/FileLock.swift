@@ -4,6 +4,7 @@ import Glibc
 /// An exclusive flock(2), held until the end of its scope, also by a process that is killed.
 public struct FileLock: ~Copyable {
   private let descriptor: Descriptor
+  private let process = getpid()
 
   /// Waits for the lock file `name` of `directory`, which is made root 0600 when absent. Only a
   /// directory that other users cannot write will do, or they could lock the file themselves.
@@ -70,6 +71,12 @@ public struct FileLock: ~Copyable {
       let status = try? file.status(), let text = try? kernelFile("/proc/locks")
     else { return nil }
     return LockTable.holder(of: status.identity, in: text)
+  }
+
+  /// The kernel tells that a file was closed before it lets the lock go (inotify(7), IN_CLOSE_WRITE), and
+  /// who waits for that must find it free. A child of the process has the same lock, and keeps it.
+  deinit {
+    if getpid() == process { flock(descriptor.number, LOCK_UN) }
   }
 
   /// Lets go. At the latest the end of the scope does.

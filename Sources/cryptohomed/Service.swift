@@ -34,6 +34,8 @@ final class Service {
   private var busTimer: EventSource?
   private var busDelay = firstBusDelay
   private var readyTimer: EventSource?
+  /// The next look at users whose login is under way.
+  private var pendingTimer: EventSource?
   /// Nothing was tried before: then what the bus refuses ends the service.
   private var isFirstAttempt = true
   private var failure: (any Error)?
@@ -182,15 +184,24 @@ final class Service {
     busDelay = min(busDelay * 2, Self.lastBusDelay)
   }
 
-  /// Looks at the mounts if they have changed. Whoever answers a question calls this before: a mount
-  /// that was there when the question was asked is in the answer.
+  /// Looks at the mounts if they have changed, or if a login was under way. Whoever answers a question calls
+  /// this before: a mount that was there, and a login that was over, when the question was asked is in the answer.
   func look() {
-    if mounts.haveChanged { update() }
+    if mounts.haveChanged || !tracker.pending.isEmpty { update() }
   }
 
-  /// Looks again at those whose login was under way.
-  func lookAgain() {
-    if !tracker.pending.isEmpty { update() }
+  /// Looks again at those whose login was under way: a lock may have been let go.
+  ///
+  /// - Parameter delay: until the next look, where there are more of them. The lock of a process that was killed
+  ///   goes a moment after the kernel tells that its file was closed.
+  func lookAgain(after delay: Duration = .milliseconds(50)) {
+    pendingTimer = nil
+    guard !tracker.pending.isEmpty else { return }
+    update()
+    guard !tracker.pending.isEmpty else { return }
+    pendingTimer = try? loop.after(delay) { [unowned self] in
+      lookAgain(after: min(delay * 2, .seconds(5)))
+    }
   }
 
   /// Looks at the mounts, and tells what is new.

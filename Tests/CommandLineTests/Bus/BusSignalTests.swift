@@ -45,6 +45,57 @@ import Testing
     }
   }
 
+  /// The kernel tells that a lock file was closed before it lets the lock go.
+  @Test(arguments: ["close", "unlock"]) func endOfLoginIsHeard(_ end: String) async {
+    await #expect(processExitsWith: .success) { [end] in
+      inBusMachine { machine in
+        try machine.succeed("cryptohome", "mount", "alice", "--vault", "plain")
+        // A login that is under way.
+        let login = try machine.host.helpers.start(
+          "python3", "-c",
+          """
+          import fcntl, os, time
+          lock = os.open('/run/cryptohome/\(Host.alice).lock', os.O_RDWR)
+          fcntl.flock(lock, fcntl.LOCK_EX)
+          os.write(1, b'ready')
+          while not os.path.exists('/run/go'): time.sleep(0.01)
+          if '\(end)' == 'close':
+            os.close(os.open('/run/cryptohome/\(Host.alice).lock', os.O_RDWR))
+            time.sleep(0.3)
+          fcntl.flock(lock, fcntl.LOCK_UN)
+          time.sleep(100)
+          """)
+        let service = try machine.startService()
+        let listener = try machine.listen()
+        #expect(
+          try machine.run(["busctl", "--system", "get-property"] + Self.state).lines == [
+            "s \"stopped\""
+          ])
+        try writeFile("/run/go", "")
+        if end == "close" {
+          listener.expect(["UserMounted alice", "SessionStateChanged started"])
+        } else {
+          // Nothing tells; whoever asks hears it.
+          let directory = try Directory(opening: "/run/cryptohome")
+          while try FileLock.isHeld("\(Host.alice).lock", in: directory) {
+            pause(.milliseconds(1))
+          }
+          #expect(
+            try machine.run(["busctl", "--system", "get-property"] + Self.state).lines == [
+              "s \"started\""
+            ])
+        }
+        try machine.host.helpers.stop(login)
+        service.kill()
+        #expect(machine.log == "")
+      }
+    }
+  }
+
+  private static let state = [
+    BusMachine.manager, "/org/daemonstore/Manager1", "org.daemonstore.Manager1", "SessionState",
+  ]
+
   @Test func umountIsHeard() async {
     await #expect(processExitsWith: .success) {
       inBusMachine { machine in

@@ -31,20 +31,23 @@ private struct Change: Decodable, Equatable {
         try host.login("alice")
         let watch = try Launched(Self.program, ["watch"], output: "/mnt/out")
         let json = try Launched(Self.program, ["watch", "bravo", "--json"], output: "/mnt/json")
-        var lines = ["alpha", "bravo"].map { "present \($0) \(Host.alice)" }
-        try Self.expect(lines, in: "/mnt/out")
+        let present = ["alpha", "bravo"].map { "present \($0) \(Host.alice)" }
+        try Self.expect(present, in: "/mnt/out")
+        // The stores are mounted one after another, and looked at as well.
+        func next(after count: Int) throws -> Set<String> {
+          func lines() throws -> [String] {
+            try readFile("/mnt/out").split(separator: "\n").dropFirst(count).map(String.init)
+          }
+          _ = try eventually { try lines().count >= 2 }
+          return Set(try lines())
+        }
         #expect(eventually { json.isWaiting })
         try host.login("bob")
-        lines += ["alpha", "bravo"].map { "arrived \($0) \(Host.bob)" }
-        try Self.expect(lines, in: "/mnt/out")
-        try host.logout("alice")
-        let left = lines.count
         #expect(
-          try eventually {
-            try readFile("/mnt/out").split(separator: "\n").count == left + 2
-          })
-        let gone = try readFile("/mnt/out").split(separator: "\n").dropFirst(left).map(String.init)
-        #expect(Set(gone) == ["left alpha \(Host.alice)", "left bravo \(Host.alice)"])
+          try next(after: 2) == ["arrived alpha \(Host.bob)", "arrived bravo \(Host.bob)"])
+        try host.logout("alice")
+        #expect(
+          try next(after: 4) == ["left alpha \(Host.alice)", "left bravo \(Host.alice)"])
         // A store that is made while somebody watches.
         try host.boot("charlie")
         try host.login("bob")
