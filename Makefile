@@ -54,7 +54,7 @@ CFLAGS ?= -O2 -g
 TESTS := .build/debug/daemon-storePackageTests.xctest
 
 COMPLETIONS := $(foreach program,$(PROGRAMS),$(foreach shell,bash zsh fish,$(BIN)/completions/$(program).$(shell)))
-VERSION := $(shell sed -n 's/^public let version = "\(.*\)"/\1/p' Sources/Kernel/Version.swift)
+VERSION := $(shell sed -n 's/^public let version = "\(.*\)"/\1/p' Sources/DaemonStoreKernel/Version.swift)
 
 .DEFAULT_GOAL := help
 .PHONY: help deps check-build build links demo test test-sample test-full flood faults model bench docs fuzz fuzz-short lint format \
@@ -103,7 +103,7 @@ $(PRELOAD): Sources/minijailpreload/minijailpreload.c
 	$(COMPILE) -fvisibility=hidden $(LINKED)
 
 $(PAM_MODULE): Sources/pam_daemonstore/pam_daemonstore.c Sources/pam_daemonstore/work.c \
-    Sources/pam_daemonstore/work.h Sources/CLinux/rights.h Sources/CLinux/include/control.h
+    Sources/pam_daemonstore/work.h Sources/CDaemonStoreLinux/rights.h Sources/CDaemonStoreLinux/include/control.h
 	$(COMPILE) -fvisibility=hidden $(LINKED) Sources/pam_daemonstore/work.c -lpam
 
 $(BIN)/libdaemonstore.o: Sources/libdaemonstore/daemonstore.c Sources/libdaemonstore/sha1.h \
@@ -217,12 +217,12 @@ lint: ## Checks the form of the code, and looks for mistakes that tools find.
 	sh tools/check-bytes.sh
 	$(LINT_TOOLS)/bin/ruff check --no-cache --quiet --select E9,F,B $(PYTHON)
 	for file in $(C_SOURCES); do \
-	  $(CLANG) --analyze -Xanalyzer -analyzer-werror -std=c11 -ISources/CLinux/include -ISources/CSystemd/include \
+	  $(CLANG) --analyze -Xanalyzer -analyzer-werror -std=c11 -ISources/CDaemonStoreLinux/include -ISources/CSystemd/include \
 	    -ISources/libdaemonstore/include -o /dev/null $$file || exit 1; \
 	done
 	for file in $(filter-out %/pam_daemonstore.c %/systemd.c,$(C_SOURCES)); do \
 	  $(CLANG) --target=aarch64-linux-gnu -isystem /usr/aarch64-linux-gnu/include -std=c11 -O2 -Wall -Wextra \
-	    -Werror -ISources/CLinux/include -ISources/libdaemonstore/include -c -o /dev/null $$file || exit 1; \
+	    -Werror -ISources/CDaemonStoreLinux/include -ISources/libdaemonstore/include -c -o /dev/null $$file || exit 1; \
 	done
 
 format: ## Brings the code into form.

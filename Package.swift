@@ -8,7 +8,7 @@ let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
 let release: [LinkerSetting] = [
   .unsafeFlags(
     [
-      "-use-ld=lld", "-L\(Context.packageDirectory)/Sources/CLinux/link",
+      "-use-ld=lld", "-L\(Context.packageDirectory)/Sources/CDaemonStoreLinux/link",
       "-Xclang-linker", "-static-libgcc", "-Xlinker", "-z", "-Xlinker", "now",
     ], .when(configuration: .release))
 ]
@@ -41,18 +41,18 @@ let package = Package(
   ],
   targets: [
     // C: what Swift cannot call.
-    .target(name: "CLinux", exclude: ["link"]),
+    .target(name: "CDaemonStoreLinux", exclude: ["link"]),
     .systemLibrary(name: "CLibmount", providers: [.apt(["libmount-dev"])]),
-    .systemLibrary(name: "CLibcap", providers: [.apt(["libcap-dev"])]),
+    .systemLibrary(name: "CDaemonStoreLibcap", providers: [.apt(["libcap-dev"])]),
     .target(name: "CSystemd"),
 
     // Safe Swift over the system.
-    .target(name: "Kernel", dependencies: ["CLinux"], swiftSettings: strict),
+    .target(name: "DaemonStoreKernel", dependencies: ["CDaemonStoreLinux"], swiftSettings: strict),
     .target(
-      name: "MountTable", dependencies: ["CLinux", "Kernel"], swiftSettings: strict),
-    .target(name: "Accounts", dependencies: ["CLinux", "Kernel"], swiftSettings: strict),
+      name: "MountTable", dependencies: ["CDaemonStoreLinux", "DaemonStoreKernel"], swiftSettings: strict),
+    .target(name: "DaemonStoreAccounts", dependencies: ["CDaemonStoreLinux", "DaemonStoreKernel"], swiftSettings: strict),
 
-    .target(name: "Bus", dependencies: ["CSystemd", "Kernel"], swiftSettings: strict),
+    .target(name: "DaemonStoreBus", dependencies: ["CSystemd", "DaemonStoreKernel"], swiftSettings: strict),
 
     // Pure: policy text to syntax tree to program.
     .target(name: "Seccomp", exclude: ["Tables/generate.py"], swiftSettings: strict),
@@ -60,19 +60,19 @@ let package = Package(
     // The domain.
     .target(
       name: "DaemonStore",
-      dependencies: ["Accounts", "CLinux", "DaemonStoreClient", "Kernel", "MountTable"],
+      dependencies: ["DaemonStoreAccounts", "CDaemonStoreLinux", "DaemonStoreClient", "DaemonStoreKernel", "MountTable"],
       swiftSettings: strict),
     .target(
       name: "Cryptohome",
       dependencies: [
-        "Accounts", "CLinux", "DaemonStore", "Kernel", "MountTable", crypto, cryptoExtras,
+        "DaemonStoreAccounts", "CDaemonStoreLinux", "DaemonStore", "DaemonStoreKernel", "MountTable", crypto, cryptoExtras,
       ],
       swiftSettings: strict),
     .target(
-      name: "Jail", dependencies: ["Accounts", "CLibcap", "CLinux", "Kernel", "Seccomp"],
+      name: "Jail", dependencies: ["DaemonStoreAccounts", "CDaemonStoreLibcap", "CDaemonStoreLinux", "DaemonStoreKernel", "Seccomp"],
       swiftSettings: strict, linkerSettings: [.linkedLibrary(":libcap.a")]),
     .target(
-      name: "ServiceAudit", dependencies: ["Accounts", "CLibcap", "Kernel"],
+      name: "ServiceAudit", dependencies: ["DaemonStoreAccounts", "CDaemonStoreLibcap", "DaemonStoreKernel"],
       swiftSettings: strict, linkerSettings: [.linkedLibrary(":libcap.a")]),
 
     // For daemon authors: C, which the Makefile also makes a library of, and the same in Swift.
@@ -83,39 +83,39 @@ let package = Package(
 
     // Programs: parse arguments, call, print.
     .target(
-      name: "Program", dependencies: ["CLinux", "Kernel", argumentParser], swiftSettings: strict),
+      name: "DaemonStoreProgram", dependencies: ["CDaemonStoreLinux", "DaemonStoreKernel", argumentParser], swiftSettings: strict),
     .target(
       name: "cryptohome",
       dependencies: [
-        "Accounts", "CLinux", "Cryptohome", "DaemonStore", "Kernel", "Program", argumentParser,
+        "DaemonStoreAccounts", "CDaemonStoreLinux", "Cryptohome", "DaemonStore", "DaemonStoreKernel", "DaemonStoreProgram", argumentParser,
       ],
       swiftSettings: strict),
     .target(
       name: "cryptohomed",
       dependencies: [
-        "Bus", "CLinux", "Cryptohome", "DaemonStore", "Kernel", "Program", "Seccomp",
+        "DaemonStoreBus", "CDaemonStoreLinux", "Cryptohome", "DaemonStore", "DaemonStoreKernel", "DaemonStoreProgram", "Seccomp",
         argumentParser, protobuf,
       ],
       exclude: ["UserDataAuth.proto"], resources: [.embedInCode("cryptohomed.policy")],
       swiftSettings: strict),
     .target(
       name: "seccomp-policy",
-      dependencies: ["CLinux", "Kernel", "Program", "Seccomp", argumentParser],
+      dependencies: ["CDaemonStoreLinux", "DaemonStoreKernel", "DaemonStoreProgram", "Seccomp", argumentParser],
       swiftSettings: strict),
     .target(
       name: "sandboxed-services",
-      dependencies: ["Kernel", "Program", "ServiceAudit", argumentParser],
+      dependencies: ["DaemonStoreKernel", "DaemonStoreProgram", "ServiceAudit", argumentParser],
       swiftSettings: strict),
     // One file for these programs (docs/decisions/0050): the Makefile links the others' names to it.
     .executableTarget(
       name: "daemon-store",
       dependencies: [
-        "Accounts", "Bus", "CLinux", "Cryptohome", "DaemonStore", "Kernel", "Program", "cryptohome",
+        "DaemonStoreAccounts", "DaemonStoreBus", "CDaemonStoreLinux", "Cryptohome", "DaemonStore", "DaemonStoreKernel", "DaemonStoreProgram", "cryptohome",
         "cryptohomed", "sandboxed-services", "seccomp-policy", argumentParser,
       ],
       swiftSettings: strict, linkerSettings: release + resident),
     .executableTarget(
-      name: "minijail0", dependencies: ["CLinux", "Jail"], swiftSettings: strict,
+      name: "minijail0", dependencies: ["CDaemonStoreLinux", "Jail"], swiftSettings: strict,
       linkerSettings: release),
 
     // Not a product: what the compiler's programs cost, beside the reference's layout.
@@ -124,38 +124,38 @@ let package = Package(
       swiftSettings: strict),
 
     // Tests. TestSupport is a test target, so that no release builds it.
-    .testTarget(name: "TestSupport", dependencies: ["CLinux", "Kernel"], swiftSettings: strict),
+    .testTarget(name: "TestSupport", dependencies: ["CDaemonStoreLinux", "DaemonStoreKernel"], swiftSettings: strict),
     .testTarget(
-      name: "KernelTests", dependencies: ["CLinux", "Kernel", "TestSupport"],
+      name: "KernelTests", dependencies: ["CDaemonStoreLinux", "DaemonStoreKernel", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
       name: "MountTableTests",
       // libmount, to compare with.
-      dependencies: ["CLibmount", "Kernel", "MountTable", "TestSupport"], swiftSettings: strict),
+      dependencies: ["CLibmount", "DaemonStoreKernel", "MountTable", "TestSupport"], swiftSettings: strict),
     .testTarget(
       name: "DaemonStoreTests",
-      dependencies: ["CLinux", "DaemonStore", "Kernel", "MountTable", "TestSupport"],
+      dependencies: ["CDaemonStoreLinux", "DaemonStore", "DaemonStoreKernel", "MountTable", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
       name: "CryptohomeTests",
-      dependencies: ["Cryptohome", "DaemonStore", "Kernel", "MountTable", "TestSupport"],
+      dependencies: ["Cryptohome", "DaemonStore", "DaemonStoreKernel", "MountTable", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
-      name: "SeccompTests", dependencies: ["CLinux", "Kernel", "Seccomp", "TestSupport"],
+      name: "SeccompTests", dependencies: ["CDaemonStoreLinux", "DaemonStoreKernel", "Seccomp", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
       name: "JailTests",
-      dependencies: ["Accounts", "CLinux", "Jail", "Kernel", "Seccomp", "TestSupport"],
+      dependencies: ["DaemonStoreAccounts", "CDaemonStoreLinux", "Jail", "DaemonStoreKernel", "Seccomp", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
-      name: "ServiceAuditTests", dependencies: ["Kernel", "ServiceAudit"], swiftSettings: strict),
+      name: "ServiceAuditTests", dependencies: ["DaemonStoreKernel", "ServiceAudit"], swiftSettings: strict),
     .testTarget(
       name: "DaemonStoreClientTests",
-      dependencies: ["CDaemonStore", "CLinux", "DaemonStoreClient", "Kernel", "TestSupport"],
+      dependencies: ["CDaemonStore", "CDaemonStoreLinux", "DaemonStoreClient", "DaemonStoreKernel", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
       name: "CommandLineTests",
-      dependencies: ["CLinux", "DaemonStoreClient", "Kernel", "TestSupport"],
+      dependencies: ["CDaemonStoreLinux", "DaemonStoreClient", "DaemonStoreKernel", "TestSupport"],
       path: "Tests",
       exclude: ["Boot", "Campaigns", "Package", "Sanitized", "CommandLineTests/Bus/client.py"],
       // The attacks are tests of the same programs, on the same machines.

@@ -1,8 +1,8 @@
 import CSystemd
 import Glibc
 
-@testable import Bus
-@testable import Kernel
+@testable import DaemonStoreBus
+@testable import DaemonStoreKernel
 @testable import cryptohomed
 
 /// Calls of every method that cryptohomed has on the bus. The first byte says which, the rest are its

@@ -1,8 +1,8 @@
 import Glibc
 
-@testable import Accounts
+@testable import DaemonStoreAccounts
 @testable import Jail
-@testable import Kernel
+@testable import DaemonStoreKernel
 
 /// `--config`: the options that are read are those of the text that is written of them.
 func fuzzConfiguration(_ bytes: [UInt8]) {

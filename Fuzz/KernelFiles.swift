@@ -1,6 +1,6 @@
 @testable import DaemonStore
 @testable import Jail
-@testable import Kernel
+@testable import DaemonStoreKernel
 @testable import MountTable
 @testable import ServiceAudit
 

@@ -1,7 +1,7 @@
-@testable import Accounts
+@testable import DaemonStoreAccounts
 @testable import Cryptohome
 @testable import DaemonStore
-@testable import Kernel
+@testable import DaemonStoreKernel
 @testable import cryptohomed
 
 /// A name of a template or a user: what is accepted is safe as a component of a path, and the same

@@ -11,17 +11,17 @@ out=.build/fuzz
 clang=$(dirname "$(readlink -f "$(command -v swiftc)")")/clang
 mkdir -p $out/modules $out/objects
 cat >$out/modules/module.modulemap <<END
-module CLinux { umbrella "$PWD/Sources/CLinux/include" export * }
+module CDaemonStoreLinux { umbrella "$PWD/Sources/CDaemonStoreLinux/include" export * }
 module CDaemonStore { umbrella "$PWD/Sources/libdaemonstore/include" export * }
-module CLibcap [system] { header "$PWD/Sources/CLibcap/shim.h" export * }
+module CDaemonStoreLibcap [system] { header "$PWD/Sources/CDaemonStoreLibcap/shim.h" export * }
 module CSystemd { umbrella "$PWD/Sources/CSystemd/include" export * }
 END
 
-for file in Sources/CLinux/*.c Sources/CSystemd/*.c Sources/libdaemonstore/daemonstore.c; do
+for file in Sources/CDaemonStoreLinux/*.c Sources/CSystemd/*.c Sources/libdaemonstore/daemonstore.c; do
   object=$out/objects/$(basename "$file").o
   # shellcheck disable=SC3013  # every sh of Debian's has it
   [ "$object" -nt "$file" ] || "$clang" -std=c11 -g -O1 -fsanitize=address,undefined,fuzzer-no-link \
-    -fno-sanitize-recover=undefined -ISources/CLinux/include -ISources/CSystemd/include -ISources/libdaemonstore/include \
+    -fno-sanitize-recover=undefined -ISources/CDaemonStoreLinux/include -ISources/CSystemd/include -ISources/libdaemonstore/include \
     -c "$file" -o "$object"
 done
 
@@ -41,8 +41,8 @@ compile() {
     -I $out/modules -I "$built/Modules" -module-name "$module" -emit-module \
     -emit-module-path "$out/modules/$module.swiftmodule" -c -o "$object" "$@"
 }
-for module in Kernel MountTable Accounts Seccomp DaemonStoreClient DaemonStore Jail ServiceAudit \
-  Cryptohome Bus Program; do
+for module in DaemonStoreKernel MountTable DaemonStoreAccounts Seccomp DaemonStoreClient DaemonStore Jail ServiceAudit \
+  Cryptohome DaemonStoreBus DaemonStoreProgram; do
   # shellcheck disable=SC2046  # no name of ours has a blank in it
   compile $module $(find Sources/$module -name '*.swift' | sort)
 done

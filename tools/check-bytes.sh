@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.." || exit 1
 # refuse a policy's path that is not UTF-8. The bus has text alone, and paths of objects. The others are
 # words of our own.
 allowed() {
-  grep -v -e '^Sources/DaemonStoreClient/' -e '^Sources/Seccomp/' -e '^Sources/Bus/' \
+  grep -v -e '^Sources/DaemonStoreClient/' -e '^Sources/Seccomp/' -e '^Sources/DaemonStoreBus/' \
     -e ' var shown: String {' -e 'role.split(separator: "-")'
 }
 
@@ -22,10 +22,10 @@ declarations=$(grep -nE "^ *(public|package) .*\b($words)\)?: *(\[?String|Set<St
   grep -nE "^ *(public|package) .*\b_ ($words): *String" -r Sources --include='*.swift')
 # Lines of a parameter list that stands on lines of its own, of anything that is not private.
 parameters=$(grep -nE "^    (_|[a-z]+)?( ?($words)): *(\[?String|Set<String>)" -r \
-  Sources/Kernel Sources/MountTable Sources/Accounts Sources/DaemonStore Sources/Cryptohome \
+  Sources/DaemonStoreKernel Sources/MountTable Sources/DaemonStoreAccounts Sources/DaemonStore Sources/Cryptohome \
   Sources/Jail Sources/ServiceAudit --include='*.swift')
 graphemes=$(grep -nE '\.hasPrefix\("|\.hasSuffix\("|split\(separator: "|\.contains\("' -r \
-  Sources/Kernel Sources/MountTable Sources/Accounts Sources/DaemonStore Sources/Cryptohome \
+  Sources/DaemonStoreKernel Sources/MountTable Sources/DaemonStoreAccounts Sources/DaemonStore Sources/Cryptohome \
   Sources/cryptohome Sources/cryptohomed Sources/daemon-store --include='*.swift')
 
 found=$(printf '%s\n%s\n%s\n' "$declarations" "$parameters" "$graphemes" | grep . | allowed | sort -u)

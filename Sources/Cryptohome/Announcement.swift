@@ -1,7 +1,7 @@
-import CLinux
+import CDaemonStoreLinux
 import DaemonStore
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// Runs `logout`, the logout of a user who is mounted, when all daemons that delay it have been told and
 /// have let go, or have had their time. Where cryptohomed does not run, no daemon delays it.

@@ -1,6 +1,6 @@
 import DaemonStore
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 extension Layout {
   /// The directories that users' homes are reached through, and that other users than root can

@@ -1,6 +1,6 @@
 import DaemonStore
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import MountTable
 
 /// The file system that `/home` should be on. While it is not mounted, a vault or a salt that is made

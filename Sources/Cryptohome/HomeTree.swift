@@ -1,7 +1,7 @@
-import Accounts
+import DaemonStoreAccounts
 import DaemonStore
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// Whom a user's own files belong to.
 public struct Owner: Equatable, Sendable {

@@ -1,7 +1,7 @@
-import Accounts
+import DaemonStoreAccounts
 import DaemonStore
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// What a login asks for.
 public struct LoginRequest: Sendable {

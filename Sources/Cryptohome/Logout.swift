@@ -1,6 +1,6 @@
 import DaemonStore
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import MountTable
 
 /// What a logout did, and what it could not do.

@@ -1,6 +1,6 @@
 import DaemonStore
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// The first part of a logout: all mounts go, and what strangers keep of directories is made empty,
 /// while the key is still there.

@@ -1,7 +1,7 @@
-import Accounts
+import DaemonStoreAccounts
 import DaemonStore
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// The home directory of a user's passwd entry, over which `mount/user` is shown if the vault says
 /// so. What lies below stays there, out of sight, until logout.

@@ -1,6 +1,6 @@
 import DaemonStore
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// The secret-less bytes that every obfuscated name of a system depends on. Without them no vault
 /// is found again, so a file that cannot be used is an error and never replaced.

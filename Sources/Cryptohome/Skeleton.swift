@@ -1,6 +1,6 @@
 import DaemonStore
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// `/etc/skel`: what a new home begins with.
 enum Skeleton {

@@ -1,6 +1,6 @@
 import DaemonStore
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// `/home/.shadow` and the users' directories in it.
 enum UserDirectory {

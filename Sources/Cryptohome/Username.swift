@@ -1,6 +1,6 @@
 import Crypto
 import DaemonStore
-import Kernel
+import DaemonStoreKernel
 
 /// Who is meant on a command line.
 public enum Username: Equatable, Sendable, CustomStringConvertible {

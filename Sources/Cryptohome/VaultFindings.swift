@@ -1,6 +1,6 @@
-import Accounts
+import DaemonStoreAccounts
 import DaemonStore
-import Kernel
+import DaemonStoreKernel
 
 /// What is wrong with a vault that is sound in itself: its account, and what lies below its home.
 enum VaultFindings {

@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// The two places that each store has.
 public enum StoreTree: String, CaseIterable, Sendable {

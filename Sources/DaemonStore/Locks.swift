@@ -1,6 +1,6 @@
-import Accounts
+import DaemonStoreAccounts
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// How long a command waits for each lock that another one holds. After that it fails, and names the
 /// holder: a process that is stopped or hangs delays the others this long and no longer.

@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 /// The form of a user name that paths and logs carry: 40 lower-case hexadecimal digits. A value of
 /// this type is safe as a component of a path. How it is derived is `Cryptohome`'s.

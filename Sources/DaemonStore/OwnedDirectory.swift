@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// A directory that has the owner and the mode that it should have: made if absent, repaired
 /// through its descriptor if different. Nothing in it is touched, and nothing is ever deleted.

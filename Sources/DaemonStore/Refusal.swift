@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 /// Something that is there but is not what it must be: refused, and never changed or overwritten.
 /// Beside ``SystemError``, ``MountTableError`` and `StoreClientError` the only error of this module;

@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 /// The name of a store: `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 255 bytes. Safe as a component of a
 /// path, and never that of a directory of our own, whose names begin with a dot.

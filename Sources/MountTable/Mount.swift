@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 /// One mount, as a line of mountinfo gives it: proc_pid_mountinfo(5).
 public struct Mount: Equatable, Sendable {

@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// The changes of the mount table of this namespace, from now on.
 ///

@@ -1,5 +1,5 @@
-import CLinux
-import Kernel
+import CDaemonStoreLinux
+import DaemonStoreKernel
 
 /// The mounts of one mount namespace at one moment, in the order of mountinfo: a mount stands
 /// after its parent unless it was moved.

@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 /// The directories that an overlay is made of, from its options: `lowerdir` (several, with a colon
 /// between them), `upperdir` and `workdir`, and the form of the newer mount calls, `lowerdir+` and

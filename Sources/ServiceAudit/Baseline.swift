@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 /// Which services a system is to have, and how each is to be confined: docs/sandboxed-services.md.
 public struct Baseline: Equatable, Sendable {

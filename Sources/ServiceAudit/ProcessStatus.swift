@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 /// How the kernel filters the system calls of a process: the field `Seccomp` of its status.
 public enum FilterMode: Int, Sendable {

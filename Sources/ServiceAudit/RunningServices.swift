@@ -1,6 +1,6 @@
-import Accounts
+import DaemonStoreAccounts
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// The services that run on this system. A process is one of a service's
 ///

@@ -1,5 +1,5 @@
-import CLibcap
-import Kernel
+import CDaemonStoreLibcap
+import DaemonStoreKernel
 
 /// A way in which a service is kept from the rest of the system, as a baseline names it.
 public enum Feature: Hashable, Comparable, Sendable, CustomStringConvertible {

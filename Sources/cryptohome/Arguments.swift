@@ -2,8 +2,8 @@ import ArgumentParser
 import Cryptohome
 import DaemonStore
 import Glibc
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 
 extension VaultKind: ExpressibleByArgument {}
 

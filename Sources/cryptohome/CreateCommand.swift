@@ -1,7 +1,7 @@
 import ArgumentParser
 import Cryptohome
 import DaemonStore
-import Program
+import DaemonStoreProgram
 
 struct CreateCommand: ChangingCommand {
   static let configuration = CommandConfiguration(

@@ -1,7 +1,7 @@
 import ArgumentParser
 import Glibc
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 
 /// `cryptohome`: users' vaults.
 struct CryptohomeProgram: ParsableCommand {

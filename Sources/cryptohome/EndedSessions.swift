@@ -1,9 +1,9 @@
-import CLinux
+import CDaemonStoreLinux
 import Cryptohome
 import DaemonStore
 import Glibc
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 
 /// Starts this program again, as root has started it, with nothing but these descriptors.
 func startAgain(

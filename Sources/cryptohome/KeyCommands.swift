@@ -1,8 +1,8 @@
 import ArgumentParser
 import Cryptohome
 import DaemonStore
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 
 struct PasswdCommand: ChangingCommand {
   static let configuration = CommandConfiguration(

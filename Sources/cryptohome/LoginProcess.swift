@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// Leaves the control group of the login, which the user may be able to freeze or to give no time, for
 /// the root of each hierarchy; and what the login has set for a lack of memory. Where that is refused,

@@ -1,10 +1,10 @@
-import Accounts
+import DaemonStoreAccounts
 import ArgumentParser
 import Cryptohome
 import DaemonStore
 import Glibc
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 
 /// For cryptohomed, which must not wait for a directory service.
 struct PamNamesCommand: ChangingCommand {

@@ -1,10 +1,10 @@
 import ArgumentParser
-import CLinux
+import CDaemonStoreLinux
 import Cryptohome
 import DaemonStore
 import Glibc
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 
 /// What `pam_daemonstore.so` and cryptohomed call. What goes wrong is said to the user who logs in.
 struct PamCommand: ParsableCommand {

@@ -1,8 +1,8 @@
 import ArgumentParser
 import Cryptohome
 import Glibc
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 
 /// Where passwords come from: a descriptor, standard input, or a person at a terminal.
 struct PasswordOptions: ParsableArguments {

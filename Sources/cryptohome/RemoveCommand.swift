@@ -2,7 +2,7 @@ import ArgumentParser
 import Cryptohome
 import DaemonStore
 import Glibc
-import Program
+import DaemonStoreProgram
 
 struct RemoveCommand: ChangingCommand {
   static let configuration = CommandConfiguration(

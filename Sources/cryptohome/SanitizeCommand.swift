@@ -2,7 +2,7 @@ import ArgumentParser
 import Cryptohome
 import DaemonStore
 import Glibc
-import Program
+import DaemonStoreProgram
 
 struct SanitizeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

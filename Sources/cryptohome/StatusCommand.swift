@@ -1,8 +1,8 @@
 import ArgumentParser
 import Cryptohome
 import DaemonStore
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 
 struct StatusCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

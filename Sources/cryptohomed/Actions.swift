@@ -1,7 +1,7 @@
-import Bus
+import DaemonStoreBus
 import Glibc
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 
 /// The `cryptohome` processes that run for callers. Nothing waits for one but the event loop, and
 /// none is ended with this service.

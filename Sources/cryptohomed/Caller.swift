@@ -1,8 +1,8 @@
-import Bus
+import DaemonStoreBus
 import Cryptohome
 import DaemonStore
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// Who has sent a call, as the bus daemon has it from the kernel: nothing of it is the caller's word.
 struct Caller {

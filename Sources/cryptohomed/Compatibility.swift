@@ -1,7 +1,7 @@
-import Bus
+import DaemonStoreBus
 import Cryptohome
 import DaemonStore
-import Kernel
+import DaemonStoreKernel
 
 /// The names that daemons know from another system, with plain types.
 extension Service {

@@ -1,5 +1,5 @@
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 import Seccomp
 
 /// What this service, and each cryptohome that it starts, may do: the same with systemd and without.

@@ -1,10 +1,10 @@
-import Bus
-import CLinux
+import DaemonStoreBus
+import CDaemonStoreLinux
 import Cryptohome
 import DaemonStore
 import Glibc
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 
 /// Serves root on ``ControlSocket``: PAM, which hands over the work of logins, and `cryptohome unmount`,
 /// which announces a logout. What is done here is in no process, session, control group or limit of a

@@ -1,6 +1,6 @@
 import ArgumentParser
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 
 /// `cryptohomed`: logins on the system bus.
 struct CryptohomedProgram: ParsableCommand {

@@ -1,9 +1,9 @@
-import Bus
+import DaemonStoreBus
 import Cryptohome
 import DaemonStore
 import Glibc
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 
 /// Those who want to be waited for before a store of theirs is unmounted, and the logouts that wait
 /// for them. A delay lasts until every copy of its descriptor is closed.

@@ -1,10 +1,10 @@
-import Bus
-import CLinux
+import DaemonStoreBus
+import CDaemonStoreLinux
 import Cryptohome
 import DaemonStore
 import Glibc
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 
 /// Locks the vaults of users whose sessions have all ended, though they were not closed, and finishes
 /// logouts that could not be finished, by `cryptohome pam lock-ended`: a process for each user, so that no

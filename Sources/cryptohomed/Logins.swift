@@ -1,8 +1,8 @@
-import Bus
+import DaemonStoreBus
 import Cryptohome
 import DaemonStore
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 
 /// The options of `Mount` and `Unmount`, as they are given to `cryptohome`.
 private struct Options {

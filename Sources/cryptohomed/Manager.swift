@@ -1,8 +1,8 @@
-import Bus
+import DaemonStoreBus
 import Cryptohome
 import DaemonStore
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 
 /// `org.daemonstore.Manager1`.
 enum Manager {

@@ -1,8 +1,8 @@
-import Bus
+import DaemonStoreBus
 import Cryptohome
 import DaemonStore
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 
 /// The names of those who are mounted. A directory service may take its time for them: a process asks, and
 /// this service does not wait.

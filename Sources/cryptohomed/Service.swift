@@ -1,9 +1,9 @@
-import Bus
+import DaemonStoreBus
 import Cryptohome
 import DaemonStore
 import Glibc
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 
 /// The connection to the bus, and what is known by it.
 final class BusLink {

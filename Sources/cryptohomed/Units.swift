@@ -1,9 +1,9 @@
-import Bus
+import DaemonStoreBus
 import Cryptohome
 import DaemonStore
 import Glibc
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 
 /// `daemon-store-user@HASH.target`, which systemd has active while the user is mounted: a service
 /// that is for a user's data begins and ends with it.

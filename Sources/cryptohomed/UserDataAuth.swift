@@ -1,8 +1,8 @@
-import Bus
+import DaemonStoreBus
 import Cryptohome
 import DaemonStore
 import FoundationEssentials
-import Kernel
+import DaemonStoreKernel
 import SwiftProtobuf
 
 /// `org.chromium.UserDataAuth`: every method takes and gives one protobuf message.

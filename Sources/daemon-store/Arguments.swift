@@ -1,8 +1,8 @@
-import Bus
+import DaemonStoreBus
 import Cryptohome
 import DaemonStore
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 
 /// The name of a store, as it is typed.
 func storeName(_ text: String) throws(Failure) -> StoreName {

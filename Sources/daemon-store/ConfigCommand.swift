@@ -1,6 +1,6 @@
 import ArgumentParser
 import DaemonStore
-import Program
+import DaemonStoreProgram
 
 struct ConfigCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

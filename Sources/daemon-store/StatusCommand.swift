@@ -1,8 +1,8 @@
-import Accounts
+import DaemonStoreAccounts
 import ArgumentParser
 import DaemonStore
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 
 struct StatusCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

@@ -1,9 +1,9 @@
-import Accounts
+import DaemonStoreAccounts
 import ArgumentParser
 import DaemonStore
 import Glibc
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 
 /// `daemon-store template`: what a package's install script calls.
 struct TemplateCommand: ParsableCommand {

@@ -1,7 +1,7 @@
 import ArgumentParser
 import DaemonStore
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 
 struct TreeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

@@ -1,7 +1,7 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 
 extension TreeOutput {
   /// For Graphviz: the stores of the host on the left, the other namespaces on the right.

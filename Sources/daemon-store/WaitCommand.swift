@@ -1,8 +1,8 @@
 import ArgumentParser
 import DaemonStore
 import Glibc
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 
 struct WaitCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

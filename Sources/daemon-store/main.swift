@@ -1,6 +1,6 @@
 import ArgumentParser
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 import cryptohome
 import cryptohomed
 import sandboxed_services

@@ -2,7 +2,7 @@
 #define _GNU_SOURCE
 #include "work.h"
 
-#include "../CLinux/rights.h"
+#include "../CDaemonStoreLinux/rights.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 // How `cryptohome pam` comes to run for a login: started by cryptohomed, or by the process that logs
 // the user in.
 #pragma once
-#include "../CLinux/include/control.h"
+#include "../CDaemonStoreLinux/include/control.h"
 
 #include <stddef.h>
 #include <sys/types.h>

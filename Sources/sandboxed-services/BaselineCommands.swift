@@ -1,7 +1,7 @@
 import ArgumentParser
 import Glibc
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 import ServiceAudit
 
 struct CheckCommand: ParsableCommand {

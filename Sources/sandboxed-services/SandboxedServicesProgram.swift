@@ -1,6 +1,6 @@
 import ArgumentParser
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 import ServiceAudit
 
 /// `sandboxed-services`: how the services that run are confined.

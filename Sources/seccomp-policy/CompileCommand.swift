@@ -1,6 +1,6 @@
 import ArgumentParser
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 import Seccomp
 
 struct CompileCommand: ParsableCommand {

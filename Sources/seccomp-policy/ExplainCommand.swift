@@ -1,5 +1,5 @@
 import ArgumentParser
-import Program
+import DaemonStoreProgram
 import Seccomp
 
 struct ExplainCommand: ParsableCommand {

@@ -1,7 +1,7 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 import Seccomp
 
 /// Files as the commands take them: `-` is standard input, or output.

@@ -1,6 +1,6 @@
 import ArgumentParser
-import Kernel
-import Program
+import DaemonStoreKernel
+import DaemonStoreProgram
 
 /// `seccomp-policy`: the tools around the policies of `minijail0 -S`.
 struct SeccompPolicyProgram: ParsableCommand {

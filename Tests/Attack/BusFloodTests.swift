@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import TestSupport
 import Testing
 
@@ -77,7 +77,7 @@ import Testing
         while ContinuousClock.now < last { times.append(try logInAndOut()) }
         try attacker.wait(for: "sent ")
         kill(sampler, SIGUSR1)
-        let end = try Kernel.wait(for: sampler).end
+        let end = try DaemonStoreKernel.wait(for: sampler).end
         #expect(end == .exited(0))
         let numbers = try readFile("/run/most").split(separator: " ").compactMap { Int($0) }
         try #require(numbers.count == 3 && numbers[2] > 10, "\(numbers)")

@@ -1,4 +1,4 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
 import TestSupport
 import Testing

@@ -1,7 +1,7 @@
 import DaemonStore
 import FoundationEssentials
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import TestSupport
 import Testing
 

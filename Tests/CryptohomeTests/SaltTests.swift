@@ -1,6 +1,6 @@
 import Cryptohome
 import DaemonStore
-import Kernel
+import DaemonStoreKernel
 import TestSupport
 import Testing
 

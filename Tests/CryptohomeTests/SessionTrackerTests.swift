@@ -1,5 +1,5 @@
 import DaemonStore
-import Kernel
+import DaemonStoreKernel
 import MountTable
 import Testing
 

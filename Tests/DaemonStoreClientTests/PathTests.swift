@@ -1,7 +1,7 @@
-import CLinux
+import CDaemonStoreLinux
 import DaemonStoreClient
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import TestSupport
 import Testing
 

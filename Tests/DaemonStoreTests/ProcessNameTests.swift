@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 import TestSupport
 import Testing
 

@@ -1,6 +1,6 @@
 import DaemonStore
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import TestSupport
 import Testing
 

@@ -1,8 +1,8 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import Testing
 
-@testable import Accounts
+@testable import DaemonStoreAccounts
 @testable import Jail
 
 @Suite struct CommandLineParserTests {

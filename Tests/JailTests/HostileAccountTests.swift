@@ -1,5 +1,5 @@
-import Accounts
-import Kernel
+import DaemonStoreAccounts
+import DaemonStoreKernel
 import TestSupport
 import Testing
 

@@ -1,7 +1,7 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
 import Jail
-import Kernel
+import DaemonStoreKernel
 import TestSupport
 import Testing
 

@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 import Testing
 
 @Suite struct KernelTextTests {

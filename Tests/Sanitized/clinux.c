@@ -1,4 +1,4 @@
-// Drives Sources/CLinux with good and hostile input, as root in a mount namespace of its own.
+// Drives Sources/CDaemonStoreLinux with good and hostile input, as root in a mount namespace of its own.
 #define _GNU_SOURCE
 #include "check.h"
 

@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// A program that runs beside the test, and is told one line after another.
 public final class Dialogue {

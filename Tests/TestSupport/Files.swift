@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// What went wrong in a test's own preparations.
 public struct Problem: Error, CustomStringConvertible {

@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import Testing
 
 /// How `/` and all below it propagate: as systemd leaves them, or as the kernel does.

@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 /// Names that text gets wrong: what `Character` joins, what canonical equivalence makes equal, what is
 /// not UTF-8, and what ends or breaks a line. None has a NUL; ``withNUL`` has.

@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// One line of mountinfo, read by a few lines of our own: what a test counts does not come from
 /// the reader that it tests.

@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import Testing
 
 /// Runs `body` in a mount namespace of the calling thread's own: everything private, a tmpfs on

@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// The processes that a test has started. They end with it, whatever becomes of it: by
 /// ``stopAll()``, or by the signal that the kernel sends when the test's thread is gone.
@@ -14,7 +14,7 @@ public final class Helpers {
   /// done. The child is in the namespaces of the calling thread, and is free to leave them.
   public func fork(_ body: () throws -> Void) throws -> pid_t {
     let ready = try Pipe()
-    guard let child = try Kernel.fork() else {
+    guard let child = try DaemonStoreKernel.fork() else {
       _ = linux_prctl(1, UInt(SIGKILL), 0, 0)  // PR_SET_PDEATHSIG
       do {
         try body()

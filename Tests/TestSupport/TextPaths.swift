@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// Tests name their own places by text, whose UTF-8 is what the kernel gets. Names from elsewhere are
 /// a `FilePath` in tests, too.
@@ -11,7 +11,7 @@ extension FilePath {
 public func check<Value: FixedWidthInteger>(
   _ operation: String, _ path: String, _ call: @autoclosure () -> Value
 ) throws(SystemError) -> Value {
-  try Kernel.check(operation, FilePath(path), call())
+  try DaemonStoreKernel.check(operation, FilePath(path), call())
 }
 
 extension SystemError {

@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// The process that a session lasts as long as, told from all that had or will have its number.
 public struct SessionLeader: Hashable, Sendable, CustomStringConvertible {

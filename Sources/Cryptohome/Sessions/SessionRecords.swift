@@ -1,6 +1,6 @@
 import DaemonStore
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// `/run/cryptohome/sessions/H`, under the user's lock: an empty file for each session, named by its
 /// leader and its id, and `unmount` while what is mounted is to go with the last of them. Each change is one

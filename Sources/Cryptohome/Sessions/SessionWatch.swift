@@ -1,6 +1,6 @@
 import DaemonStore
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 extension Sessions {
   /// Stays until the user's sessions have ended, and unmounts the user then: for a system on which

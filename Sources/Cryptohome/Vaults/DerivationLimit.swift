@@ -1,5 +1,5 @@
 import DaemonStore
-import Kernel
+import DaemonStoreKernel
 
 /// On whose behalf a password is tried.
 public enum KeyRequester: Sendable {

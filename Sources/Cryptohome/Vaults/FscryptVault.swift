@@ -1,6 +1,6 @@
 import DaemonStore
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// Whether what is in an encrypted vault can be read: what the kernel says.
 public enum VaultLock: String, Sendable {

@@ -1,8 +1,8 @@
-import Accounts
-import CLinux
+import DaemonStoreAccounts
+import CDaemonStoreLinux
 import DaemonStore
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// What was in a passwd home before the vault.
 public struct MovedHome: Sendable, CustomStringConvertible {
@@ -154,7 +154,7 @@ enum HomeBelow {
       let new = try vault.directory(name, crossingMounts: false)
       let source = try old.file(".", flags: O_RDONLY | O_DIRECTORY)
       let target = try new.file(".", flags: O_RDONLY | O_DIRECTORY)
-      try Kernel.check(
+      try DaemonStoreKernel.check(
         "copy attributes", old.path, linux_copy_extended_attributes(source.number, target.number))
       // After the attributes: an access list in them is bounded by the mode.
       try new.set(owner: 0, group: group, mode: emptyMode)

@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 /// A JSON value with keys and texts as bytes, which are valid UTF-8. Numbers are whole.
 enum JSON: Equatable {

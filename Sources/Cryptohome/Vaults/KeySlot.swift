@@ -2,7 +2,7 @@ import Crypto
 import DaemonStore
 import FoundationEssentials
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// What a key slot is called: `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 64 characters.
 public struct KeyLabel: Hashable, Sendable, CustomStringConvertible {

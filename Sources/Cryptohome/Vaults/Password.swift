@@ -1,7 +1,7 @@
-import CLinux
+import CDaemonStoreLinux
 import DaemonStore
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// Nothing is where a password should be.
 public struct NoPassword: Error, CustomStringConvertible {

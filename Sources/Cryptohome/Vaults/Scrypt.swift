@@ -3,7 +3,7 @@ import CryptoExtras
 import DaemonStore
 import FoundationEssentials
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// How much work a guess at a password is: the parameters of scrypt (RFC 7914).
 struct ScryptCost: Equatable {

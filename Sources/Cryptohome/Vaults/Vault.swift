@@ -1,6 +1,6 @@
 import DaemonStore
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import MountTable
 
 /// How a user's data is kept.

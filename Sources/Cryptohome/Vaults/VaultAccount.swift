@@ -1,9 +1,9 @@
-import Accounts
+import DaemonStoreAccounts
 import Crypto
 import DaemonStore
 import FoundationEssentials
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// The account that a vault belongs to: both of these, and not one of them alone.
 struct VaultAccount: Equatable {

@@ -1,6 +1,6 @@
 import DaemonStore
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// `/home/.shadow/H/vault.json`: what the vault beside it is, whose it is, and the slots that its key
 /// lies in. It appears and changes as a whole, and is on the disk when the call returns.

@@ -2,7 +2,7 @@ import Crypto
 import DaemonStore
 import FoundationEssentials
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// A member of the file that is not as it should be.
 private struct Damage: Error {

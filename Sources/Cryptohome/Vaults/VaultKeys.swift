@@ -1,6 +1,6 @@
 import DaemonStore
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// No slot of the vault opens with this password, or with this key file.
 public struct WrongPassword: Error, Equatable, CustomStringConvertible {

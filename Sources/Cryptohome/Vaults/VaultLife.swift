@@ -1,7 +1,7 @@
-import Accounts
+import DaemonStoreAccounts
 import DaemonStore
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import MountTable
 
 /// What a new vault is to be.

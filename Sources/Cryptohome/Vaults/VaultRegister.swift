@@ -1,6 +1,6 @@
 import DaemonStore
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// The encrypted vaults of this machine, one file each in `/var/lib/daemon-store/vaults`, beside the
 /// salt. An attacker who has only the disk below `/home` cannot put a directory in clear in the place

@@ -1,7 +1,7 @@
-import Accounts
+import DaemonStoreAccounts
 import DaemonStore
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// A vault that goes to another account: after a change of the account's name, or of its uid.
 public enum VaultTransfer {

@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// What becomes of processes that hold files of a user who logs out.
 public enum HolderPolicy: String, CaseIterable, Sendable, Comparable {

@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 extension Configuration {
   private static let largestFile = 64 << 10

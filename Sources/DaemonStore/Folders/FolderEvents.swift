@@ -1,6 +1,6 @@
 import DaemonStoreClient
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import MountTable
 
 /// The coming and going of users' folders, as an ordinary process sees it in any mount namespace:

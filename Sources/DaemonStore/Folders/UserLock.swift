@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// Runs `body` while no other process logs this user in or out. If the lock of the stores is needed
 /// too, that one is taken in `body`. The lock file stays while the user is mounted: a logout must not

@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// The UNIX sockets that have a name. One that is bound to a path keeps the mount busy that this was
 /// on, and the descriptor says nothing about it.

@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// The users whose processes may work on a user's data: the owner of the home, in each store's part the
 /// owner of that store, and root. Any other user is a stranger there, also a member of a store's group.

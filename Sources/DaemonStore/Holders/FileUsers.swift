@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 /// The processes that have one of these files or directories open, as their working directory or in any
 /// other way, each in a line; this process is left out. What could not be inspected is among them.

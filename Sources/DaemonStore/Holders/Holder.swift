@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 /// A process, mount or device that keeps part of a user's data in use.
 public struct Holder: Hashable, Sendable, CustomStringConvertible {

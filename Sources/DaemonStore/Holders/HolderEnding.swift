@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// Ends the processes that hold files of a user who logs out, where the configuration says so.
 public final class HolderEnding {

@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// Descriptors that were sent over a UNIX socket and have not been received. They are open in no
 /// process; the kernel tells their number (`scm_fds` in proc_pid_fdinfo(5), Linux 5.6), and gives

@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import MountTable
 
 /// A holder of a store, or of a user's folder in it.

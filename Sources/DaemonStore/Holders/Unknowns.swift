@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// What a search could not inspect, and why. A search that has met any of it has not proved that
 /// nothing is left.

@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 import MountTable
 
 /// The end of a user's mounts: what they are, and, when they were taken away, who is left.

@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import MountTable
 
 /// What belongs to one user, however many mounts show parts of it: the vault `…/H/mount`, and what

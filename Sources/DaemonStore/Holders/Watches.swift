@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// What inotify(7) and fanotify(7) watch: each watch keeps its file in the kernel, and no link of
 /// `/proc` leads there. The kernel names the files by their handles (proc_pid_fdinfo(5)).

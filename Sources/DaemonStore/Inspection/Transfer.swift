@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 /// What an inspecting process sends to the one that has started it.
 protocol Transferable {

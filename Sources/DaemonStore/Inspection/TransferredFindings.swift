@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 extension ProcessName: Transferable {
   func write(to answer: inout Answer) {

@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import MountTable
 
 /// What one mount namespace shows of a user's data.

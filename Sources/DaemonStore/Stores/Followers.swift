@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 import MountTable
 
 /// A jail that receives the logins of a store through a mount of its own.

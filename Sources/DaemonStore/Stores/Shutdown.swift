@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import MountTable
 
 /// What `daemon-store shutdown` did.

@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import MountTable
 
 /// What is found at the place of a store, `/run/daemon-store/D` or its cache store.

@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import MountTable
 
 /// One tree of stores, `/run/daemon-store` or its cache store, held open for changing it.

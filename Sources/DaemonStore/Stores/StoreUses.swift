@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 import MountTable
 
 /// Who uses the stores that are to go. All processes and mount namespaces are searched once for

@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// What `/etc/daemon-store/D` says of a store: nothing but its name, owner, group and mode.
 public struct Template: Equatable, Sendable {

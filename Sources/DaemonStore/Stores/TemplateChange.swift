@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import MountTable
 
 /// What became of a template that was to be added or removed.

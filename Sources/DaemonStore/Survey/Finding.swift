@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 /// The path as one word of a command for sh(1), in one line.
 func shellWord(_ word: FilePath) -> String {

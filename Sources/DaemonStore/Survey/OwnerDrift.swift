@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 extension StoreSurvey {
   /// The folders of the users who are mounted that hold files the store's daemon may not own: it got

@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 import MountTable
 
 /// What a mount namespace has of a store.

@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import MountTable
 
 /// What is seen of the stores of this machine at one moment: from the templates, and from the mount

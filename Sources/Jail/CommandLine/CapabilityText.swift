@@ -1,5 +1,5 @@
-import CLibcap
-import Kernel
+import CDaemonStoreLibcap
+import DaemonStoreKernel
 
 extension CapabilitySet {
   /// The set that the value of `-c` names: the effective flags of libcap's text form

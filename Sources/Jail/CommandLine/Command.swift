@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 /// What a command line asks for.
 public struct Command: Equatable, Sendable {

@@ -1,6 +1,6 @@
-import Accounts
+import DaemonStoreAccounts
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// What only the whole command line tells, in the order in which the reference looks.
 extension CommandLineParser {

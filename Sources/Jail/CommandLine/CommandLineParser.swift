@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import Seccomp
 
 /// Reads the command line from left to right, so that its first mistake is the one reported, and

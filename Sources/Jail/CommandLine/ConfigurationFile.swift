@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 /// A file of options, minijail0(5): a first line that says what it is, and then `key` or
 /// `key = value`, a line each. Pure: bytes in, options out, and back. A value is any bytes but NUL

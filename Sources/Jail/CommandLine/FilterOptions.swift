@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import Seccomp
 
 /// Where the filter of system calls comes from: one place only.

@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// The program `minijail0`: from its words to its exit status.
 ///

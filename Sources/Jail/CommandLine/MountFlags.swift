@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 import Seccomp
 
 /// The flags of mount(2), as `-k` takes them.

@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 extension CommandLineParser {
   mutating func takeMount(_ option: FoundOption, _ value: RawArgument) throws(JailError) {

@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 /// An option as it was found on the command line or in a configuration file.
 struct FoundOption: Equatable {

@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 /// The formats of option values: pure, each either a value or what is wrong with the text.
 enum OptionValues {

@@ -1,6 +1,6 @@
-import Accounts
+import DaemonStoreAccounts
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// What the reading of a command line asks of the system, or of a test.
 struct OutsideWorld: Sendable {

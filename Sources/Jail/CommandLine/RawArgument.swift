@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 /// A word of the command line or of a configuration file, byte for byte: the kernel knows nothing of
 /// encodings, and a path that is not UTF-8 still names its file.

@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 /// What a program may do with which files, through landlock(7): what no rule allows is denied,
 /// whoever the program is.

@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 /// What a jail is to be: the value that everything else is computed from. It can be printed and
 /// compared, and nothing is done before a ``JailPlan`` of it is carried out.

@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 /// One `-b` or `-k`, or one that a profile brings.
 public struct JailMount: Equatable, Sendable {

@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 import Seccomp
 
 /// Which system calls the program may make: seccomp(2).

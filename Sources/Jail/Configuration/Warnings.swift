@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 extension JailConfiguration {
   /// Habits that are allowed, and that are usually mistakes: of user data that never arrives, or

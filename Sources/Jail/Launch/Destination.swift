@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// Where a mount goes: a path as the program will see it, looked up with the jail's root as the
 /// root directory. No component leads out of it, whatever links there are on the way.

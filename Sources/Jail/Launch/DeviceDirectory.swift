@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// The minimal `/dev` of `-d`: a tmpfs that is built before any path shows it.
 final class DeviceDirectory {

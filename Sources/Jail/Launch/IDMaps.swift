@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// Gives a new user namespace its ids: user_namespaces(7), "User and group ID mappings".
 struct IDMaps {

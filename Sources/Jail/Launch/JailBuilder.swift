@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import Seccomp
 
 /// Carries a plan out in the process that becomes the jail. Every failure is final: the process
@@ -226,7 +226,7 @@ final class JailBuilder {
     case .placeTerminal(let root): try terminal?.place(in: root, builder: self)
     case .changeRoot(let path):
       try step("-C \(path)") { () throws(SystemError) in
-        try Kernel.changeRoot(to: path)
+        try DaemonStoreKernel.changeRoot(to: path)
       }
       workingDirectory = nil
     case .pivotRoot(let path):
@@ -317,7 +317,7 @@ final class JailBuilder {
     try Propagation.private.set(on: ".", recursive: true)
     try unmount(".", lazily: true)
     try changeDirectory(to: new, shown: path)
-    try Kernel.changeRoot(to: ".")
+    try DaemonStoreKernel.changeRoot(to: ".")
   }
 
   /// Ids that the namespace does not map could make no file in it.

@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// Why a jail was not started, in one line, and the exit status that says so.
 public struct JailError: Error, Equatable, CustomStringConvertible {

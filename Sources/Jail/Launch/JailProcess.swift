@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// The child of the launcher: it becomes the jail, and then the program, or with `-p` process 1
 /// that has the program as its child. Nothing here returns to the launcher's code.

@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// The terminal of `--pty`, in the process that becomes the jail: its own devpts where the jail has
 /// its own mounts, else one of the host's.

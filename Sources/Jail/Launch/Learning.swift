@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 import Seccomp
 
 /// `--learn`: which system calls a program makes, and the policy that allows them.

@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// Where words go: errors and warnings always to standard error, one line each, and to syslog as
 /// well where that is the target; what is only informative to the target alone.

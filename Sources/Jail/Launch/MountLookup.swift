@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// Finding what is mounted, and where: with a word, or with `--strict` a refusal, where another user
 /// decides about that by a symbolic link.

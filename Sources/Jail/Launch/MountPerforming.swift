@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 extension JailBuilder {
   /// The root that destinations are looked up in, opened anew each time: an earlier mount may have

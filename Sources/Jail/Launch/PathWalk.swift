@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// Looks a path up one component at a time, each from the descriptor of the one before it. What is
 /// missing can be made on the way, and links of other users are noticed.

@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// `libminijailpreload.so`: what of a jail must wait for the dynamic loader is done by it, inside
 /// the program, before `main`.

@@ -1,4 +1,4 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
 
 /// What execve(2) takes, allocated beforehand: behind a filter nothing can be.

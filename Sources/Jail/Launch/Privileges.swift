@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 extension JailBuilder {
   /// One step of giving up what the caller is. None of them can be taken back.

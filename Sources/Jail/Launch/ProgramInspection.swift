@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// How the program is started, as its file says inside the jail, where every path means what it
 /// means to execve(2).

@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// A jail that was started: its first process is a child of the caller.
 public final class RunningJail {
@@ -101,7 +101,7 @@ public final class RunningJail {
   private func takeEnd() throws(JailError) -> End {
     terminal?.finish()
     let end = try step("wait for the jail") { () throws(SystemError) in
-      try Kernel.wait(for: process).end
+      try DaemonStoreKernel.wait(for: process).end
     }
     return executionFailed(end) ?? .ended(end, programSignal: hasInit ? programSignal() : nil)
   }
@@ -128,7 +128,7 @@ public final class RunningJail {
     var last = end
     if hasInit {
       last = try step("wait for the jail") { () throws(SystemError) in
-        try Kernel.wait(for: process).end
+        try DaemonStoreKernel.wait(for: process).end
       }
     }
     guard starting.images > 0, case .exited(let status) = end else {
@@ -215,7 +215,7 @@ public final class RunningJail {
     var entry = pollfd(fd: ended.descriptor.number, events: Int16(POLLIN), revents: 0)
     let wasOurs = poll(&entry, 1, 200) == 0
     if wasOurs { Glibc.kill(process, SIGKILL) }
-    return (try? Kernel.wait(for: process).end, wasOurs)
+    return (try? DaemonStoreKernel.wait(for: process).end, wasOurs)
   }
 
   /// What a launcher that goes on at once has to know.
@@ -263,7 +263,7 @@ public final class RunningJail {
     _ event: SharedDescriptor, _ signals: CInt, milliseconds: CInt = -1
   ) throws(SystemError) -> Bool {
     let own = [(event.descriptor.number, CInt(POLLIN)), (signals, CInt(POLLIN))]
-    let ready = try Kernel.wait(for: own + (terminal?.events ?? []), milliseconds: milliseconds)
+    let ready = try DaemonStoreKernel.wait(for: own + (terminal?.events ?? []), milliseconds: milliseconds)
     try terminal?.handle(ready.dropFirst(own.count))
     return ready[0]
   }

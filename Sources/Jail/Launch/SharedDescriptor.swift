@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// A descriptor that several steps of a plan use, or that waits in a list: closed with the last
 /// reference, and on exec.

@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// What signals to the launcher do: they go to the jail, and a stop takes both along.
 struct SignalForwarding {

@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// The daemon stores of a jail: slaves of the host's, in a tmpfs of their own, so that they alone
 /// follow the host while the rest of the tree does as it likes.

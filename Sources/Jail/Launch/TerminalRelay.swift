@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// The terminal of `--pty`, in the launcher: what is typed goes to the program's terminal, and what
 /// comes out of that is shown. The caller's terminal is raw meanwhile, so that every key is the

@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// The program that a process of a jail executes before the jail's own, so that `/proc/self/exe` is not
 /// the host's file when the kernel looks for that: a script or a loader could be named so, and the

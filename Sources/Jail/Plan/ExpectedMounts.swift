@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// The mount table that a program would see: the one of now, with each step of a plan tried on it.
 struct ExpectedMounts {

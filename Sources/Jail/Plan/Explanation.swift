@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// What `--explain` prints: what the program would be, the steps in their order, and the mount
 /// table that the program would see. Everything that a plan names is looked up and checked; nothing

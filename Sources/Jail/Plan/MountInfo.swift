@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 /// One line of `/proc/PID/mountinfo`, proc_pid_mountinfo(5). Paths are bytes, octal escapes taken
 /// back.

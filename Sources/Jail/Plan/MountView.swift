@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 /// A mount table that a plan is tried on: what the program would see, computed without mounting.
 /// Pure; what paths lead to is told by who has looked.

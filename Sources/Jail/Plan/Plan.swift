@@ -1,5 +1,5 @@
-import CLinux
-import Kernel
+import CDaemonStoreLinux
+import DaemonStoreKernel
 
 /// One thing that is done to become the jail. The order of a plan is the order of doing.
 public enum JailStep: Equatable, Sendable {

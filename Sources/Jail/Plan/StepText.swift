@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 
 extension JailStep: CustomStringConvertible {
   /// What is done, as `--explain` prints it.

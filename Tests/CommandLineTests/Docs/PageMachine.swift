@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import TestSupport
 
 /// A command of a page, and what the page shows of it.

@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import TestSupport
 
 /// A shell at a terminal of its own, in the mount namespace of a process, that is given one command

@@ -1,9 +1,9 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import TestSupport
 import Testing
 
-/// The version is in Sources/Kernel/Version.swift; everything else agrees with it.
+/// The version is in Sources/DaemonStoreKernel/Version.swift; everything else agrees with it.
 @Suite struct VersionTests {
   @Test(arguments: [
     "cryptohome", "cryptohomed", "daemon-store", "minijail0", "sandboxed-services",

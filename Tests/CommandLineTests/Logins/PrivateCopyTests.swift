@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import TestSupport
 import Testing
 
@@ -75,7 +75,7 @@ import Testing
         }
         let passer = try host.holder {
           try keep()
-          guard try Kernel.fork() == nil else { return }
+          guard try DaemonStoreKernel.fork() == nil else { return }
           _ = linux_prctl(1, UInt(SIGKILL), 0, 0)  // PR_SET_PDEATHSIG
           for file in CInt(3)..<1024 { close(file) }  // or the test waits for ever
           let first = try check("open", nil, open("/proc/self/ns/mnt", O_RDONLY))

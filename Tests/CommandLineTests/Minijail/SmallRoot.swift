@@ -1,4 +1,4 @@
-import Kernel
+import DaemonStoreKernel
 import TestSupport
 
 /// A machine with a root of its own, on a tmpfs: real files in `/`, the users of the documentation,

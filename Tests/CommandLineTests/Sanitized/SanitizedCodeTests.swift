@@ -50,10 +50,10 @@ import Testing
     Code(
       name: "CLinux",
       script: """
-        c -ISources/CLinux/include -o driver Sanitized/clinux.c Sources/CLinux/*.c
+        c -ISources/CDaemonStoreLinux/include -o driver Sanitized/clinux.c Sources/CDaemonStoreLinux/*.c
         ./driver
         """,
-      file: "CLinux/rights.h", right: "if (\\*count < room)", wrong: "if (*count <= room)"),
+      file: "CDaemonStoreLinux/rights.h", right: "if (\\*count < room)", wrong: "if (*count <= room)"),
   ]
 
   @Test(arguments: all) func nothingIsFound(_ code: Code) throws {

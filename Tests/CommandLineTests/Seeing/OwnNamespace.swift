@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 import TestSupport
 
 /// How a new mount namespace takes what happens in the old one.

@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// What is done in the program at its entry point, by system calls that the launcher makes it make:
 /// its whole memory and all its descriptors may be an attacker's by then. Every call is checked

@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 extension StartingJail {
   /// Stops every thread of the program, and waits until every process that it has started is gone.

@@ -1,5 +1,5 @@
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// The system call filters of a thread: proc_pid_status(5).
 struct SeccompState: Equatable {

@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// Until when a program must be at its entry point. The time for which this process stops itself, as
 /// the terminal asks it to, is not the program's.

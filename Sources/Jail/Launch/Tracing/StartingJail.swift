@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// A jail from its fork until the launcher has nothing left to do for it: the set-up is over, or,
 /// where a part of the jail waits for the dynamic loader, the launcher has completed it (decision
@@ -108,7 +108,7 @@ final class StartingJail {
       }
       if !isHalting { try passDeferred() }
       if let interruption, !traces {
-        _ = try step("wait for the jail") { () throws(SystemError) in try Kernel.wait(for: first) }
+        _ = try step("wait for the jail") { () throws(SystemError) in try DaemonStoreKernel.wait(for: first) }
         return .interrupted(interruption)
       }
       if !traces, isSetUp || messagesEnded { return .complete }

@@ -1,6 +1,6 @@
-import CLinux
+import CDaemonStoreLinux
 import Glibc
-import Kernel
+import DaemonStoreKernel
 
 /// What the kernel says of a program at execve(2), before any instruction of it has run.
 struct ProgramImage {
@@ -262,6 +262,6 @@ enum TracingRefusal {
   }
 
   private static func oneLine(_ bytes: [UInt8]) -> String {
-    Kernel.oneLine(String(decoding: bytes.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self))
+    DaemonStoreKernel.oneLine(String(decoding: bytes.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self))
   }
 }

@@ -1,0 +1,142 @@
+import CDaemonStoreLinux
+import Glibc
+
+/// A set of capabilities(7), one bit for each number.
+public struct CapabilitySet: OptionSet, Hashable, Sendable {
+  public let rawValue: UInt64
+  public init(rawValue: UInt64) { self.rawValue = rawValue }
+
+  /// The capabilities with these numbers.
+  public init(numbers: [UInt8]) { rawValue = numbers.reduce(0) { $0 | 1 << UInt64($1) } }
+
+  /// CAP_SETGID: the right to take any group, and to let a user namespace do so.
+  public static let setGroups = Self(rawValue: 1 << 6)
+  /// CAP_SETPCAP: the right to drop from the bounding set and to set the securebits.
+  public static let setCapabilities = Self(rawValue: 1 << 8)
+
+  /// All that a kernel with `last` as its last capability knows.
+  public static func all(last: UInt8) -> Self { Self(rawValue: .max >> UInt64(63 - min(last, 63))) }
+
+  /// What the calling thread may use.
+  public static func permitted() throws(SystemError) -> CapabilitySet {
+    try CapabilityState.current(last: 0).permitted
+  }
+
+  /// The last capability that this kernel knows. Asks prctl(2), so that it needs no `/proc`.
+  public static func lastKnown() throws(SystemError) -> UInt8 {
+    var last: UInt8 = 40  // CAP_CHECKPOINT_RESTORE, Linux 5.9
+    while last < 63, try isInBoundingSet(last + 1) != nil { last += 1 }
+    while last > 0, try isInBoundingSet(last) == nil { last -= 1 }
+    return last
+  }
+
+  /// Whether the calling thread has it in its bounding set; nil for one that the kernel does not know
+  /// (EINVAL, and no other error).
+  fileprivate static func isInBoundingSet(_ number: UInt8) throws(SystemError) -> Bool? {
+    do throws(SystemError) {
+      return try processControl(PR_CAPBSET_READ, UInt(number), named: "PR_CAPBSET_READ \(number)")
+        == 1
+    } catch {
+      guard error.code == EINVAL else { throw error }
+      return nil
+    }
+  }
+
+  /// The same for the ambient set; false before Linux 4.3, which has none.
+  fileprivate static func isAmbient(_ number: UInt8) throws(SystemError) -> Bool {
+    do throws(SystemError) {
+      return try processControl(
+        PR_CAP_AMBIENT, UInt(PR_CAP_AMBIENT_IS_SET), UInt(number), named: "PR_CAP_AMBIENT_IS_SET")
+        == 1
+    } catch {
+      guard error.code == EINVAL else { throw error }
+      return false
+    }
+  }
+
+  /// Makes this the effective, permitted and inheritable set: capset(2).
+  public func apply() throws(SystemError) {
+    try check("capset", nil, linux_capset(rawValue, rawValue, rawValue))
+  }
+
+  /// Drops everything else up to `last` from the bounding set.
+  public func limitBoundingSet(last: UInt8) throws(SystemError) {
+    for number in 0...last where rawValue & (1 << UInt64(number)) == 0 {
+      try processControl(PR_CAPBSET_DROP, UInt(number), named: "PR_CAPBSET_DROP \(number)")
+    }
+  }
+
+  /// Makes this the ambient set: what a program that is executed keeps.
+  public func raiseAmbient(last: UInt8) throws(SystemError) {
+    try processControl(
+      PR_CAP_AMBIENT, UInt(PR_CAP_AMBIENT_CLEAR_ALL), named: "PR_CAP_AMBIENT_CLEAR_ALL")
+    for number in 0...last where rawValue & (1 << UInt64(number)) != 0 {
+      try processControl(
+        PR_CAP_AMBIENT, UInt(PR_CAP_AMBIENT_RAISE), UInt(number),
+        named: "PR_CAP_AMBIENT_RAISE \(number)")
+    }
+  }
+}
+
+/// The five sets of a thread, as `/proc/PID/status` shows them: capabilities(7).
+public struct CapabilityState: Equatable, Sendable {
+  public var inheritable: CapabilitySet
+  public var permitted: CapabilitySet
+  public var effective: CapabilitySet
+  public var bounding: CapabilitySet
+  public var ambient: CapabilitySet
+
+  public init(
+    inheritable: CapabilitySet = [], permitted: CapabilitySet = [], effective: CapabilitySet = [],
+    bounding: CapabilitySet = [], ambient: CapabilitySet = []
+  ) {
+    self.inheritable = inheritable
+    self.permitted = permitted
+    self.effective = effective
+    self.bounding = bounding
+    self.ambient = ambient
+  }
+
+  /// Those of the calling thread; the last two up to the capability `last`.
+  public static func current(last: UInt8) throws(SystemError) -> CapabilityState {
+    var (effective, permitted, inheritable): (UInt64, UInt64, UInt64) = (0, 0, 0)
+    try check("capget", nil, linux_capget(&effective, &permitted, &inheritable))
+    var state = CapabilityState(
+      inheritable: .init(rawValue: inheritable), permitted: .init(rawValue: permitted),
+      effective: .init(rawValue: effective))
+    for number in 0...last {
+      let one = CapabilitySet(rawValue: 1 << UInt64(number))
+      if try CapabilitySet.isInBoundingSet(number) == true { state.bounding.insert(one) }
+      if try CapabilitySet.isAmbient(number) { state.ambient.insert(one) }
+    }
+    return state
+  }
+}
+
+/// The securebits of a thread: capabilities(7).
+public struct SecureBits: OptionSet, Hashable, Sendable {
+  public let rawValue: UInt64
+  public init(rawValue: UInt64) { self.rawValue = rawValue }
+
+  /// User 0 gets no capabilities for being user 0.
+  public static let noRoot = Self(rawValue: 0x01)
+  public static let noRootLocked = Self(rawValue: 0x02)
+  /// A change of user changes no capabilities.
+  public static let noSetIDFixup = Self(rawValue: 0x04)
+  public static let noSetIDFixupLocked = Self(rawValue: 0x08)
+  /// Permitted capabilities stay across a change of user; execve(2) clears this bit.
+  public static let keepCapabilities = Self(rawValue: 0x10)
+  public static let keepCapabilitiesLocked = Self(rawValue: 0x20)
+
+  /// Those of the calling thread.
+  public static func current() throws(SystemError) -> SecureBits {
+    SecureBits(
+      rawValue: UInt64(
+        UInt32(bitPattern: try processControl(PR_GET_SECUREBITS, named: "PR_GET_SECUREBITS"))))
+  }
+
+  /// Makes these the calling thread's.
+  public func apply() throws(SystemError) {
+    try processControl(PR_SET_SECUREBITS, UInt(rawValue), named: "PR_SET_SECUREBITS")
+  }
+}

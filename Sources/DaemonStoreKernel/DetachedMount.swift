@@ -1,0 +1,155 @@
+import CDaemonStoreLinux
+import Glibc
+
+/// What mount_setattr(2) sets on a mount: `MOUNT_ATTR_…`.
+public struct MountAttributes: OptionSet, Hashable, Sendable {
+  public let rawValue: UInt64
+  public init(rawValue: UInt64) { self.rawValue = rawValue }
+
+  public static let readOnly = Self(rawValue: UInt64(MOUNT_ATTR_RDONLY))
+  public static let noSetID = Self(rawValue: UInt64(MOUNT_ATTR_NOSUID))
+  public static let noDevices = Self(rawValue: UInt64(MOUNT_ATTR_NODEV))
+  public static let noExecution = Self(rawValue: UInt64(MOUNT_ATTR_NOEXEC))
+  /// Linux 5.14.
+  public static let noSymlinkFollow = Self(rawValue: LINUX_MOUNT_ATTR_NOSYMFOLLOW)
+
+  /// `nosuid,nodev`: for a home that programs run from.
+  public static let home: Self = [.noSetID, .noDevices]
+  /// `nosuid,nodev,noexec,nosymfollow`: for a folder that holds nothing but data.
+  public static let data: Self = [.home, .noExecution, .noSymlinkFollow]
+
+  /// As mountinfo calls them.
+  public var names: [FilePath] {
+    let known: [(Self, FilePath)] = [
+      (.readOnly, "ro"), (.noSetID, "nosuid"), (.noDevices, "nodev"), (.noExecution, "noexec"),
+      (.noSymlinkFollow, "nosymfollow"),
+    ]
+    return known.filter { contains($0.0) }.map { $0.1 }
+  }
+}
+
+/// mount_namespaces(7), shared subtrees.
+public enum Propagation: String, Sendable, CaseIterable {
+  case shared, slave, `private`, unbindable
+
+  var flag: Int {
+    switch self {
+    case .shared: MS_SHARED
+    case .slave: MS_SLAVE
+    case .private: MS_PRIVATE
+    case .unbindable: MS_UNBINDABLE
+    }
+  }
+
+  /// Sets it on the mount at `path`, and with `recursive` on all below.
+  public func set(on path: FilePath, recursive: Bool) throws(SystemError) {
+    try check(
+      "mount", "\(path) (make it \(rawValue))",
+      mount(nil, path.cString, nil, UInt(flag | (recursive ? MS_REC : 0)), nil))
+  }
+}
+
+/// A mount that no path shows yet; the kernel dissolves one that is never attached.
+public struct DetachedMount: ~Copyable {
+  /// The root of the mount. What is done here is seen by nobody until it is attached.
+  public let root: Directory
+
+  /// A copy of the mount that `source` is on, from `source` down; with `recursive`, of all mounts
+  /// below it too. It is a peer of the original until told otherwise.
+  public init(
+    cloning source: borrowing Descriptor, recursive: Bool = false, shown: FilePath
+  ) throws(SystemError) {
+    let flags =
+      CInt(OPEN_TREE_CLONE) | O_CLOEXEC | LINUX_AT_EMPTY_PATH
+      | (recursive ? LINUX_AT_RECURSIVE : 0)
+    root = Directory(
+      Descriptor(
+        owning: try check("open_tree", shown, open_tree(source.number, "", UInt32(flags)))),
+      path: shown)
+  }
+
+  /// A new file system: fsopen(2), fsconfig(2), fsmount(2).
+  public init(
+    newFilesystem type: FilePath, source: FilePath, options: [(String, FilePath)],
+    attributes: MountAttributes = []
+  ) throws(SystemError) {
+    let context = Descriptor(
+      owning: try check("fsopen", type, fsopen(type.cString, UInt32(FSOPEN_CLOEXEC))))
+    for (key, value) in [("source", source)] + options {
+      try check(
+        "fsconfig", "\(type) \(key)=\(value)",
+        fsconfig(context.number, UInt32(FSCONFIG_SET_STRING.rawValue), key, value.cString, 0))
+    }
+    try check(
+      "fsconfig", type,
+      fsconfig(context.number, UInt32(FSCONFIG_CMD_CREATE.rawValue), nil, nil, 0))
+    root = Directory(
+      Descriptor(
+        owning: try check(
+          "fsmount", type,
+          fsmount(context.number, UInt32(FSMOUNT_CLOEXEC), UInt32(attributes.rawValue)))),
+      path: type)
+  }
+
+  /// Sets and clears attributes and, if given, the propagation, in one step: mount_setattr(2).
+  public func set(
+    _ set: MountAttributes = [], clear: MountAttributes = [], propagation: Propagation? = nil,
+    recursive: Bool = false
+  ) throws(SystemError) {
+    try setMountAttributes(
+      root.descriptor, set, clear: clear, propagation: propagation, recursive: recursive,
+      shown: root.path)
+  }
+
+  /// Shows the mount on `name` in `directory`, a directory or a file that exists. Nothing is
+  /// mounted under an earlier one: a second mount at the place comes on top.
+  public consuming func attach(
+    on name: FilePath, in directory: borrowing Directory
+  ) throws(SystemError) {
+    try check(
+      "move_mount", directory.path(of: name),
+      move_mount(
+        root.descriptor.number, "", directory.descriptor.number, name.cString,
+        UInt32(MOVE_MOUNT_F_EMPTY_PATH)))
+  }
+
+  /// Shows the mount on what is open at `target`.
+  public consuming func attach(
+    on target: borrowing Descriptor, shown: FilePath
+  ) throws(SystemError) {
+    try check(
+      "move_mount", shown,
+      move_mount(
+        root.descriptor.number, "", target.number, "",
+        UInt32(MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)))
+  }
+}
+
+/// mount_setattr(2) on the mount whose root is open at `mount`.
+public func setMountAttributes(
+  _ mount: borrowing Descriptor, _ set: MountAttributes, clear: MountAttributes = [],
+  propagation: Propagation? = nil, recursive: Bool = false, shown: FilePath
+) throws(SystemError) {
+  var attributes = mount_attr()
+  attributes.attr_set = set.rawValue
+  attributes.attr_clr = clear.rawValue
+  attributes.propagation = UInt64(propagation?.flag ?? 0)
+  let flags = LINUX_AT_EMPTY_PATH | (recursive ? LINUX_AT_RECURSIVE : 0)
+  try check(
+    "mount_setattr", shown,
+    mount_setattr(
+      mount.number, "", UInt32(flags), &attributes, MemoryLayout<mount_attr>.size))
+}
+
+extension Directory {
+  /// umount2(2) of what is mounted on `name` in here, without following a symbolic link. There is
+  /// no form of it that takes a descriptor, so this directory is the working directory meanwhile, and
+  /// `/` afterwards: no `/proc` is needed.
+  public func unmount(_ name: FilePath, lazily: Bool = false) throws(SystemError) {
+    try changeDirectory(to: descriptor, shown: path)
+    defer { _ = chdir("/") }
+    try check(
+      "umount", path(of: name),
+      umount2(name.cString, CInt(UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0))))
+  }
+}
