@@ -49,10 +49,15 @@ let package = Package(
     // Safe Swift over the system.
     .target(name: "DaemonStoreKernel", dependencies: ["CDaemonStoreLinux"], swiftSettings: strict),
     .target(
-      name: "MountTable", dependencies: ["CDaemonStoreLinux", "DaemonStoreKernel"], swiftSettings: strict),
-    .target(name: "DaemonStoreAccounts", dependencies: ["CDaemonStoreLinux", "DaemonStoreKernel"], swiftSettings: strict),
+      name: "MountTable", dependencies: ["CDaemonStoreLinux", "DaemonStoreKernel"],
+      swiftSettings: strict),
+    .target(
+      name: "DaemonStoreAccounts", dependencies: ["CDaemonStoreLinux", "DaemonStoreKernel"],
+      swiftSettings: strict),
 
-    .target(name: "DaemonStoreBus", dependencies: ["CSystemd", "DaemonStoreKernel"], swiftSettings: strict),
+    .target(
+      name: "DaemonStoreBus", dependencies: ["CSystemd", "DaemonStoreKernel"], swiftSettings: strict
+    ),
 
     // Pure: policy text to syntax tree to program.
     .target(name: "Seccomp", exclude: ["Tables/generate.py"], swiftSettings: strict),
@@ -60,19 +65,28 @@ let package = Package(
     // The domain.
     .target(
       name: "DaemonStore",
-      dependencies: ["DaemonStoreAccounts", "CDaemonStoreLinux", "DaemonStoreClient", "DaemonStoreKernel", "MountTable"],
+      dependencies: [
+        "DaemonStoreAccounts", "CDaemonStoreLinux", "DaemonStoreClient", "DaemonStoreKernel",
+        "MountTable",
+      ],
       swiftSettings: strict),
     .target(
       name: "Cryptohome",
       dependencies: [
-        "DaemonStoreAccounts", "CDaemonStoreLinux", "DaemonStore", "DaemonStoreKernel", "MountTable", crypto, cryptoExtras,
+        "DaemonStoreAccounts", "CDaemonStoreLinux", "DaemonStore", "DaemonStoreKernel",
+        "MountTable", crypto, cryptoExtras,
       ],
       swiftSettings: strict),
     .target(
-      name: "Jail", dependencies: ["DaemonStoreAccounts", "CDaemonStoreLibcap", "CDaemonStoreLinux", "DaemonStoreKernel", "Seccomp"],
+      name: "Jail",
+      dependencies: [
+        "DaemonStoreAccounts", "CDaemonStoreLibcap", "CDaemonStoreLinux", "DaemonStoreKernel",
+        "Seccomp",
+      ],
       swiftSettings: strict, linkerSettings: [.linkedLibrary(":libcap.a")]),
     .target(
-      name: "ServiceAudit", dependencies: ["DaemonStoreAccounts", "CDaemonStoreLibcap", "DaemonStoreKernel"],
+      name: "ServiceAudit",
+      dependencies: ["DaemonStoreAccounts", "CDaemonStoreLibcap", "DaemonStoreKernel"],
       swiftSettings: strict, linkerSettings: [.linkedLibrary(":libcap.a")]),
 
     // For daemon authors: C, which the Makefile also makes a library of, and the same in Swift.
@@ -83,24 +97,30 @@ let package = Package(
 
     // Programs: parse arguments, call, print.
     .target(
-      name: "DaemonStoreProgram", dependencies: ["CDaemonStoreLinux", "DaemonStoreKernel", argumentParser], swiftSettings: strict),
+      name: "DaemonStoreProgram",
+      dependencies: ["CDaemonStoreLinux", "DaemonStoreKernel", argumentParser],
+      swiftSettings: strict),
     .target(
       name: "cryptohome",
       dependencies: [
-        "DaemonStoreAccounts", "CDaemonStoreLinux", "Cryptohome", "DaemonStore", "DaemonStoreKernel", "DaemonStoreProgram", argumentParser,
+        "DaemonStoreAccounts", "CDaemonStoreLinux", "Cryptohome", "DaemonStore",
+        "DaemonStoreKernel", "DaemonStoreProgram", argumentParser,
       ],
       swiftSettings: strict),
     .target(
       name: "cryptohomed",
       dependencies: [
-        "DaemonStoreBus", "CDaemonStoreLinux", "Cryptohome", "DaemonStore", "DaemonStoreKernel", "DaemonStoreProgram", "Seccomp",
+        "DaemonStoreBus", "CDaemonStoreLinux", "Cryptohome", "DaemonStore", "DaemonStoreKernel",
+        "DaemonStoreProgram", "Seccomp",
         argumentParser, protobuf,
       ],
       exclude: ["UserDataAuth.proto"], resources: [.embedInCode("cryptohomed.policy")],
       swiftSettings: strict),
     .target(
       name: "seccomp-policy",
-      dependencies: ["CDaemonStoreLinux", "DaemonStoreKernel", "DaemonStoreProgram", "Seccomp", argumentParser],
+      dependencies: [
+        "CDaemonStoreLinux", "DaemonStoreKernel", "DaemonStoreProgram", "Seccomp", argumentParser,
+      ],
       swiftSettings: strict),
     .target(
       name: "sandboxed-services",
@@ -110,7 +130,8 @@ let package = Package(
     .executableTarget(
       name: "daemon-store",
       dependencies: [
-        "DaemonStoreAccounts", "DaemonStoreBus", "CDaemonStoreLinux", "Cryptohome", "DaemonStore", "DaemonStoreKernel", "DaemonStoreProgram", "cryptohome",
+        "DaemonStoreAccounts", "DaemonStoreBus", "CDaemonStoreLinux", "Cryptohome", "DaemonStore",
+        "DaemonStoreKernel", "DaemonStoreProgram", "cryptohome",
         "cryptohomed", "sandboxed-services", "seccomp-policy", argumentParser,
       ],
       swiftSettings: strict, linkerSettings: release + resident),
@@ -124,34 +145,49 @@ let package = Package(
       swiftSettings: strict),
 
     // Tests. TestSupport is a test target, so that no release builds it.
-    .testTarget(name: "TestSupport", dependencies: ["CDaemonStoreLinux", "DaemonStoreKernel"], swiftSettings: strict),
+    .testTarget(
+      name: "TestSupport", dependencies: ["CDaemonStoreLinux", "DaemonStoreKernel"],
+      swiftSettings: strict),
     .testTarget(
       name: "KernelTests", dependencies: ["CDaemonStoreLinux", "DaemonStoreKernel", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
       name: "MountTableTests",
       // libmount, to compare with.
-      dependencies: ["CLibmount", "DaemonStoreKernel", "MountTable", "TestSupport"], swiftSettings: strict),
+      dependencies: ["CLibmount", "DaemonStoreKernel", "MountTable", "TestSupport"],
+      swiftSettings: strict),
     .testTarget(
       name: "DaemonStoreTests",
-      dependencies: ["CDaemonStoreLinux", "DaemonStore", "DaemonStoreKernel", "MountTable", "TestSupport"],
+      dependencies: [
+        "CDaemonStoreLinux", "DaemonStore", "DaemonStoreKernel", "MountTable", "TestSupport",
+      ],
       swiftSettings: strict),
     .testTarget(
       name: "CryptohomeTests",
-      dependencies: ["Cryptohome", "DaemonStore", "DaemonStoreKernel", "MountTable", "TestSupport"],
+      dependencies: [
+        "Cryptohome", "DaemonStore", "DaemonStoreKernel", "MountTable", "TestSupport",
+      ],
       swiftSettings: strict),
     .testTarget(
-      name: "SeccompTests", dependencies: ["CDaemonStoreLinux", "DaemonStoreKernel", "Seccomp", "TestSupport"],
+      name: "SeccompTests",
+      dependencies: ["CDaemonStoreLinux", "DaemonStoreKernel", "Seccomp", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
       name: "JailTests",
-      dependencies: ["DaemonStoreAccounts", "CDaemonStoreLinux", "Jail", "DaemonStoreKernel", "Seccomp", "TestSupport"],
+      dependencies: [
+        "DaemonStoreAccounts", "CDaemonStoreLinux", "Jail", "DaemonStoreKernel", "Seccomp",
+        "TestSupport",
+      ],
       swiftSettings: strict),
     .testTarget(
-      name: "ServiceAuditTests", dependencies: ["DaemonStoreKernel", "ServiceAudit"], swiftSettings: strict),
+      name: "ServiceAuditTests", dependencies: ["DaemonStoreKernel", "ServiceAudit"],
+      swiftSettings: strict),
     .testTarget(
       name: "DaemonStoreClientTests",
-      dependencies: ["CDaemonStore", "CDaemonStoreLinux", "DaemonStoreClient", "DaemonStoreKernel", "TestSupport"],
+      dependencies: [
+        "CDaemonStore", "CDaemonStoreLinux", "DaemonStoreClient", "DaemonStoreKernel",
+        "TestSupport",
+      ],
       swiftSettings: strict),
     .testTarget(
       name: "CommandLineTests",

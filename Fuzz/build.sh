@@ -37,7 +37,7 @@ compile() {
   # The policy compiler alone takes long enough for its speed to count.
   level=-Onone
   [ "$module" != Seccomp ] || level=-O
-  swiftc $level -wmo -parse-as-library -enable-testing -sanitize=fuzzer,address \
+  swiftc $level -wmo -package-name daemon_store -parse-as-library -enable-testing -sanitize=fuzzer,address \
     -I $out/modules -I "$built/Modules" -module-name "$module" -emit-module \
     -emit-module-path "$out/modules/$module.swiftmodule" -c -o "$object" "$@"
 }

@@ -5,7 +5,7 @@ import DaemonStoreKernel
 
 /// Runs `logout`, the logout of a user who is mounted, when all daemons that delay it have been told and
 /// have let go, or have had their time. Where cryptohomed does not run, no daemon delays it.
-public func announced<Value>(
+package func announced<Value>(
   _ user: ObfuscatedUsername, _ layout: Layout, _ logout: () throws -> Value
 ) rethrows -> Value {
   // Where that cannot be found out, daemons are told.
@@ -92,19 +92,19 @@ private final class Announcement {
 
 /// The socket on which cryptohomed serves root: PAM, logouts and doctor. Nothing on the bus, and no
 /// other user, can keep it from answering there. What is said there is in control.h.
-public enum ControlSocket {
-  public static let longestRequest = Int(CONTROL_LONGEST_REQUEST)
-  public static let longestAnswer = Int(CONTROL_LONGEST_ANSWER)
+package enum ControlSocket {
+  package static let longestRequest = Int(CONTROL_LONGEST_REQUEST)
+  package static let longestAnswer = Int(CONTROL_LONGEST_ANSWER)
   /// For cryptohomed to take a request, if it is not stopped.
   static let patienceToTake = Duration.milliseconds(CONTROL_TIME_TO_TAKE)
 
-  public static func path(_ layout: Layout) -> FilePath { "\(layout.state)/\(CONTROL_NAME)" }
+  package static func path(_ layout: Layout) -> FilePath { "\(layout.state)/\(CONTROL_NAME)" }
 
   /// Connects to cryptohomed; nil when it does not run. One that runs and has not taken those who have
   /// connected before is waited for.
   ///
   /// - Throws: `EAGAIN` when it still has not at `deadline`.
-  public static func connectIfServed(
+  package static func connectIfServed(
     _ layout: Layout, until deadline: ContinuousClock.Instant = .now
   ) throws -> PacketSocket? {
     let path = path(layout)
@@ -128,7 +128,7 @@ public enum ControlSocket {
   }
 
   /// The process that serves it; nil when no service runs.
-  public static func server(_ layout: Layout) throws -> pid_t? {
+  package static func server(_ layout: Layout) throws -> pid_t? {
     guard let socket = try connectIfServed(layout) else { return nil }
     return try socket.peer().process
   }

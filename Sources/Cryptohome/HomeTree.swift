@@ -4,11 +4,11 @@ import Glibc
 import DaemonStoreKernel
 
 /// Whom a user's own files belong to.
-public struct Owner: Equatable, Sendable {
-  public let user: uid_t
-  public let group: gid_t
+package struct Owner: Equatable, Sendable {
+  package let user: uid_t
+  package let group: gid_t
 
-  public init(user: uid_t, group: gid_t) {
+  package init(user: uid_t, group: gid_t) {
     self.user = user
     self.group = group
   }

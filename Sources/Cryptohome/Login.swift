@@ -4,20 +4,20 @@ import Glibc
 import DaemonStoreKernel
 
 /// What a login asks for.
-public struct LoginRequest: Sendable {
-  public let username: Username
+package struct LoginRequest: Sendable {
+  package let username: Username
   /// The kind of vault to make where there is none; what exists must be of it.
-  public let vault: VaultKind?
+  package let vault: VaultKind?
   /// Of the files of a user without a passwd entry.
-  public let owner: Owner?
+  package let owner: Owner?
   /// Of an ephemeral vault, in bytes.
-  public let size: UInt64?
+  package let size: UInt64?
   /// The key slot that the password belongs to; nil for any of the first three.
-  public let label: KeyLabel?
+  package let label: KeyLabel?
   /// On whose behalf it is.
-  public let requester: KeyRequester
+  package let requester: KeyRequester
 
-  public init(
+  package init(
     username: Username, vault: VaultKind? = nil, owner: Owner? = nil, size: UInt64? = nil,
     label: KeyLabel? = nil, requester: KeyRequester = .root
   ) {
@@ -63,20 +63,20 @@ private struct CoveredHome: ~Copyable {
 }
 
 /// What a login did.
-public struct LoginReport: Sendable {
-  public let user: ObfuscatedUsername
-  public let vault: VaultKind
+package struct LoginReport: Sendable {
+  package let user: ObfuscatedUsername
+  package let vault: VaultKind
   /// Whether everything was mounted before.
-  public let changedNothing: Bool
-  public let folders: [FolderReport]
+  package let changedNothing: Bool
+  package let folders: [FolderReport]
   /// What was not as it should be, and was put right.
-  public let repairs: [String]
+  package let repairs: [String]
   /// The folders that are missing now, and the stores whose template is none, each in one line.
-  public let problems: [String]
+  package let problems: [String]
 }
 
 /// Mounts a user: opens the vault, shows the homes, and a folder in each store.
-public enum Login {
+package enum Login {
   /// Whoever else logs this user in or out waits for it, and it for them.
   ///
   /// - Parameters:
@@ -85,7 +85,7 @@ public enum Login {
   /// - Throws: when nothing is mounted; nothing is left behind then, and what was locked is locked.
   ///   ``WrongPassword`` and ``AccountMismatch``, too. A store that fails is no error, but a problem
   ///   in the report.
-  public static func run(
+  package static func run(
     _ request: LoginRequest, _ layout: Layout, tenure: Tenure? = nil,
     credential: () throws -> Credential
   ) throws -> LoginReport {

@@ -4,35 +4,35 @@ import DaemonStoreKernel
 import MountTable
 
 /// What a logout did, and what it could not do.
-public struct LogoutReport: Sendable {
-  public let user: ObfuscatedUsername
+package struct LogoutReport: Sendable {
+  package let user: ObfuscatedUsername
   /// Whether anything of the user's was mounted.
-  public internal(set) var wasMounted = false
-  public internal(set) var removals: [Removal] = []
+  package internal(set) var wasMounted = false
+  package internal(set) var removals: [Removal] = []
   /// What other namespaces kept for themselves, and is gone now.
-  public internal(set) var detachedCopies: [DetachedCopies] = []
+  package internal(set) var detachedCopies: [DetachedCopies] = []
   /// What others had mounted upon the user's mounts, and was detached with them.
-  public internal(set) var detachedAlong: [Holder] = []
+  package internal(set) var detachedAlong: [Holder] = []
   /// Who uses the user's data still.
-  public var holders: [Holder] { mounts + files }
+  package var holders: [Holder] { mounts + files }
   var mounts: [Holder] = []
   var files: [Holder] = []
   /// What other users keep of the user's directories: nothing is in those any more.
-  public internal(set) var pins: [DirectoryPin] = []
+  package internal(set) var pins: [DirectoryPin] = []
   /// The directories below the vault that other users keep and that could not be emptied.
-  public internal(set) var unemptied: [FilePath] = []
+  package internal(set) var unemptied: [FilePath] = []
   /// The processes that got a signal because they held files.
-  public internal(set) var ended: [ProcessName] = []
+  package internal(set) var ended: [ProcessName] = []
   /// What the kernel has of the vault's key; nil for a vault without one. A key that is wiped, and that
   /// nothing but empty directories still refers to, counts as gone.
-  public internal(set) var lock: VaultLock?
+  package internal(set) var lock: VaultLock?
   /// Why it could not be asked.
-  public internal(set) var lockProblem: String?
+  package internal(set) var lockProblem: String?
   /// What else has failed, each in one line.
-  public internal(set) var problems: [String] = []
+  package internal(set) var problems: [String] = []
 
   /// Whether nothing is mounted, there is no holder, and the key is gone.
-  public var isComplete: Bool {
+  package var isComplete: Bool {
     holders.isEmpty && detachedAlong.isEmpty && removals.allSatisfy { $0.outcome == .removed }
       && (lock ?? .locked) == .locked && lockProblem == nil && problems.isEmpty
       && unemptied.isEmpty
@@ -40,7 +40,7 @@ public struct LogoutReport: Sendable {
 }
 
 /// Unmounts a user everywhere, and finds out whether that is true.
-public enum Logout {
+package enum Logout {
   /// A logout is over within 30 seconds, with whatever is left named. So long it searches for holders
   /// and empties directories that other users keep.
   private static let timeForHolders = Duration.seconds(22)
@@ -49,7 +49,7 @@ public enum Logout {
 
   /// - Parameter lazily: detach what is busy.
   /// - Throws: when nothing could be done at all. What is busy is no error, but in the report.
-  public static func run(
+  package static func run(
     _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool = false,
     until deadline: ContinuousClock.Instant? = nil
   ) throws -> LogoutReport {
@@ -81,7 +81,7 @@ public enum Logout {
   /// Again until there is no holder, or `time` is over: the last time then.
   ///
   /// - Parameter time: nil to try once, after another login or logout has ended.
-  public static func run(
+  package static func run(
     _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool, timeout time: Duration?
   ) throws -> LogoutReport {
     guard let time else { return try run(user, layout, lazily: lazily) }
@@ -181,7 +181,7 @@ extension LogoutReport {
 
 extension VaultKind {
   /// The kind of vault that is there to be unmounted, whether or not this version could open it.
-  public static func mounted(of user: ObfuscatedUsername, _ layout: Layout) throws -> VaultKind? {
+  package static func mounted(of user: ObfuscatedUsername, _ layout: Layout) throws -> VaultKind? {
     guard let shadow = try UserDirectory.shadow(layout),
       let status = try shadow.status(of: user.path), status.isDirectory,
       try shadow.status(of: "\(user)/mount") != nil

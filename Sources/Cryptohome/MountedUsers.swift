@@ -4,21 +4,21 @@ import DaemonStoreKernel
 import MountTable
 
 /// Who is mounted, and in which stores: all that a mount table shows of users, at one moment.
-public struct MountedUsers: Equatable, Sendable {
+package struct MountedUsers: Equatable, Sendable {
   /// Everybody of whom anything is mounted, in the order in which that was.
-  public let users: [ObfuscatedUsername]
+  package let users: [ObfuscatedUsername]
   /// The stores that a user's folder is mounted in, and the cache store as well.
-  public let stores: [ObfuscatedUsername: Set<StoreName>]
+  package let stores: [ObfuscatedUsername: Set<StoreName>]
   /// The stores that there are.
-  public let allStores: Set<StoreName>
+  package let allStores: Set<StoreName>
 
-  public init(users: [ObfuscatedUsername], stores: [ObfuscatedUsername: Set<StoreName>]) {
+  package init(users: [ObfuscatedUsername], stores: [ObfuscatedUsername: Set<StoreName>]) {
     self.users = users
     self.stores = stores
     allStores = stores.values.reduce(into: []) { $0.formUnion($1) }
   }
 
-  public init(_ table: MountTable, _ layout: Layout) {
+  package init(_ table: MountTable, _ layout: Layout) {
     let mounts = UserMounts(table, layout)
     var places: [ObfuscatedUsername: Int] = [:]
     let known = mounts.users
@@ -43,7 +43,7 @@ public struct MountedUsers: Equatable, Sendable {
   /// Those that the calling process sees.
   ///
   /// The mounts of everything else, which may be many, are left out before the rest is parsed.
-  public static func current(_ layout: Layout) throws -> MountedUsers {
+  package static func current(_ layout: Layout) throws -> MountedUsers {
     let path: FilePath = "/proc/thread-self/mountinfo"
     let text = try kernelFile(path)
     let places =

@@ -4,8 +4,8 @@ import DaemonStoreKernel
 
 /// The secret-less bytes that every obfuscated name of a system depends on. Without them no vault
 /// is found again, so a file that cannot be used is an error and never replaced.
-public struct Salt: Equatable, Sendable {
-  public let bytes: [UInt8]
+package struct Salt: Equatable, Sendable {
+  package let bytes: [UInt8]
   /// A salt that is shorter was cut off.
   static let sizes = 16...1 << 20
 
@@ -17,7 +17,7 @@ public struct Salt: Equatable, Sendable {
   static func copyPath(_ layout: Layout) -> FilePath { "\(layout.shadow)/\(copyName)" }
 
   /// Reads the salt of the system.
-  public static func read(_ layout: Layout) throws -> Salt {
+  package static func read(_ layout: Layout) throws -> Salt {
     guard let salt = try existing(layout) else {
       throw Refusal(
         path: path(layout),
@@ -30,7 +30,7 @@ public struct Salt: Equatable, Sendable {
   /// and on the disk when this returns.
   ///
   /// - Parameter isForced: whether it is made although `/home` is not mounted and should be.
-  public static func readOrMake(_ layout: Layout, isForced: Bool = false) throws -> Salt {
+  package static func readOrMake(_ layout: Layout, isForced: Bool = false) throws -> Salt {
     if let salt = try existing(layout) { return salt }
     if !isForced { try HomeFileSystem.requireMounted(layout) }
     return try make(layout)
@@ -40,7 +40,7 @@ public struct Salt: Equatable, Sendable {
   ///
   /// - Throws: ``Refusal`` with the way out, for a file that is no salt, or not that of the vaults, and
   ///   where vaults are, but no salt.
-  public static func existing(_ layout: Layout) throws -> Salt? {
+  package static func existing(_ layout: Layout) throws -> Salt? {
     let copy = try copy(layout)
     for path in [path(layout), legacyPath(layout)] {
       do {

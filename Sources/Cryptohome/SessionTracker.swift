@@ -1,7 +1,7 @@
 import DaemonStore
 
 /// What `org.chromium.SessionManagerInterface` calls the state of the session.
-public enum SessionState: String, Sendable {
+package enum SessionState: String, Sendable {
   /// Somebody is logged in.
   case started
   /// The last who is logged in is leaving.
@@ -11,7 +11,7 @@ public enum SessionState: String, Sendable {
 }
 
 /// Something that whoever follows logins is told.
-public enum SessionEvent: Equatable, Sendable {
+package enum SessionEvent: Equatable, Sendable {
   case storeMounted(StoreName, ObfuscatedUsername)
   case storeUnmounting(StoreName, ObfuscatedUsername)
   case storeUnmounted(StoreName, ObfuscatedUsername)
@@ -25,21 +25,21 @@ public enum SessionEvent: Equatable, Sendable {
 /// A login: the stores, then the user, then `started`, once the stores that the login has mounted
 /// are all there. A logout: `stopping` and the stores that are going to leave, if it was announced;
 /// then the stores that have left, the user, and `stopped` after the last one.
-public struct SessionTracker: Sendable {
+package struct SessionTracker: Sendable {
   /// Who is logged in, in the order of their logins.
-  public private(set) var users: [ObfuscatedUsername] = []
-  public private(set) var mounted = MountedUsers(users: [], stores: [:])
-  public private(set) var state = SessionState.stopped
+  package private(set) var users: [ObfuscatedUsername] = []
+  package private(set) var mounted = MountedUsers(users: [], stores: [:])
+  package private(set) var state = SessionState.stopped
   /// Whose logout was announced, and what they had mounted then.
   private var leaving: [ObfuscatedUsername: Set<StoreName>] = [:]
 
-  public init() {}
+  package init() {}
 
   /// Who is mounted, but not told yet: somebody is at work on them.
-  public var pending: [ObfuscatedUsername] { mounted.users.filter { !users.contains($0) } }
+  package var pending: [ObfuscatedUsername] { mounted.users.filter { !users.contains($0) } }
 
   /// - Parameter isInWork: whether a login or logout of the user is under way.
-  public mutating func update(
+  package mutating func update(
     _ next: MountedUsers, isInWork: (ObfuscatedUsername) -> Bool
   ) -> [SessionEvent] {
     let before = mounted
@@ -71,7 +71,7 @@ public struct SessionTracker: Sendable {
   }
 
   /// A logout is about to begin.
-  public mutating func announce(_ user: ObfuscatedUsername) -> [SessionEvent] {
+  package mutating func announce(_ user: ObfuscatedUsername) -> [SessionEvent] {
     // Told once, however often it is tried.
     guard users.contains(user), leaving[user] == nil else { return [] }
     let stores = mounted.stores[user, default: []]
@@ -80,7 +80,7 @@ public struct SessionTracker: Sendable {
   }
 
   /// The logout that was announced is over. Who still has all that was there then is not leaving.
-  public mutating func withdraw(_ user: ObfuscatedUsername) -> [SessionEvent] {
+  package mutating func withdraw(_ user: ObfuscatedUsername) -> [SessionEvent] {
     if leaving[user] == mounted.stores[user, default: []] { leaving[user] = nil }
     return updateState()
   }

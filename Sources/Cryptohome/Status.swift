@@ -4,29 +4,29 @@ import DaemonStoreKernel
 import MountTable
 
 /// What the kernel shows of one user.
-public struct UserStatus: Equatable, Sendable {
-  public let user: ObfuscatedUsername
+package struct UserStatus: Equatable, Sendable {
+  package let user: ObfuscatedUsername
   /// Of the account that the vault belongs to; nil where that is not recorded.
-  public let name: FilePath?
+  package let name: FilePath?
   /// nil for a user whose vault is gone, or of a kind that this version cannot tell.
-  public let vault: VaultKind?
+  package let vault: VaultKind?
   /// Whether an encrypted vault can be read; nil for any other.
-  public let lock: VaultLock?
+  package let lock: VaultLock?
   /// Whether a removal of the vault was interrupted.
-  public let isRemoving: Bool
+  package let isRemoving: Bool
   /// Why the vault cannot be opened: its file is damaged, missing, or of another vault.
-  public let problem: String?
+  package let problem: String?
   /// The stores that the user's folder is mounted in, and the cache store as well.
-  public let stores: [StoreName]
+  package let stores: [StoreName]
   /// Whether anything is mounted.
-  public let isMounted: Bool
+  package let isMounted: Bool
   /// Of a user who is logged in: the paths where something should be, and is not.
-  public let missing: [FilePath]
+  package let missing: [FilePath]
   /// Of a user whose logout is not finished: the paths where something is still mounted.
-  public let remaining: [FilePath]
+  package let remaining: [FilePath]
 
   /// Every user who has a directory or a mount, in the order of their hashes.
-  public static func all(_ layout: Layout) throws -> [UserStatus] {
+  package static func all(_ layout: Layout) throws -> [UserStatus] {
     let mounted = try UserMounts(.current(), layout)
     let users = Set(try UserDirectory.all(layout)).union(mounted.users)
       .union(try VaultRemoval.pending(layout))
@@ -37,7 +37,7 @@ public struct UserStatus: Equatable, Sendable {
   }
 
   /// One user, who may be unknown: then nothing is mounted.
-  public static func of(_ user: ObfuscatedUsername, _ layout: Layout) throws -> UserStatus {
+  package static func of(_ user: ObfuscatedUsername, _ layout: Layout) throws -> UserStatus {
     try UserStatus(
       of: user, UserMounts(.current(), layout),
       templates: try Templates.read(layout).valid.map(\.name), layout)

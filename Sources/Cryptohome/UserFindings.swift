@@ -3,8 +3,8 @@ import DaemonStoreKernel
 import MountTable
 
 /// What is wrong with users: with their mounts, and with what is left of those who are logged out.
-public enum UserFindings {
-  public static func all(_ layout: Layout) throws -> [Finding] {
+package enum UserFindings {
+  package static func all(_ layout: Layout) throws -> [Finding] {
     let mounted = try UserMounts(.current(), layout)
     let users = Set(try UserDirectory.all(layout)).union(mounted.users)
       .union(try VaultRemoval.pending(layout)).union(try VaultRegister.all(layout)).sorted()

@@ -3,7 +3,7 @@ import DaemonStore
 import DaemonStoreKernel
 
 /// Who is meant on a command line.
-public enum Username: Equatable, Sendable, CustomStringConvertible {
+package enum Username: Equatable, Sendable, CustomStringConvertible {
   /// A name, as at login.
   case name(FilePath)
   /// The obfuscated name of a user who exists.
@@ -12,7 +12,7 @@ public enum Username: Equatable, Sendable, CustomStringConvertible {
   /// A text of 40 lower-case hexadecimal digits is a hash, everything else a name.
   ///
   /// - Throws: ``Refusal`` for an empty text, and for one that is a hash but for its upper case.
-  public init(_ text: FilePath) throws(Refusal) {
+  package init(_ text: FilePath) throws(Refusal) {
     guard !text.isEmpty else { throw Refusal(path: "USER", reason: "is empty; name a user") }
     if let hash = ObfuscatedUsername(text) {
       self = .hash(hash)
@@ -27,14 +27,14 @@ public enum Username: Equatable, Sendable, CustomStringConvertible {
 
 extension Username {
   /// The name or the hash, as bytes.
-  public var path: FilePath {
+  package var path: FilePath {
     switch self {
     case .name(let name): name
     case .hash(let hash): hash.path
     }
   }
 
-  public var description: String {
+  package var description: String {
     switch self {
     case .name(let name): name.description
     case .hash(let hash): hash.description
@@ -45,7 +45,7 @@ extension Username {
 extension ObfuscatedUsername {
   /// The obfuscated form of a user's name: SHA-1 of the salt and the name with A-Z folded to a-z,
   /// in hexadecimal. Nothing else is folded or trimmed.
-  public init(of name: FilePath, salt: Salt) throws(Refusal) {
+  package init(of name: FilePath, salt: Salt) throws(Refusal) {
     guard !name.isEmpty else {
       throw Refusal(path: "USER", reason: "is empty; an empty name is nobody's")
     }

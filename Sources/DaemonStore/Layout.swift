@@ -2,7 +2,7 @@ import Glibc
 import DaemonStoreKernel
 
 /// The two places that each store has.
-public enum StoreTree: String, CaseIterable, Sendable {
+package enum StoreTree: String, CaseIterable, Sendable {
   /// `/run/daemon-store`, from `…/mount/root/D`.
   case data
   /// `/run/daemon-store-cache`, from `…/mount/root/.cache/D`: what may be lost.
@@ -18,33 +18,33 @@ public enum StoreTree: String, CaseIterable, Sendable {
 }
 
 /// Where everything is, below the root of the system or of an image of one.
-public struct Layout: Equatable, Sendable {
+package struct Layout: Equatable, Sendable {
   /// Absolute and without a symbolic link: `/`, or the directory of an image.
-  public let root: FilePath
+  package let root: FilePath
 
   /// The layout of the running system.
-  public static let system = Layout(root: "/")
+  package static let system = Layout(root: "/")
 
-  public init(root: FilePath) { self.root = root }
+  package init(root: FilePath) { self.root = root }
 
-  public var templates: FilePath { below("etc/daemon-store") }
-  public var shadow: FilePath { below("home/.shadow") }
+  package var templates: FilePath { below("etc/daemon-store") }
+  package var shadow: FilePath { below("home/.shadow") }
   /// Runtime state of `cryptohome`: locks, one a user.
-  public var state: FilePath { below("run/cryptohome") }
+  package var state: FilePath { below("run/cryptohome") }
 
-  public func directory(of tree: StoreTree) -> FilePath { below("run/\(tree.name)") }
+  package func directory(of tree: StoreTree) -> FilePath { below("run/\(tree.name)") }
 
-  public func path(of store: StoreName, in tree: StoreTree) -> FilePath {
+  package func path(of store: StoreName, in tree: StoreTree) -> FilePath {
     "\(directory(of: tree))/\(store)"
   }
 
-  public func path(
+  package func path(
     of user: ObfuscatedUsername, in store: StoreName, _ tree: StoreTree
   ) -> FilePath {
     "\(path(of: store, in: tree))/\(user)"
   }
 
-  public func below(_ path: FilePath) -> FilePath { root.appending(path) }
+  package func below(_ path: FilePath) -> FilePath { root.appending(path) }
 }
 
 extension Layout {
@@ -52,7 +52,7 @@ extension Layout {
   static let storeDirectories: [FilePath] = StoreTree.allCases.map { "run/\($0.name)" }
 
   /// Those of the directories that other users than root can change, each once, with the way out.
-  public func distrusted(_ paths: [FilePath]) -> [Refusal] {
+  package func distrusted(_ paths: [FilePath]) -> [Refusal] {
     var found: [Refusal] = []
     for path in paths {
       do {
@@ -70,7 +70,7 @@ extension Layout {
   }
 
   /// The same for those of the stores.
-  public func distrustedStores() -> [Refusal] { distrusted(Self.storeDirectories) }
+  package func distrustedStores() -> [Refusal] { distrusted(Self.storeDirectories) }
 }
 
 extension Directory {
@@ -78,7 +78,7 @@ extension Directory {
   /// anything there: each component a directory of root's that only root can write.
   ///
   /// - Throws: ``Refusal``, or a ``SystemError`` of `ENOENT` when it is absent.
-  public func trusted(_ path: FilePath) throws -> Directory {
+  package func trusted(_ path: FilePath) throws -> Directory {
     try requireTrust()
     let parts = path.bytes.split(separator: UInt8(ascii: "/"), maxSplits: 1)
     guard let first = parts.first else { return try directory(".") }
@@ -114,7 +114,7 @@ extension Directory {
 }
 
 /// As chmod(1) writes a mode: `0751`.
-public func octal(_ mode: mode_t) -> String {
+package func octal(_ mode: mode_t) -> String {
   let digits = String(mode, radix: 8)
   return "0" + String(repeating: "0", count: max(0, 3 - digits.count)) + digits
 }

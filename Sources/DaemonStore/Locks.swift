@@ -4,10 +4,10 @@ import DaemonStoreKernel
 
 /// How long a command waits for each lock that another one holds. After that it fails, and names the
 /// holder: a process that is stopped or hangs delays the others this long and no longer.
-public enum LockTimeout {
-  public static let boot = Duration.seconds(10)
-  public static let login = Duration.seconds(30)
-  public static let logout = Duration.seconds(60)
+package enum LockTimeout {
+  package static let boot = Duration.seconds(10)
+  package static let login = Duration.seconds(30)
+  package static let logout = Duration.seconds(60)
 }
 
 extension FileLock {

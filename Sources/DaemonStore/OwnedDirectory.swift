@@ -3,21 +3,21 @@ import DaemonStoreKernel
 
 /// A directory that has the owner and the mode that it should have: made if absent, repaired
 /// through its descriptor if different. Nothing in it is touched, and nothing is ever deleted.
-public struct OwnedDirectory: ~Copyable {
-  public let directory: Directory
-  public let identity: FileIdentity
+package struct OwnedDirectory: ~Copyable {
+  package let directory: Directory
+  package let identity: FileIdentity
   /// What was put right, each as `PATH: owner 0:0, now 5:60`; nothing for a new directory.
-  public let repairs: [String]
+  package let repairs: [String]
 
   /// Whether it was made just now.
-  public let isNew: Bool
+  package let isNew: Bool
 
   /// - Parameters:
   ///   - mode: the twelve low bits; nil to make a new one 0700 and leave any other as the owner
   ///     wants it.
   ///   - crossingMounts: whether something may be mounted on it.
   /// - Throws: ``Refusal`` when something else is at the place, or ``SystemError``.
-  public init(
+  package init(
     _ name: FilePath, in parent: borrowing Directory, owner: uid_t, group: gid_t, mode: mode_t?,
     crossingMounts: Bool = false
   ) throws {
@@ -45,5 +45,5 @@ public struct OwnedDirectory: ~Copyable {
   }
 
   /// Gives up the rest.
-  public consuming func opened() -> Directory { directory }
+  package consuming func opened() -> Directory { directory }
 }

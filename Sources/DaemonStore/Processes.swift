@@ -4,13 +4,13 @@ import DaemonStoreKernel
 import MountTable
 
 /// A process, named for people.
-public struct ProcessName: Hashable, Sendable, CustomStringConvertible {
-  public let pid: pid_t
+package struct ProcessName: Hashable, Sendable, CustomStringConvertible {
+  package let pid: pid_t
   /// As in `/proc/PID/comm`, fit to be shown.
-  public let program: String
-  public var description: String { "\(program) (pid \(pid))" }
+  package let program: String
+  package var description: String { "\(program) (pid \(pid))" }
 
-  public init(_ pid: pid_t) {
+  package init(_ pid: pid_t) {
     self.pid = pid
     let comm = (try? kernelFile("/proc/\(pid)/comm")) ?? Array("?".utf8)
     program = shownBytes(comm.last == UInt8(ascii: "\n") ? comm.dropLast() : comm[...])
@@ -19,7 +19,7 @@ public struct ProcessName: Hashable, Sendable, CustomStringConvertible {
 
 extension ProcessName {
   /// The unit of systemd that it is part of, by its control group; nil for none.
-  public var unit: String? { (try? kernelFile("/proc/\(pid)/cgroup")).flatMap(Self.unit(in:)) }
+  package var unit: String? { (try? kernelFile("/proc/\(pid)/cgroup")).flatMap(Self.unit(in:)) }
 
   /// The unit in the text of `/proc/PID/cgroup`: in the one hierarchy of version 2 or in the one that
   /// systemd has of version 1, the first group that is no slice. cgroups(7), systemd.slice(5).
@@ -54,7 +54,7 @@ extension ProcessName {
   }
 
   /// What it may do, as a set of bits; nil when it is gone.
-  public var effectiveCapabilities: UInt64? {
+  package var effectiveCapabilities: UInt64? {
     guard let text = try? kernelFile("/proc/\(pid)/status") else { return nil }
     return text.field("CapEff")?.number(radix: 16)
   }

@@ -3,18 +3,18 @@ import DaemonStoreKernel
 /// Something that is there but is not what it must be: refused, and never changed or overwritten.
 /// Beside ``SystemError``, ``MountTableError`` and `StoreClientError` the only error of this module;
 /// each of them prints as one line.
-public struct Refusal: Error, Equatable, CustomStringConvertible, Sendable {
-  public let path: FilePath
+package struct Refusal: Error, Equatable, CustomStringConvertible, Sendable {
+  package let path: FilePath
   /// Goes on after the path, and ends with the way out: `is a file, not a directory; remove it`.
-  public let reason: String
+  package let reason: String
   /// The command that is the way out, where there is one.
-  public let fix: String?
+  package let fix: String?
 
-  public init(path: FilePath, reason: String, fix: String? = nil) {
+  package init(path: FilePath, reason: String, fix: String? = nil) {
     self.path = path
     self.reason = reason
     self.fix = fix
   }
 
-  public var description: String { "\(path): \(reason)" }
+  package var description: String { "\(path): \(reason)" }
 }

@@ -2,12 +2,12 @@ import DaemonStoreKernel
 
 /// The name of a store: `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 255 bytes. Safe as a component of a
 /// path, and never that of a directory of our own, whose names begin with a dot.
-public struct StoreName: Hashable, Sendable, CustomStringConvertible, Comparable,
+package struct StoreName: Hashable, Sendable, CustomStringConvertible, Comparable,
   PathConvertible
 {
-  public let description: String
+  package let description: String
 
-  public init?(_ text: String) {
+  package init?(_ text: String) {
     guard let first = text.utf8.first, Self.isAlphanumeric(first), text.utf8.count <= 255,
       text.utf8.allSatisfy({ Self.isAlphanumeric($0) || ".-_".utf8.contains($0) })
     else { return nil }
@@ -15,17 +15,17 @@ public struct StoreName: Hashable, Sendable, CustomStringConvertible, Comparable
   }
 
   /// The same from bytes, as a part of a path of the kernel's.
-  public init?(_ bytes: some Collection<UInt8>) {
+  package init?(_ bytes: some Collection<UInt8>) {
     guard bytes.count <= 255, let text = String(validating: bytes, as: UTF8.self) else {
       return nil
     }
     self.init(text)
   }
 
-  public init?(_ name: FilePath) { self.init(name.bytes) }
+  package init?(_ name: FilePath) { self.init(name.bytes) }
 
   /// As a component of a path.
-  public var path: FilePath { "\(description)" }
+  package var path: FilePath { "\(description)" }
 
   private static func isAlphanumeric(_ byte: UInt8) -> Bool {
     switch byte {
@@ -37,7 +37,7 @@ public struct StoreName: Hashable, Sendable, CustomStringConvertible, Comparable
   }
 
   /// In the order of their bytes, whatever the locale.
-  public static func < (left: Self, right: Self) -> Bool {
+  package static func < (left: Self, right: Self) -> Bool {
     left.description.utf8.lexicographicallyPrecedes(right.description.utf8)
   }
 }

@@ -3,15 +3,15 @@ import Glibc
 import DaemonStoreKernel
 
 /// A user as the system knows it: passwd(5) through NSS.
-public struct Account: Equatable, Sendable {
-  public let name: FilePath
-  public let user: uid_t
-  public let group: gid_t
+package struct Account: Equatable, Sendable {
+  package let name: FilePath
+  package let user: uid_t
+  package let group: gid_t
   /// As bytes: a home directory need not be UTF-8.
-  public let home: FilePath
+  package let home: FilePath
 
   /// The user of that name; nil when there is none. A name server that does not answer throws.
-  public static func named(_ name: FilePath) throws(SystemError) -> Account? {
+  package static func named(_ name: FilePath) throws(SystemError) -> Account? {
     try lookUp("getpwnam", name, grows: { getpwnam_r(name.cString, $0, $1, $2, $3) }) { entry in
       Account(
         name: FilePath(cString: entry.pw_name), user: entry.pw_uid, group: entry.pw_gid,
@@ -20,7 +20,7 @@ public struct Account: Equatable, Sendable {
   }
 
   /// The supplementary groups of the user and `group`: initgroups(3), without setting them.
-  public static func groups(of name: FilePath, with group: gid_t) throws(SystemError) -> [gid_t] {
+  package static func groups(of name: FilePath, with group: gid_t) throws(SystemError) -> [gid_t] {
     var capacity: CInt = 32
     while true {
       var groups = [gid_t](repeating: 0, count: Int(capacity))
@@ -35,16 +35,16 @@ public struct Account: Equatable, Sendable {
 }
 
 /// A group: group(5) through NSS.
-public enum Group {
+package enum Group {
   /// The group id of that name; nil when there is none.
-  public static func named(_ name: FilePath) throws(SystemError) -> gid_t? {
+  package static func named(_ name: FilePath) throws(SystemError) -> gid_t? {
     try lookUp("getgrnam", name, grows: { getgrnam_r(name.cString, $0, $1, $2, $3) }) { $0.gr_gid }
   }
 }
 
 extension Account {
   /// The name of the user of that number; nil when there is none.
-  public static func named(_ user: uid_t) throws(SystemError) -> FilePath? {
+  package static func named(_ user: uid_t) throws(SystemError) -> FilePath? {
     try lookUp(
       "getpwuid", "\(user)",
       grows: { (entry: UnsafeMutablePointer<passwd>, space, size, result) in
@@ -54,14 +54,14 @@ extension Account {
   }
 
   /// The name of the user, or its number where it has none: for messages.
-  public static func name(of user: uid_t) -> FilePath {
+  package static func name(of user: uid_t) -> FilePath {
     ((try? named(user)) ?? nil) ?? "\(user)"
   }
 }
 
 extension Group {
   /// The name of the group of that number; nil when there is none.
-  public static func named(_ number: gid_t) throws(SystemError) -> FilePath? {
+  package static func named(_ number: gid_t) throws(SystemError) -> FilePath? {
     try lookUp(
       "getgrgid", "\(number)",
       grows: { (entry: UnsafeMutablePointer<group>, space, size, result) in
@@ -71,7 +71,7 @@ extension Group {
   }
 
   /// The name of the group, or its number where it has none: for messages.
-  public static func name(of group: gid_t) -> FilePath {
+  package static func name(of group: gid_t) -> FilePath {
     ((try? named(group)) ?? nil) ?? "\(group)"
   }
 }

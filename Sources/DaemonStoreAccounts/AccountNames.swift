@@ -3,12 +3,12 @@ import DaemonStoreKernel
 
 /// The names of users and groups of a system: of the running one through NSS, of an image below a
 /// directory from its own files.
-public struct AccountNames {
+package struct AccountNames {
   /// nil for the running system.
   private let files: (users: [[ArraySlice<UInt8>]], groups: [[ArraySlice<UInt8>]])?
 
   /// - Parameter root: `/`, or the directory of an image, where a missing file names nobody.
-  public init(root: FilePath) throws(SystemError) {
+  package init(root: FilePath) throws(SystemError) {
     guard root != "/" else {
       files = nil
       return
@@ -19,23 +19,23 @@ public struct AccountNames {
     )
   }
 
-  public func user(named name: FilePath) throws(SystemError) -> uid_t? {
+  package func user(named name: FilePath) throws(SystemError) -> uid_t? {
     guard let files else { return try Account.named(name)?.user }
     return files.users.first { $0[0].elementsEqual(name.bytes) }.flatMap { $0[2].number() }
   }
 
-  public func group(named name: FilePath) throws(SystemError) -> gid_t? {
+  package func group(named name: FilePath) throws(SystemError) -> gid_t? {
     guard let files else { return try Group.named(name) }
     return files.groups.first { $0[0].elementsEqual(name.bytes) }.flatMap { $0[2].number() }
   }
 
   /// nil where nobody has that number.
-  public func name(ofUser user: uid_t) throws(SystemError) -> FilePath? {
+  package func name(ofUser user: uid_t) throws(SystemError) -> FilePath? {
     guard let files else { return try Account.named(user) }
     return files.users.first { $0[2].number() == user }.map { FilePath(truncating: $0[0]) }
   }
 
-  public func name(ofGroup group: gid_t) throws(SystemError) -> FilePath? {
+  package func name(ofGroup group: gid_t) throws(SystemError) -> FilePath? {
     guard let files else { return try Group.named(group) }
     return files.groups.first { $0[2].number() == group }.map { FilePath(truncating: $0[0]) }
   }
@@ -60,9 +60,9 @@ public struct AccountNames {
 }
 
 /// Users of the system's own, for daemons.
-public enum SystemUsers {
+package enum SystemUsers {
   /// Whether every tool would take it: `[a-z_][a-z0-9_-]*`, at most 31 bytes.
-  public static func isName(_ name: FilePath) -> Bool {
+  package static func isName(_ name: FilePath) -> Bool {
     guard let first = name.bytes.first, name.bytes.count <= 31 else { return false }
     let small = UInt8(ascii: "a")...UInt8(ascii: "z")
     let digits = UInt8(ascii: "0")...UInt8(ascii: "9")
@@ -77,7 +77,7 @@ public enum SystemUsers {
   /// home and no shell. Both names are such as ``isName(_:)`` takes.
   ///
   /// - Throws: ``SystemUsersError`` when the tool does not end well, or there is none.
-  public static func make(user: FilePath, group: FilePath, root: FilePath) throws {
+  package static func make(user: FilePath, group: FilePath, root: FilePath) throws {
     let names = try AccountNames(root: root)
     let needsUser = try names.user(named: user) == nil
     let needsGroup = try names.group(named: group) == nil
@@ -117,7 +117,7 @@ public enum SystemUsers {
 }
 
 /// A user could not be made: one line.
-public struct SystemUsersError: Error, CustomStringConvertible {
-  public let description: String
+package struct SystemUsersError: Error, CustomStringConvertible {
+  package let description: String
   init(_ description: String) { self.description = description }
 }

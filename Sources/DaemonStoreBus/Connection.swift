@@ -3,7 +3,7 @@ import Glibc
 import DaemonStoreKernel
 
 /// A connection to the system bus: sd-bus(3).
-public struct Connection: ~Copyable {
+package struct Connection: ~Copyable {
   let pointer: OpaquePointer
   private let sendsAll: Bool
 
@@ -12,7 +12,7 @@ public struct Connection: ~Copyable {
   ///
   /// - Parameter sendsAll: whether what is queued at the end is sent before the connection goes, however
   ///   long the bus takes.
-  public init(sendsAll: Bool = true) throws(SystemError) {
+  package init(sendsAll: Bool = true) throws(SystemError) {
     var pointer: OpaquePointer?
     try accept("connecting to the system bus", sd_bus_open_system(&pointer))
     guard let pointer else { throw SystemError(operation: "sd_bus_open", path: nil, code: ENOMEM) }
@@ -25,7 +25,7 @@ public struct Connection: ~Copyable {
   }
 
   /// Dispatches in `loop`, and calls `body` when the bus has gone away.
-  public func attach(
+  package func attach(
     to loop: borrowing EventLoop, onDisconnect body: @escaping () -> Void
   ) throws(SystemError) {
     try accept("sd_bus_attach_event", sd_bus_attach_event(pointer, loop.pointer, 0))
@@ -44,7 +44,7 @@ public struct Connection: ~Copyable {
   }
 
   /// Shows an interface at an object's path, for as long as the connection lasts.
-  public func publish(_ interface: Interface, at path: String) throws(SystemError) {
+  package func publish(_ interface: Interface, at path: String) throws(SystemError) {
     let published = PublishedInterface(interface)
     let retained = Unmanaged.passRetained(published)
     var slot: OpaquePointer?
@@ -61,7 +61,7 @@ public struct Connection: ~Copyable {
 
   /// Asks for a well-known name, and has `body` called with the answer: nil when the name is taken, `EEXIST`
   /// when another service has it, `EACCES` when the bus's policy is against it.
-  public func take(
+  package func take(
     name: String, then body: @escaping (SystemError?) -> Void
   ) throws(SystemError) {
     let doNotQueue: UInt32 = 4
@@ -84,7 +84,7 @@ public struct Connection: ~Copyable {
   }
 
   /// Sends a signal to whoever listens.
-  public func emit(
+  package func emit(
     _ member: String, of interface: String, at path: String,
     _ fill: (borrowing Message) throws(SystemError) -> Void
   ) throws(SystemError) {
@@ -99,7 +99,7 @@ public struct Connection: ~Copyable {
   }
 
   /// Sends `PropertiesChanged` with the values that these properties have now.
-  public func tellChange(
+  package func tellChange(
     of properties: [String], in interface: String, at path: String
   ) throws(SystemError) {
     var names = properties.map { strdup($0) } + [nil]
@@ -130,7 +130,7 @@ public struct Connection: ~Copyable {
   }
 
   /// Calls and waits for the answer, nobody else being served meanwhile.
-  public func call(
+  package func call(
     _ method: RemoteMethod, timeout: Duration,
     _ fill: (borrowing Message) throws(SystemError) -> Void
   ) throws -> Message {
@@ -147,7 +147,7 @@ public struct Connection: ~Copyable {
   }
 
   /// Calls, and has `body` called with the answer, which may be an error.
-  public func call(
+  package func call(
     _ method: RemoteMethod, _ fill: (borrowing Message) throws(SystemError) -> Void,
     then body: @escaping (borrowing Message) -> Void
   ) throws(SystemError) {
@@ -188,13 +188,13 @@ private final class Waiting {
 }
 
 /// A method of another service.
-public struct RemoteMethod: Sendable {
+package struct RemoteMethod: Sendable {
   let destination: String
   let path: String
   let interface: String
   let member: String
 
-  public init(_ destination: String, _ path: String, _ interface: String, _ member: String) {
+  package init(_ destination: String, _ path: String, _ interface: String, _ member: String) {
     self.destination = destination
     self.path = path
     self.interface = interface
@@ -202,7 +202,7 @@ public struct RemoteMethod: Sendable {
   }
 
   /// A method of the bus itself.
-  public static func ofBus(_ member: String) -> Self {
+  package static func ofBus(_ member: String) -> Self {
     RemoteMethod("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", member)
   }
 }

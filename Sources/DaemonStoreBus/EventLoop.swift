@@ -4,10 +4,10 @@ import DaemonStoreKernel
 
 /// The one place where a program waits: sd-event(3). Everything runs on the thread that calls
 /// ``run()``.
-public struct EventLoop: ~Copyable {
+package struct EventLoop: ~Copyable {
   let pointer: OpaquePointer
 
-  public init() throws(SystemError) {
+  package init() throws(SystemError) {
     var pointer: OpaquePointer?
     try accept("sd_event_new", sd_event_new(&pointer))
     guard let pointer else { throw SystemError(operation: "sd_event_new", path: nil, code: ENOMEM) }
@@ -17,16 +17,16 @@ public struct EventLoop: ~Copyable {
   deinit { sd_event_unref(pointer) }
 
   /// Waits and dispatches until somebody calls ``stop(status:)``; that status.
-  public func run() throws(SystemError) -> CInt {
+  package func run() throws(SystemError) -> CInt {
     try accept("sd_event_loop", sd_event_loop(pointer))
   }
 
   /// Ends ``run()`` when what is being dispatched is done.
-  public func stop(status: CInt) { sd_event_exit(pointer, status) }
+  package func stop(status: CInt) { sd_event_exit(pointer, status) }
 
   /// Ends ``run()`` with 0 when one of these signals arrives. They are blocked from here on, and
   /// stay so in children that do not unblock them.
-  public func stop(onSignals signals: [CInt]) throws(SystemError) {
+  package func stop(onSignals signals: [CInt]) throws(SystemError) {
     for signal in signals {
       // Without a handler of ours, sd-event stops with what is in place of `userdata`: 0.
       try accept(
@@ -36,20 +36,20 @@ public struct EventLoop: ~Copyable {
   }
 
   /// What a descriptor is watched for, as in epoll_ctl(2).
-  public struct Events: OptionSet, Sendable {
-    public let rawValue: UInt32
-    public init(rawValue: UInt32) { self.rawValue = rawValue }
+  package struct Events: OptionSet, Sendable {
+    package let rawValue: UInt32
+    package init(rawValue: UInt32) { self.rawValue = rawValue }
 
-    public static let readable = Self(rawValue: EPOLLIN.rawValue)
+    package static let readable = Self(rawValue: EPOLLIN.rawValue)
     /// What `/proc/PID/mountinfo` says when it has changed.
-    public static let urgent = Self(rawValue: EPOLLPRI.rawValue)
+    package static let urgent = Self(rawValue: EPOLLPRI.rawValue)
     /// The other end is gone. This is told in any case, so alone it is the empty set.
-    public static let hangup = Self([])
+    package static let hangup = Self([])
   }
 
   /// Calls `body` whenever one of the events is there, until the source is dropped. The descriptor
   /// stays the caller's, who may close it at any time.
-  public func watch(
+  package func watch(
     _ descriptor: CInt, for events: Events, first isFirst: Bool = false,
     _ body: @escaping () -> Void
   ) throws(SystemError) -> EventSource {
@@ -75,7 +75,7 @@ public struct EventLoop: ~Copyable {
 
   /// Calls `body` whenever this signal has arrived, until the source is dropped. It is blocked from here
   /// on, and stays so in children that do not unblock it.
-  public func watch(
+  package func watch(
     signal: CInt, _ body: @escaping () -> Void
   ) throws(SystemError) -> EventSource {
     let source = EventSource(body)
@@ -88,7 +88,7 @@ public struct EventLoop: ~Copyable {
   }
 
   /// Calls `body` once, after so long, unless the source is dropped before.
-  public func after(
+  package func after(
     _ time: Duration, _ body: @escaping () -> Void
   ) throws(SystemError) -> EventSource {
     let source = EventSource(body)
@@ -102,7 +102,7 @@ public struct EventLoop: ~Copyable {
 }
 
 /// Something that an ``EventLoop`` waits for, as long as this is kept.
-public final class EventSource {
+package final class EventSource {
   fileprivate var pointer: OpaquePointer?
   private let body: () -> Void
 
@@ -110,7 +110,7 @@ public final class EventSource {
   deinit { sd_event_source_disable_unref(pointer) }
 
   /// Whether `body` is called. This needs no descriptor, and no memory.
-  public func enable(_ isEnabled: Bool) {
+  package func enable(_ isEnabled: Bool) {
     sd_event_source_set_enabled(pointer, isEnabled ? CInt(SD_EVENT_ON) : CInt(SD_EVENT_OFF))
   }
 
@@ -127,11 +127,11 @@ public final class EventSource {
 }
 
 /// Tells the service manager that has started this that it is ready: sd_notify(3). Without one, nothing.
-public func tellReady() { _ = sd_notify(0, "READY=1") }
+package func tellReady() { _ = sd_notify(0, "READY=1") }
 
 extension Duration {
   /// Never negative.
-  public var microseconds: UInt64 {
+  package var microseconds: UInt64 {
     let (seconds, attoseconds) = components
     guard seconds >= 0, attoseconds >= 0 else { return 0 }
     let (whole, overflow) = UInt64(seconds).multipliedReportingOverflow(by: 1_000_000)

@@ -3,12 +3,12 @@ import Glibc
 import DaemonStoreKernel
 
 /// A value that a method takes or gives, or that a signal has: `Parameter("user", "s")`.
-public struct Parameter: Sendable {
-  public let name: String
+package struct Parameter: Sendable {
+  package let name: String
   /// Its signature.
-  public let type: String
+  package let type: String
 
-  public init(_ name: String, _ type: String) {
+  package init(_ name: String, _ type: String) {
     self.name = name
     self.type = type
   }
@@ -17,8 +17,8 @@ public struct Parameter: Sendable {
 /// An interface of an object: what is introspected, and what is done when it is called.
 ///
 /// A call whose arguments have other types than those given here is refused by sd-bus.
-public struct Interface {
-  public struct Method {
+package struct Interface {
+  package struct Method {
     let name: String
     let takes: [Parameter]
     let gives: [Parameter]
@@ -26,7 +26,7 @@ public struct Interface {
 
     /// - Parameter body: answers the call, or keeps it and answers later. What it throws is the
     ///   answer.
-    public init(
+    package init(
       _ name: String, takes: [Parameter] = [], gives: [Parameter] = [],
       _ body: @escaping (MethodCall) throws -> Void
     ) {
@@ -37,7 +37,7 @@ public struct Interface {
     }
   }
 
-  public struct Property {
+  package struct Property {
     let name: String
     let type: String
     let isConstant: Bool
@@ -45,7 +45,7 @@ public struct Interface {
 
     /// - Parameter isConstant: false for one whose every change is told by
     ///   ``Connection/tellChange(of:in:at:)``.
-    public init(
+    package init(
       _ name: String, _ type: String, isConstant: Bool = false,
       _ append: @escaping (borrowing Message) throws -> Void
     ) {
@@ -56,11 +56,11 @@ public struct Interface {
     }
   }
 
-  public struct Signal {
+  package struct Signal {
     let name: String
     let has: [Parameter]
 
-    public init(_ name: String, _ has: Parameter...) {
+    package init(_ name: String, _ has: Parameter...) {
       self.name = name
       self.has = has
     }
@@ -71,7 +71,7 @@ public struct Interface {
   let properties: [Property]
   let signals: [Signal]
 
-  public init(
+  package init(
     _ name: String, methods: [Method] = [], properties: [Property] = [], signals: [Signal] = []
   ) {
     self.name = name
@@ -83,11 +83,11 @@ public struct Interface {
 
 /// A method call that has arrived. It is answered once: by `reply`, by `fail`, or with an error
 /// when the last reference goes.
-public final class MethodCall {
+package final class MethodCall {
   /// What is read from.
-  public private(set) var message: Message
+  package private(set) var message: Message
   /// The sender's unique name.
-  public let sender: String
+  package let sender: String
   private var isAnswered = false
   /// The answers that there may be, once the message is let go.
   private var prepared: Prepared?
@@ -101,7 +101,7 @@ public final class MethodCall {
 
   /// Lets go of the message, and of the descriptors that were sent with it, whatever their number: for
   /// a call that is answered later. What is needed of it has been read.
-  public func release() {
+  package func release() {
     guard prepared == nil, !isAnswered else { return }
     do {
       let prepared = try Prepared(for: message)
@@ -112,7 +112,7 @@ public final class MethodCall {
     }
   }
 
-  public func reply(_ fill: (borrowing Message) throws -> Void = { _ in }) {
+  package func reply(_ fill: (borrowing Message) throws -> Void = { _ in }) {
     guard !isAnswered else { return }
     do {
       if let prepared {
@@ -130,7 +130,7 @@ public final class MethodCall {
     }
   }
 
-  public func fail(_ error: any Error) {
+  package func fail(_ error: any Error) {
     guard !isAnswered else { return }
     isAnswered = true
     if let prepared {

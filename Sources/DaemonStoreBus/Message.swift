@@ -4,7 +4,7 @@ import DaemonStoreKernel
 
 /// A message of D-Bus: values that are read, or appended, one after another. What is read was
 /// checked by sd-bus: strings are UTF-8, lengths are those of the message.
-public struct Message: ~Copyable {
+package struct Message: ~Copyable {
   let pointer: OpaquePointer
 
   init(owning pointer: OpaquePointer) { self.pointer = pointer }
@@ -12,11 +12,15 @@ public struct Message: ~Copyable {
   deinit { sd_bus_message_unref(pointer) }
 
   /// The unique name of who has sent it.
-  public var sender: String { sd_bus_message_get_sender(pointer).map { String(cString: $0) } ?? "" }
-  public var member: String { sd_bus_message_get_member(pointer).map { String(cString: $0) } ?? "" }
+  package var sender: String {
+    sd_bus_message_get_sender(pointer).map { String(cString: $0) } ?? ""
+  }
+  package var member: String {
+    sd_bus_message_get_member(pointer).map { String(cString: $0) } ?? ""
+  }
 
   /// The error that it carries, if it is one.
-  public var error: BusError? {
+  package var error: BusError? {
     guard let error = sd_bus_message_get_error(pointer) else { return nil }
     return BusError(error.pointee)
   }
@@ -25,12 +29,12 @@ public struct Message: ~Copyable {
 extension Message {
   /// The most bytes that a string or an array from a caller may have. Its length is looked at before
   /// anything else is done with it.
-  public static var longestValue: Int { 4096 }
+  package static var longestValue: Int { 4096 }
   /// The most entries of a dictionary from a caller.
   static var mostOptions: Int { 16 }
 
   /// - Throws: `EMSGSIZE` for one that is longer than ``longestValue``.
-  public func string() throws(SystemError) -> String {
+  package func string() throws(SystemError) -> String {
     var text: UnsafePointer<CChar>?
     try read("s", &text)
     guard let text else { return "" }
@@ -40,26 +44,26 @@ extension Message {
     return String(cString: text)
   }
 
-  public func boolean() throws(SystemError) -> Bool {
+  package func boolean() throws(SystemError) -> Bool {
     var value: CInt = 0
     try read("b", &value)
     return value != 0
   }
 
-  public func unsigned32() throws(SystemError) -> UInt32 {
+  package func unsigned32() throws(SystemError) -> UInt32 {
     var value: UInt32 = 0
     try read("u", &value)
     return value
   }
 
-  public func unsigned64() throws(SystemError) -> UInt64 {
+  package func unsigned64() throws(SystemError) -> UInt64 {
     var value: UInt64 = 0
     try read("t", &value)
     return value
   }
 
   /// A duplicate of a descriptor that was sent along, close-on-exec.
-  public func descriptor() throws(SystemError) -> Descriptor {
+  package func descriptor() throws(SystemError) -> Descriptor {
     var number: CInt = -1
     try read("h", &number)
     return Descriptor(
@@ -67,7 +71,7 @@ extension Message {
   }
 
   /// An array of bytes, at most ``longestValue``.
-  public func bytes() throws(SystemError) -> [UInt8] {
+  package func bytes() throws(SystemError) -> [UInt8] {
     var start: UnsafeRawPointer?
     var count = 0
     try accept(
@@ -79,7 +83,7 @@ extension Message {
   }
 
   /// An array of unsigned numbers.
-  public func unsigned32s() throws(SystemError) -> [UInt32] {
+  package func unsigned32s() throws(SystemError) -> [UInt32] {
     var start: UnsafeRawPointer?
     var count = 0
     try accept(
@@ -94,7 +98,7 @@ extension Message {
   }
 
   /// An array of pairs of strings: `a(ss)`.
-  public func pairs() throws(SystemError) -> [(String, String)] {
+  package func pairs() throws(SystemError) -> [(String, String)] {
     var pairs: [(String, String)] = []
     try enter("a", "(ss)")
     while try enter("r", "ss", orEnd: true) {
@@ -108,7 +112,7 @@ extension Message {
   /// An array of structures, each of which begins with a string: those strings.
   ///
   /// - Parameter rest: the signature of what follows the string.
-  public func firstStrings(before rest: String) throws(SystemError) -> [String] {
+  package func firstStrings(before rest: String) throws(SystemError) -> [String] {
     var strings: [String] = []
     try enter("a", "(s\(rest))")
     while try enter("r", "s\(rest)", orEnd: true) {
@@ -123,7 +127,7 @@ extension Message {
   /// A dictionary of named values of any type: `a{sv}`.
   ///
   /// - Throws: for a value of a type that no option and no answer of the bus has, unread.
-  public func options() throws -> [String: Value] {
+  package func options() throws -> [String: Value] {
     var options: [String: Value] = [:]
     try enter("a", "{sv}")
     while try enter("e", "sv", orEnd: true) {
@@ -191,7 +195,7 @@ extension Message {
 }
 
 /// A value of a dictionary of options.
-public enum Value: Equatable, Sendable {
+package enum Value: Equatable, Sendable {
   case string(String)
   case boolean(Bool)
   case unsigned(UInt64)
@@ -201,46 +205,46 @@ public enum Value: Equatable, Sendable {
 }
 
 extension Message {
-  public func append(_ text: String) throws(SystemError) {
+  package func append(_ text: String) throws(SystemError) {
     try accept(
       "sd_bus_message_append_basic", sd_bus_message_append_basic(pointer, code("s"), text))
   }
 
-  public func append(_ value: Bool) throws(SystemError) {
+  package func append(_ value: Bool) throws(SystemError) {
     var value: CInt = value ? 1 : 0
     try append("b", &value)
   }
 
-  public func append(_ value: UInt32) throws(SystemError) {
+  package func append(_ value: UInt32) throws(SystemError) {
     var value = value
     try append("u", &value)
   }
 
-  public func append(_ value: UInt64) throws(SystemError) {
+  package func append(_ value: UInt64) throws(SystemError) {
     var value = value
     try append("t", &value)
   }
 
   /// Sends a duplicate of an open descriptor along.
-  public func append(descriptor: CInt) throws(SystemError) {
+  package func append(descriptor: CInt) throws(SystemError) {
     var number = descriptor
     try append("h", &number)
   }
 
-  public func append(_ bytes: [UInt8]) throws(SystemError) {
+  package func append(_ bytes: [UInt8]) throws(SystemError) {
     try accept(
       "sd_bus_message_append_array",
       sd_bus_message_append_array(pointer, code("y"), bytes, bytes.count))
   }
 
-  public func append(_ texts: [String]) throws(SystemError) {
+  package func append(_ texts: [String]) throws(SystemError) {
     try append(array: "s", of: texts) { message, text throws(SystemError) in
       try message.append(text)
     }
   }
 
   /// An array whose elements have the signature `type`, each appended by `body`.
-  public func append<Element>(
+  package func append<Element>(
     array type: String, of elements: [Element],
     _ body: (borrowing Message, Element) throws(SystemError) -> Void
   ) throws(SystemError) {
@@ -250,7 +254,7 @@ extension Message {
   }
 
   /// A structure, or an entry of a dictionary.
-  public func append(
+  package func append(
     structure type: String, entry isEntry: Bool = false,
     _ body: (borrowing Message) throws(SystemError) -> Void
   ) throws(SystemError) {
@@ -277,11 +281,11 @@ extension Message {
 private func code(_ type: Character) -> CChar { CChar(type.asciiValue ?? 0) }
 
 /// What is answered instead of a result: a name that a program compares, and a line for a person.
-public struct BusError: Error, Equatable, CustomStringConvertible, Sendable {
-  public let name: String
-  public let message: String
+package struct BusError: Error, Equatable, CustomStringConvertible, Sendable {
+  package let name: String
+  package let message: String
 
-  public init(_ name: String, _ message: String) {
+  package init(_ name: String, _ message: String) {
     self.name = name
     self.message = message
   }
@@ -301,22 +305,22 @@ public struct BusError: Error, Equatable, CustomStringConvertible, Sendable {
       : oneLine("\(error)")
   }
 
-  public var description: String { message.isEmpty ? name : message }
+  package var description: String { message.isEmpty ? name : message }
 
   /// Whether nobody has the name that was called.
-  public var isOfNobody: Bool {
+  package var isOfNobody: Bool {
     ["ServiceUnknown", "NameHasNoOwner"].contains {
       name == "org.freedesktop.DBus.Error.\($0)"
     }
   }
 
-  public static func invalidArguments(_ message: String) -> Self {
+  package static func invalidArguments(_ message: String) -> Self {
     BusError("org.freedesktop.DBus.Error.InvalidArgs", message)
   }
-  public static func accessDenied(_ message: String) -> Self {
+  package static func accessDenied(_ message: String) -> Self {
     BusError("org.freedesktop.DBus.Error.AccessDenied", message)
   }
-  public static func limitsExceeded(_ message: String) -> Self {
+  package static func limitsExceeded(_ message: String) -> Self {
     BusError("org.freedesktop.DBus.Error.LimitsExceeded", message)
   }
 }

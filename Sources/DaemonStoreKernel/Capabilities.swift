@@ -9,21 +9,16 @@ public struct CapabilitySet: OptionSet, Hashable, Sendable {
   /// The capabilities with these numbers.
   public init(numbers: [UInt8]) { rawValue = numbers.reduce(0) { $0 | 1 << UInt64($1) } }
 
-  /// CAP_SETGID: the right to take any group, and to let a user namespace do so.
-  public static let setGroups = Self(rawValue: 1 << 6)
-  /// CAP_SETPCAP: the right to drop from the bounding set and to set the securebits.
-  public static let setCapabilities = Self(rawValue: 1 << 8)
-
   /// All that a kernel with `last` as its last capability knows.
   public static func all(last: UInt8) -> Self { Self(rawValue: .max >> UInt64(63 - min(last, 63))) }
 
   /// What the calling thread may use.
-  public static func permitted() throws(SystemError) -> CapabilitySet {
+  package static func permitted() throws(SystemError) -> CapabilitySet {
     try CapabilityState.current(last: 0).permitted
   }
 
   /// The last capability that this kernel knows. Asks prctl(2), so that it needs no `/proc`.
-  public static func lastKnown() throws(SystemError) -> UInt8 {
+  package static func lastKnown() throws(SystemError) -> UInt8 {
     var last: UInt8 = 40  // CAP_CHECKPOINT_RESTORE, Linux 5.9
     while last < 63, try isInBoundingSet(last + 1) != nil { last += 1 }
     while last > 0, try isInBoundingSet(last) == nil { last -= 1 }
@@ -55,19 +50,19 @@ public struct CapabilitySet: OptionSet, Hashable, Sendable {
   }
 
   /// Makes this the effective, permitted and inheritable set: capset(2).
-  public func apply() throws(SystemError) {
+  package func apply() throws(SystemError) {
     try check("capset", nil, linux_capset(rawValue, rawValue, rawValue))
   }
 
   /// Drops everything else up to `last` from the bounding set.
-  public func limitBoundingSet(last: UInt8) throws(SystemError) {
+  package func limitBoundingSet(last: UInt8) throws(SystemError) {
     for number in 0...last where rawValue & (1 << UInt64(number)) == 0 {
       try processControl(PR_CAPBSET_DROP, UInt(number), named: "PR_CAPBSET_DROP \(number)")
     }
   }
 
   /// Makes this the ambient set: what a program that is executed keeps.
-  public func raiseAmbient(last: UInt8) throws(SystemError) {
+  package func raiseAmbient(last: UInt8) throws(SystemError) {
     try processControl(
       PR_CAP_AMBIENT, UInt(PR_CAP_AMBIENT_CLEAR_ALL), named: "PR_CAP_AMBIENT_CLEAR_ALL")
     for number in 0...last where rawValue & (1 << UInt64(number)) != 0 {
@@ -79,14 +74,14 @@ public struct CapabilitySet: OptionSet, Hashable, Sendable {
 }
 
 /// The five sets of a thread, as `/proc/PID/status` shows them: capabilities(7).
-public struct CapabilityState: Equatable, Sendable {
-  public var inheritable: CapabilitySet
-  public var permitted: CapabilitySet
-  public var effective: CapabilitySet
-  public var bounding: CapabilitySet
-  public var ambient: CapabilitySet
+package struct CapabilityState: Equatable, Sendable {
+  package var inheritable: CapabilitySet
+  package var permitted: CapabilitySet
+  package var effective: CapabilitySet
+  package var bounding: CapabilitySet
+  package var ambient: CapabilitySet
 
-  public init(
+  package init(
     inheritable: CapabilitySet = [], permitted: CapabilitySet = [], effective: CapabilitySet = [],
     bounding: CapabilitySet = [], ambient: CapabilitySet = []
   ) {
@@ -98,7 +93,7 @@ public struct CapabilityState: Equatable, Sendable {
   }
 
   /// Those of the calling thread; the last two up to the capability `last`.
-  public static func current(last: UInt8) throws(SystemError) -> CapabilityState {
+  package static func current(last: UInt8) throws(SystemError) -> CapabilityState {
     var (effective, permitted, inheritable): (UInt64, UInt64, UInt64) = (0, 0, 0)
     try check("capget", nil, linux_capget(&effective, &permitted, &inheritable))
     var state = CapabilityState(
@@ -129,14 +124,14 @@ public struct SecureBits: OptionSet, Hashable, Sendable {
   public static let keepCapabilitiesLocked = Self(rawValue: 0x20)
 
   /// Those of the calling thread.
-  public static func current() throws(SystemError) -> SecureBits {
+  package static func current() throws(SystemError) -> SecureBits {
     SecureBits(
       rawValue: UInt64(
         UInt32(bitPattern: try processControl(PR_GET_SECUREBITS, named: "PR_GET_SECUREBITS"))))
   }
 
   /// Makes these the calling thread's.
-  public func apply() throws(SystemError) {
+  package func apply() throws(SystemError) {
     try processControl(PR_SET_SECUREBITS, UInt(rawValue), named: "PR_SET_SECUREBITS")
   }
 }

@@ -3,20 +3,20 @@ import Glibc
 
 /// Lets this process open as many files as it may: a login has one open for each store. Programs
 /// that it starts inherit that.
-public func raiseDescriptorLimit() { linux_raise_descriptor_limit() }
+package func raiseDescriptorLimit() { linux_raise_descriptor_limit() }
 
 /// Sets the limit back to what it was, for a program that takes the place of this one.
-public func restoreDescriptorLimit() { linux_restore_descriptor_limit() }
+package func restoreDescriptorLimit() { linux_restore_descriptor_limit() }
 
 /// An open file descriptor with one owner.
-public struct Descriptor: ~Copyable, Sendable {
+package struct Descriptor: ~Copyable, Sendable {
   /// Lent for one call: whoever borrows it neither stores nor closes it.
-  public let number: CInt
+  package let number: CInt
 
-  public init(owning number: CInt) { self.number = number }
+  package init(owning number: CInt) { self.number = number }
 
   /// Opens `path`, refusing a symbolic link anywhere in it (openat2(2)); `O_CLOEXEC` is implied.
-  public init(opening path: FilePath, flags: CInt, mode: mode_t = 0) throws(SystemError) {
+  package init(opening path: FilePath, flags: CInt, mode: mode_t = 0) throws(SystemError) {
     try self.init(
       opening: path, at: AT_FDCWD, flags: flags, mode: mode,
       resolve: RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS, shown: path)
@@ -41,26 +41,26 @@ public struct Descriptor: ~Copyable, Sendable {
   deinit { _ = Glibc.close(number) }
 
   /// Closes now, with the error that `deinit` would swallow: for a file that was written to.
-  public consuming func close() throws(SystemError) {
+  package consuming func close() throws(SystemError) {
     let number = number
     discard self
     if Glibc.close(number) != 0 { throw SystemError(operation: "close", path: nil, code: errno) }
   }
 
   /// Gives the descriptor up: whoever asks closes it.
-  public consuming func release() -> CInt {
+  package consuming func release() -> CInt {
     let number = number
     discard self
     return number
   }
 
   /// What is open here. An `O_PATH` descriptor will do.
-  public func status(shown: FilePath? = nil) throws(SystemError) -> FileStatus {
+  package func status(shown: FilePath? = nil) throws(SystemError) -> FileStatus {
     try FileStatus(at: number, "", flags: LINUX_AT_EMPTY_PATH, shown: shown)
   }
 
   /// The bytes up to the end of the file, at most `limit`; nil when there are more.
-  public func read(atMost limit: Int, shown: FilePath) throws(SystemError) -> [UInt8]? {
+  package func read(atMost limit: Int, shown: FilePath) throws(SystemError) -> [UInt8]? {
     var bytes: [UInt8] = []
     var buffer = [UInt8](repeating: 0, count: 1 << 16)
     while true {
@@ -72,18 +72,18 @@ public struct Descriptor: ~Copyable, Sendable {
   }
 
   /// As many of `count` bytes at `offset` as there are: none where reading fails.
-  public func bytes(at offset: UInt64, count: Int) -> [UInt8] {
+  package func bytes(at offset: UInt64, count: Int) -> [UInt8] {
     var buffer = [UInt8](repeating: 0, count: count)
     let got = pread(number, &buffer, count, off_t(truncatingIfNeeded: offset))
     return Array(buffer.prefix(max(0, got)))
   }
 
   /// fsync(2): what was written is on the disk.
-  public func sync(shown: FilePath) throws(SystemError) {
+  package func sync(shown: FilePath) throws(SystemError) {
     try check("fsync", shown, fsync(number))
   }
 
-  public func write(_ bytes: [UInt8], shown: FilePath) throws(SystemError) {
+  package func write(_ bytes: [UInt8], shown: FilePath) throws(SystemError) {
     var rest = bytes[...]
     while !rest.isEmpty {
       let written = try check(

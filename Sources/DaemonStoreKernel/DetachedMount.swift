@@ -2,24 +2,24 @@ import CDaemonStoreLinux
 import Glibc
 
 /// What mount_setattr(2) sets on a mount: `MOUNT_ATTR_…`.
-public struct MountAttributes: OptionSet, Hashable, Sendable {
-  public let rawValue: UInt64
-  public init(rawValue: UInt64) { self.rawValue = rawValue }
+package struct MountAttributes: OptionSet, Hashable, Sendable {
+  package let rawValue: UInt64
+  package init(rawValue: UInt64) { self.rawValue = rawValue }
 
-  public static let readOnly = Self(rawValue: UInt64(MOUNT_ATTR_RDONLY))
-  public static let noSetID = Self(rawValue: UInt64(MOUNT_ATTR_NOSUID))
-  public static let noDevices = Self(rawValue: UInt64(MOUNT_ATTR_NODEV))
-  public static let noExecution = Self(rawValue: UInt64(MOUNT_ATTR_NOEXEC))
+  package static let readOnly = Self(rawValue: UInt64(MOUNT_ATTR_RDONLY))
+  package static let noSetID = Self(rawValue: UInt64(MOUNT_ATTR_NOSUID))
+  package static let noDevices = Self(rawValue: UInt64(MOUNT_ATTR_NODEV))
+  package static let noExecution = Self(rawValue: UInt64(MOUNT_ATTR_NOEXEC))
   /// Linux 5.14.
-  public static let noSymlinkFollow = Self(rawValue: LINUX_MOUNT_ATTR_NOSYMFOLLOW)
+  package static let noSymlinkFollow = Self(rawValue: LINUX_MOUNT_ATTR_NOSYMFOLLOW)
 
   /// `nosuid,nodev`: for a home that programs run from.
-  public static let home: Self = [.noSetID, .noDevices]
+  package static let home: Self = [.noSetID, .noDevices]
   /// `nosuid,nodev,noexec,nosymfollow`: for a folder that holds nothing but data.
-  public static let data: Self = [.home, .noExecution, .noSymlinkFollow]
+  package static let data: Self = [.home, .noExecution, .noSymlinkFollow]
 
   /// As mountinfo calls them.
-  public var names: [FilePath] {
+  package var names: [FilePath] {
     let known: [(Self, FilePath)] = [
       (.readOnly, "ro"), (.noSetID, "nosuid"), (.noDevices, "nodev"), (.noExecution, "noexec"),
       (.noSymlinkFollow, "nosymfollow"),
@@ -42,7 +42,7 @@ public enum Propagation: String, Sendable, CaseIterable {
   }
 
   /// Sets it on the mount at `path`, and with `recursive` on all below.
-  public func set(on path: FilePath, recursive: Bool) throws(SystemError) {
+  package func set(on path: FilePath, recursive: Bool) throws(SystemError) {
     try check(
       "mount", "\(path) (make it \(rawValue))",
       mount(nil, path.cString, nil, UInt(flag | (recursive ? MS_REC : 0)), nil))
@@ -50,13 +50,13 @@ public enum Propagation: String, Sendable, CaseIterable {
 }
 
 /// A mount that no path shows yet; the kernel dissolves one that is never attached.
-public struct DetachedMount: ~Copyable {
+package struct DetachedMount: ~Copyable {
   /// The root of the mount. What is done here is seen by nobody until it is attached.
-  public let root: Directory
+  package let root: Directory
 
   /// A copy of the mount that `source` is on, from `source` down; with `recursive`, of all mounts
   /// below it too. It is a peer of the original until told otherwise.
-  public init(
+  package init(
     cloning source: borrowing Descriptor, recursive: Bool = false, shown: FilePath
   ) throws(SystemError) {
     let flags =
@@ -69,7 +69,7 @@ public struct DetachedMount: ~Copyable {
   }
 
   /// A new file system: fsopen(2), fsconfig(2), fsmount(2).
-  public init(
+  package init(
     newFilesystem type: FilePath, source: FilePath, options: [(String, FilePath)],
     attributes: MountAttributes = []
   ) throws(SystemError) {
@@ -92,7 +92,7 @@ public struct DetachedMount: ~Copyable {
   }
 
   /// Sets and clears attributes and, if given, the propagation, in one step: mount_setattr(2).
-  public func set(
+  package func set(
     _ set: MountAttributes = [], clear: MountAttributes = [], propagation: Propagation? = nil,
     recursive: Bool = false
   ) throws(SystemError) {
@@ -103,7 +103,7 @@ public struct DetachedMount: ~Copyable {
 
   /// Shows the mount on `name` in `directory`, a directory or a file that exists. Nothing is
   /// mounted under an earlier one: a second mount at the place comes on top.
-  public consuming func attach(
+  package consuming func attach(
     on name: FilePath, in directory: borrowing Directory
   ) throws(SystemError) {
     try check(
@@ -114,7 +114,7 @@ public struct DetachedMount: ~Copyable {
   }
 
   /// Shows the mount on what is open at `target`.
-  public consuming func attach(
+  package consuming func attach(
     on target: borrowing Descriptor, shown: FilePath
   ) throws(SystemError) {
     try check(
@@ -126,7 +126,7 @@ public struct DetachedMount: ~Copyable {
 }
 
 /// mount_setattr(2) on the mount whose root is open at `mount`.
-public func setMountAttributes(
+package func setMountAttributes(
   _ mount: borrowing Descriptor, _ set: MountAttributes, clear: MountAttributes = [],
   propagation: Propagation? = nil, recursive: Bool = false, shown: FilePath
 ) throws(SystemError) {
@@ -145,7 +145,7 @@ extension Directory {
   /// umount2(2) of what is mounted on `name` in here, without following a symbolic link. There is
   /// no form of it that takes a descriptor, so this directory is the working directory meanwhile, and
   /// `/` afterwards: no `/proc` is needed.
-  public func unmount(_ name: FilePath, lazily: Bool = false) throws(SystemError) {
+  package func unmount(_ name: FilePath, lazily: Bool = false) throws(SystemError) {
     try changeDirectory(to: descriptor, shown: path)
     defer { _ = chdir("/") }
     try check(

@@ -3,10 +3,10 @@ import Glibc
 
 /// A directory that is held open. What is done in it is done by name from here, so nobody who
 /// renames or replaces part of its path can lead it elsewhere. `path` is only for messages.
-public struct Directory: ~Copyable, Sendable {
+package struct Directory: ~Copyable, Sendable {
   /// `O_PATH`: for the calls that take a directory and a name.
-  public let descriptor: Descriptor
-  public let path: FilePath
+  package let descriptor: Descriptor
+  package let path: FilePath
 
   init(_ descriptor: consuming Descriptor, path: FilePath) {
     self.descriptor = descriptor
@@ -16,12 +16,12 @@ public struct Directory: ~Copyable, Sendable {
   static let flags = LINUX_O_PATH | O_DIRECTORY | O_NOFOLLOW
 
   /// Opens an absolute path without symbolic links in it.
-  public init(opening path: FilePath) throws(SystemError) {
+  package init(opening path: FilePath) throws(SystemError) {
     self.init(try Descriptor(opening: path, flags: Self.flags), path: path)
   }
 
   /// Opens what the user named, following symbolic links: only for a path from the command line.
-  public init(followingLinks path: FilePath) throws(SystemError) {
+  package init(followingLinks path: FilePath) throws(SystemError) {
     let descriptor = try Descriptor(
       opening: path, at: AT_FDCWD, flags: LINUX_O_PATH | O_DIRECTORY, resolve: 0, shown: path)
     let path = try linkTarget(of: "/proc/self/fd/\(descriptor.number)")
@@ -29,12 +29,12 @@ public struct Directory: ~Copyable, Sendable {
   }
 
   /// The path of `name` in here, for messages.
-  public func path(of name: FilePath) -> FilePath { path.appending(name) }
+  package func path(of name: FilePath) -> FilePath { path.appending(name) }
 
   /// Opens the directory `name`, which may have several components, beneath this one and without
   /// a symbolic link in it. With `crossingMounts` false, a mount point on the way is refused
   /// (`EXDEV`): what is opened is then on the very mount that this directory is on.
-  public func directory(
+  package func directory(
     _ name: FilePath, crossingMounts: Bool = true
   ) throws(SystemError) -> Directory {
     Directory(
@@ -42,7 +42,7 @@ public struct Directory: ~Copyable, Sendable {
   }
 
   /// Opens or creates a file beneath this directory, by the same rules.
-  public func file(
+  package func file(
     _ name: FilePath, flags: CInt, mode: mode_t = 0, crossingMounts: Bool = true
   ) throws(SystemError) -> Descriptor {
     try Descriptor(
@@ -52,11 +52,11 @@ public struct Directory: ~Copyable, Sendable {
       shown: path(of: name))
   }
 
-  public func status() throws(SystemError) -> FileStatus { try descriptor.status(shown: path) }
+  package func status() throws(SystemError) -> FileStatus { try descriptor.status(shown: path) }
 
   /// What `name` is, itself if it is a symbolic link; nil when there is nothing. Shows the root
   /// of what is mounted there, if something is.
-  public func status(of name: FilePath) throws(SystemError) -> FileStatus? {
+  package func status(of name: FilePath) throws(SystemError) -> FileStatus? {
     do {
       return try FileStatus(at: descriptor.number, name, flags: 0, shown: path(of: name))
     } catch  where error.code == ENOENT {
@@ -66,7 +66,7 @@ public struct Directory: ~Copyable, Sendable {
 
   /// The file that the magic link `name` leads to; nil when there is none. A file system that does
   /// not answer, as FUSE does not to other users, is known by its device and mount alone.
-  public func status(behind name: FilePath) throws(SystemError) -> FileStatus? {
+  package func status(behind name: FilePath) throws(SystemError) -> FileStatus? {
     do {
       return try FileStatus(
         at: descriptor.number, name, flags: 0, followingLinks: true, shown: path(of: name))
@@ -79,7 +79,7 @@ public struct Directory: ~Copyable, Sendable {
   }
 
   /// The same of a path of several names, none of them a symbolic link.
-  public func status(below path: FilePath) throws(SystemError) -> FileStatus? {
+  package func status(below path: FilePath) throws(SystemError) -> FileStatus? {
     var how = open_how()
     how.flags = UInt64(LINUX_O_PATH | O_NOFOLLOW | O_CLOEXEC)
     how.resolve = UInt64(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
@@ -95,7 +95,7 @@ public struct Directory: ~Copyable, Sendable {
 
   /// Creates `name`; false when there is something already, whatever it is.
   @discardableResult
-  public func makeDirectory(_ name: FilePath, mode: mode_t = 0o700) throws(SystemError) -> Bool {
+  package func makeDirectory(_ name: FilePath, mode: mode_t = 0o700) throws(SystemError) -> Bool {
     do {
       try check("mkdir", path(of: name), mkdirat(descriptor.number, name.cString, mode))
       return true
@@ -107,7 +107,7 @@ public struct Directory: ~Copyable, Sendable {
   /// Removes an empty directory; false when there is none. A mount on it in another mount
   /// namespace is detached by that (rmdir(2) since Linux 3.18); one in this namespace refuses it.
   @discardableResult
-  public func removeDirectory(_ name: FilePath) throws(SystemError) -> Bool {
+  package func removeDirectory(_ name: FilePath) throws(SystemError) -> Bool {
     do {
       try check("rmdir", path(of: name), unlinkat(descriptor.number, name.cString, AT_REMOVEDIR))
       return true
@@ -118,7 +118,7 @@ public struct Directory: ~Copyable, Sendable {
 
   /// Removes the directory that something was mounted on. On a file system that became read-only it
   /// stays: empty and without a mount, it shows nothing.
-  public func removeMountPoint(_ name: FilePath) throws(SystemError) {
+  package func removeMountPoint(_ name: FilePath) throws(SystemError) {
     do {
       try removeDirectory(name)
     } catch {
@@ -134,7 +134,7 @@ public struct Directory: ~Copyable, Sendable {
   }
 
   /// Renames a file within this directory; `EEXIST` when the new name is taken.
-  public func renameNew(_ old: FilePath, to new: FilePath) throws(SystemError) {
+  package func renameNew(_ old: FilePath, to new: FilePath) throws(SystemError) {
     try check(
       "rename", path(of: new),
       linux_rename_new(descriptor.number, old.cString, descriptor.number, new.cString))
@@ -142,18 +142,18 @@ public struct Directory: ~Copyable, Sendable {
 
   /// Renames within this directory; what has the new name is replaced, a directory only if it is
   /// empty (rename(2)).
-  public func rename(_ old: FilePath, to new: FilePath) throws(SystemError) {
+  package func rename(_ old: FilePath, to new: FilePath) throws(SystemError) {
     try check(
       "rename", path(of: new),
       renameat(descriptor.number, old.cString, descriptor.number, new.cString))
   }
 
-  public func removeFile(_ name: FilePath) throws(SystemError) {
+  package func removeFile(_ name: FilePath) throws(SystemError) {
     try check("unlink", path(of: name), unlinkat(descriptor.number, name.cString, 0))
   }
 
   /// Sets the owner of this directory itself, then its mode, in the order that keeps set-id bits.
-  public func set(owner: uid_t, group: gid_t, mode: mode_t) throws(SystemError) {
+  package func set(owner: uid_t, group: gid_t, mode: mode_t) throws(SystemError) {
     try check(
       "chown", path, fchownat(descriptor.number, "", owner, group, LINUX_AT_EMPTY_PATH))
     // "." and not the descriptor: fchmod(2) refuses an O_PATH one.
@@ -161,14 +161,14 @@ public struct Directory: ~Copyable, Sendable {
   }
 
   /// Flushes the directory itself: after a rename, that the new name is on the disk.
-  public func sync() throws(SystemError) {
+  package func sync() throws(SystemError) {
     let readable = try file(".", flags: O_RDONLY | O_DIRECTORY)
     try check("fsync", path, fsync(readable.number))
   }
 }
 
 /// readlink(2), of any length.
-public func linkTarget(of path: FilePath) throws(SystemError) -> FilePath {
+package func linkTarget(of path: FilePath) throws(SystemError) -> FilePath {
   var capacity = 256
   while true {
     var buffer = [CChar](repeating: 0, count: capacity)
@@ -181,7 +181,7 @@ public func linkTarget(of path: FilePath) throws(SystemError) -> FilePath {
 }
 
 /// The directory that this program was started from; nil where `/proc` does not show it.
-public func programDirectory() -> FilePath? {
+package func programDirectory() -> FilePath? {
   guard let program = try? linkTarget(of: "/proc/self/exe"), program.isAbsolute,
     let name = program.components.last
   else { return nil }
@@ -190,12 +190,12 @@ public func programDirectory() -> FilePath? {
 
 /// The path of another name of this program, which is a link beside its file; nil where `/proc` does
 /// not show that.
-public func programPath(called name: String) -> FilePath? {
+package func programPath(called name: String) -> FilePath? {
   programDirectory().map { "\($0)/\(name)" }
 }
 
 /// The whole of a small file of the kernel's own (`/proc`, `/sys`), which may be a magic link away.
-public func kernelFile(_ path: FilePath) throws(SystemError) -> [UInt8] {
+package func kernelFile(_ path: FilePath) throws(SystemError) -> [UInt8] {
   let descriptor = Descriptor(
     owning: try check("open", path, Glibc.open(path.cString, O_RDONLY | O_CLOEXEC)))
   return try descriptor.read(atMost: .max, shown: path) ?? []
@@ -203,7 +203,7 @@ public func kernelFile(_ path: FilePath) throws(SystemError) -> [UInt8] {
 
 extension Directory {
   /// What the symbolic link `name` leads to, as bytes; at most a path's length.
-  public func target(ofLink name: FilePath) throws(SystemError) -> FilePath {
+  package func target(ofLink name: FilePath) throws(SystemError) -> FilePath {
     var buffer = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
     let count = try check(
       "readlink", path(of: name),
@@ -212,7 +212,7 @@ extension Directory {
   }
 
   /// Makes a symbolic link.
-  public func makeLink(
+  package func makeLink(
     _ name: FilePath, to target: FilePath, owner: uid_t, group: gid_t
   ) throws(SystemError) {
     try check("symlink", path(of: name), symlinkat(target.cString, descriptor.number, name.cString))

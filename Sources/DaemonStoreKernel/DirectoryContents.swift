@@ -3,7 +3,7 @@ import Glibc
 
 extension Directory {
   /// The names in this directory, sorted by their bytes.
-  public func names() throws(SystemError) -> [FilePath] { try unsortedNames().sorted() }
+  package func names() throws(SystemError) -> [FilePath] { try unsortedNames().sorted() }
 
   /// - Parameter limit: stop after so many; while others go on making files, a directory may not end.
   func unsortedNames(atMost limit: Int = .max) throws(SystemError) -> [FilePath] {
@@ -30,7 +30,7 @@ extension Directory {
   /// its path from here. Neither descriptors nor the stack grow with the depth.
   ///
   /// - Returns: whether nothing was left out, as what lies too deep for a path is.
-  public func forEachFile(_ body: (_ path: FilePath, _ file: FileStatus) -> Void) -> Bool {
+  package func forEachFile(_ body: (_ path: FilePath, _ file: FileStatus) -> Void) -> Bool {
     var isComplete = true
     var pending: [FilePath] = ["."]
     while let path = pending.popLast() {
@@ -66,7 +66,7 @@ extension Directory {
 
   /// Removes `name` and what is in it, as long as that is nothing but directories; the first file
   /// stops it (`ENOTEMPTY`).
-  public func removeEmptyTree(_ name: FilePath) throws(SystemError) {
+  package func removeEmptyTree(_ name: FilePath) throws(SystemError) {
     guard let status = try status(of: name), status.isDirectory else { return }
     let child = try directory(name, crossingMounts: false)
     for inner in try child.names() { try child.removeEmptyTree(inner) }
@@ -83,7 +83,7 @@ extension Directory {
   /// - Parameter emptyingFiles: truncate each file first, so that a process with the file open keeps
   ///   nothing. Only a file with no other name: a hard link elsewhere, a backup, keeps its contents.
   /// - Returns: what could not be removed, each once.
-  public func removeContents(
+  package func removeContents(
     emptyingFiles empties: Bool = false
   ) throws(SystemError) -> [SystemError] {
     var errors: [SystemError] = []
@@ -115,7 +115,7 @@ extension Directory {
   /// or emptied, and that nobody else works in. Of any depth.
   ///
   /// - Throws: for the first that could not be removed; the rest is there still.
-  public func removeLockedContents() throws(SystemError) {
+  package func removeLockedContents() throws(SystemError) {
     var current = try directory(".")
     var depth = 0
     while true {

@@ -9,7 +9,7 @@ import Glibc
 /// In three steps, each of which a crash may leave half done: the old directory is sealed (root,
 /// mode 0), so that no user makes anything in it; what is in it is moved to the new one; the two are
 /// exchanged. ``finish(until:)`` completes what it finds.
-public struct DirectoryRenewal: ~Copyable {
+package struct DirectoryRenewal: ~Copyable {
   /// The directory that paths begin at.
   private let base: Directory
   /// The name in `base` of the directory that the new one is made in.
@@ -21,7 +21,7 @@ public struct DirectoryRenewal: ~Copyable {
   private static let target: FilePath = "target"
 
   /// - Parameter removalDirectory: on the same file system; nil to remove them in the staging directory.
-  public init(
+  package init(
     in base: consuming Directory, staging: FilePath, removalDirectory: consuming Directory? = nil
   ) {
     self.base = base
@@ -33,7 +33,7 @@ public struct DirectoryRenewal: ~Copyable {
   /// renewal may be unfinished: see ``finish(until:)``.
   ///
   /// - Throws: `ETIMEDOUT` at the deadline: part of the contents may be in the new directory then.
-  public func renew(
+  package func renew(
     _ path: FilePath, until deadline: ContinuousClock.Instant? = nil
   ) throws(SystemError) {
     guard let name = path.components.last else { return }
@@ -57,7 +57,7 @@ public struct DirectoryRenewal: ~Copyable {
   ///
   /// - Returns: whether there was one.
   @discardableResult
-  public func finish(
+  package func finish(
     until deadline: ContinuousClock.Instant? = nil
   ) throws(SystemError) -> Bool {
     try removeOldDirectories()
@@ -186,7 +186,7 @@ public struct DirectoryRenewal: ~Copyable {
   }
 
   /// What the names of old directories begin with while they are removed.
-  public static let removedPrefix: FilePath = ".removed-"
+  package static let removedPrefix: FilePath = ".removed-"
   private static func removalName(_ status: FileStatus) -> FilePath {
     "\(removedPrefix)\(status.identity.inode)"
   }

@@ -2,10 +2,10 @@ import CDaemonStoreLinux
 import Glibc
 
 /// A change was made, but the kernel could not say that it is on the disk: a power cut may undo it.
-public struct NotDurable: Error, CustomStringConvertible {
-  public let cause: SystemError
-  public init(_ cause: SystemError) { self.cause = cause }
-  public var description: String {
+package struct NotDurable: Error, CustomStringConvertible {
+  package let cause: SystemError
+  package init(_ cause: SystemError) { self.cause = cause }
+  package var description: String {
     "\(cause); the change was made, but a power cut now may undo it: look at the disk"
   }
 }
@@ -18,7 +18,7 @@ extension Directory {
   /// The data of the file that was there is overwritten in place; see ``destroyFile(_:)``.
   ///
   /// - Throws: ``NotDurable`` when the file has the new contents, but the old may be on the disk.
-  public func replaceFile(_ name: FilePath, with bytes: [UInt8], mode: mode_t) throws {
+  package func replaceFile(_ name: FilePath, with bytes: [UInt8], mode: mode_t) throws {
     let temporary: FilePath = ".\(name).new"
     try destroyFile(temporary)  // what an interrupted call left
     do {
@@ -48,7 +48,7 @@ extension Directory {
   }
 
   /// Flushes the directory after a change that is made already.
-  public func syncChange() throws(NotDurable) {
+  package func syncChange() throws(NotDurable) {
     do {
       try sync()
     } catch {
@@ -57,7 +57,7 @@ extension Directory {
   }
 
   /// Exchanges two names of this directory.
-  public func exchange(_ name: FilePath, with other: FilePath) throws(SystemError) {
+  package func exchange(_ name: FilePath, with other: FilePath) throws(SystemError) {
     try check(
       "rename", path(of: other),
       linux_exchange(
@@ -67,7 +67,7 @@ extension Directory {
   /// Overwrites the data of a file in place, and removes the file; nothing where there is none. The
   /// data is gone from the disk where the file system writes in place. A file with another name, a
   /// backup by hard links, is only removed.
-  public func destroyFile(_ name: FilePath) throws(SystemError) {
+  package func destroyFile(_ name: FilePath) throws(SystemError) {
     guard let status = try status(of: name) else { return }
     if status.mode & S_IFMT == S_IFREG { try overwriteFile(name) }
     try removeFile(name)
@@ -75,7 +75,7 @@ extension Directory {
 
   /// Overwrites the data of a file with zeros, in place and on the disk when this returns: only of a
   /// regular file with one name.
-  public func overwriteFile(_ name: FilePath) throws(SystemError) {
+  package func overwriteFile(_ name: FilePath) throws(SystemError) {
     let file = try file(name, flags: O_WRONLY | O_NOFOLLOW | O_NONBLOCK)
     let status = try file.status(shown: path(of: name))
     guard status.mode & S_IFMT == S_IFREG, status.links == 1 else { return }

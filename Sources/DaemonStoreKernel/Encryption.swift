@@ -2,25 +2,25 @@ import CDaemonStoreLinux
 import Glibc
 
 /// The name of an fscrypt key: what the kernel computes from it, and a policy refers to.
-public struct KeyIdentifier: Hashable, Sendable, CustomStringConvertible {
-  public static let size = Int(FSCRYPT_KEY_IDENTIFIER_SIZE)
-  public let bytes: [UInt8]
+package struct KeyIdentifier: Hashable, Sendable, CustomStringConvertible {
+  package static let size = Int(FSCRYPT_KEY_IDENTIFIER_SIZE)
+  package let bytes: [UInt8]
 
   /// nil unless there are ``size`` of them.
-  public init?(_ bytes: [UInt8]) {
+  package init?(_ bytes: [UInt8]) {
     guard bytes.count == Self.size else { return nil }
     self.bytes = bytes
   }
 
   /// In hexadecimal digits.
-  public var description: String {
+  package var description: String {
     bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
   }
 }
 
 /// How fscrypt encrypts a directory, and with which key: a policy of version 2 (Linux 5.4).
-public struct EncryptionPolicy: Equatable, Sendable {
-  public let key: KeyIdentifier
+package struct EncryptionPolicy: Equatable, Sendable {
+  package let key: KeyIdentifier
   /// `FSCRYPT_MODE_…` of `<linux/fscrypt.h>`, and the flags.
   let contents: UInt8
   let names: UInt8
@@ -28,7 +28,7 @@ public struct EncryptionPolicy: Equatable, Sendable {
 
   /// Contents by AES-256-XTS, names by AES-256-CTS and padded to 32 bytes: what every kernel with
   /// fscrypt can do.
-  public init(key: KeyIdentifier) {
+  package init(key: KeyIdentifier) {
     self.key = key
     contents = UInt8(FSCRYPT_MODE_AES_256_XTS)
     names = UInt8(FSCRYPT_MODE_AES_256_CTS)
@@ -57,7 +57,7 @@ public struct EncryptionPolicy: Equatable, Sendable {
 }
 
 /// What the kernel has of a key.
-public enum KeyState: Sendable {
+package enum KeyState: Sendable {
   case absent
   case present
   /// Wiped, but files that were open then are still readable: the kernel does not finish this by
@@ -69,7 +69,7 @@ public enum KeyState: Sendable {
 /// that is open for reading.
 extension Descriptor {
   /// Whether directories of this file system can be encrypted.
-  public func canEncrypt(shown: FilePath) throws(SystemError) -> Bool {
+  package func canEncrypt(shown: FilePath) throws(SystemError) -> Bool {
     let nobodys = [UInt8](repeating: 0, count: KeyIdentifier.size)
     if linux_encryption_key_status(number, nobodys) >= 0 { return true }
     let code = errno
@@ -82,7 +82,7 @@ extension Descriptor {
   /// The policy of this directory; nil when it is not encrypted.
   ///
   /// - Throws: `EOPNOTSUPP` for a policy that is not of version 2.
-  public func encryptionPolicy(shown: FilePath) throws(SystemError) -> EncryptionPolicy? {
+  package func encryptionPolicy(shown: FilePath) throws(SystemError) -> EncryptionPolicy? {
     var raw = fscrypt_policy_v2()
     do {
       try check("read encryption policy", shown, linux_get_encryption_policy(number, &raw))
@@ -98,13 +98,14 @@ extension Descriptor {
   /// Encrypts this directory, which is empty, from now on. The key need not be there.
   ///
   /// - Throws: `ENOTTY` or `EOPNOTSUPP` where the file system cannot encrypt.
-  public func setEncryptionPolicy(_ policy: EncryptionPolicy, shown: FilePath) throws(SystemError) {
+  package func setEncryptionPolicy(_ policy: EncryptionPolicy, shown: FilePath) throws(SystemError)
+  {
     var raw = policy.raw
     try check("set encryption policy", shown, linux_set_encryption_policy(number, &raw))
   }
 
   /// Gives the file system the key: what is encrypted with it can be read from now on.
-  public func addEncryptionKey(
+  package func addEncryptionKey(
     _ key: borrowing Secret, shown: FilePath
   ) throws(SystemError) -> KeyIdentifier {
     var identifier = [UInt8](repeating: 0, count: KeyIdentifier.size)
@@ -120,7 +121,7 @@ extension Descriptor {
   }
 
   /// Takes the key away from the file system, whoever has added it, and says what is left of it.
-  public func removeEncryptionKey(
+  package func removeEncryptionKey(
     _ key: KeyIdentifier, shown: FilePath
   ) throws(SystemError) -> KeyState {
     do {
@@ -132,7 +133,7 @@ extension Descriptor {
     return try encryptionKeyState(key, shown: shown)
   }
 
-  public func encryptionKeyState(
+  package func encryptionKeyState(
     _ key: KeyIdentifier, shown: FilePath
   ) throws(SystemError) -> KeyState {
     switch try check(

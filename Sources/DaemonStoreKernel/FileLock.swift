@@ -2,7 +2,7 @@ import CDaemonStoreLinux
 import Glibc
 
 /// An exclusive flock(2), held until the end of its scope, also by a process that is killed.
-public struct FileLock: ~Copyable {
+package struct FileLock: ~Copyable {
   private let descriptor: Descriptor
   private let process = getpid()
 
@@ -10,7 +10,7 @@ public struct FileLock: ~Copyable {
   /// directory that other users cannot write will do, or they could lock the file themselves.
   ///
   /// - Returns: nil when another process still holds the lock at `deadline`.
-  public init?(
+  package init?(
     _ name: FilePath, in directory: borrowing Directory, until deadline: ContinuousClock.Instant
   ) throws(SystemError) {
     var file = try Self.open(name, in: directory)
@@ -47,7 +47,7 @@ public struct FileLock: ~Copyable {
   }
 
   /// Whether a process holds the lock file `name`, which may be absent.
-  public static func isHeld(
+  package static func isHeld(
     _ name: FilePath, in directory: borrowing Directory
   ) throws(SystemError) -> Bool {
     let file: Descriptor
@@ -66,7 +66,7 @@ public struct FileLock: ~Copyable {
 
   /// The process that took the lock file `name`, by `/proc/locks`; nil when that shows none: it may
   /// be in another pid namespace, or just have let go.
-  public static func holder(of name: FilePath, in directory: borrowing Directory) -> pid_t? {
+  package static func holder(of name: FilePath, in directory: borrowing Directory) -> pid_t? {
     guard let file = try? directory.file(name, flags: O_RDONLY | O_NOFOLLOW),
       let status = try? file.status(), let text = try? kernelFile("/proc/locks")
     else { return nil }
@@ -80,16 +80,16 @@ public struct FileLock: ~Copyable {
   }
 
   /// Lets go. At the latest the end of the scope does.
-  public consuming func release() {}
+  package consuming func release() {}
 
   /// Lets go and leaves no file behind. Whoever waits for it finds that it is gone, and makes one.
-  public consuming func remove(_ name: FilePath, in directory: borrowing Directory) {
+  package consuming func remove(_ name: FilePath, in directory: borrowing Directory) {
     _ = try? directory.removeFile(name)
   }
 }
 
 /// Sleeps for so long: nanosleep(2).
-public func pause(_ time: Duration) {
+package func pause(_ time: Duration) {
   let (seconds, attoseconds) = time.components
   var wanted = timespec(tv_sec: Int(seconds), tv_nsec: Int(attoseconds / 1_000_000_000))
   var rest = timespec()

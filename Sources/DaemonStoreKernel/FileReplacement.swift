@@ -3,7 +3,7 @@ import Glibc
 /// The next contents of a file, which appear as a whole or not at all: they are written beside it,
 /// and then take its place, with its mode and owner. What is no regular file, a device or a pipe,
 /// stays what it is and is written to.
-public final class FileReplacement {
+package final class FileReplacement {
   private let file: Descriptor
   private let target: FilePath
   /// nil where the place itself is written to.
@@ -12,7 +12,7 @@ public final class FileReplacement {
 
   /// Opens what ``commit(_:)`` needs, so that little is left that could fail then. A symbolic link
   /// is followed.
-  public init(of path: FilePath) throws(SystemError) {
+  package init(of path: FilePath) throws(SystemError) {
     var status = stat()
     let exists = stat(path.cString, &status) == 0
     guard !exists || status.st_mode & S_IFMT == S_IFREG else {
@@ -43,7 +43,7 @@ public final class FileReplacement {
   deinit { if let temporary, !isDone { unlink(temporary.cString) } }
 
   /// Writes all of it and puts it in its place.
-  public func commit(_ bytes: [UInt8]) throws(SystemError) {
+  package func commit(_ bytes: [UInt8]) throws(SystemError) {
     try file.write(bytes, shown: target)
     if let temporary {
       try check("rename", target, rename(temporary.cString, target.cString))

@@ -2,33 +2,33 @@ import CDaemonStoreLinux
 import Glibc
 
 /// One file on one file system: what stays the same however many mounts show it.
-public struct FileIdentity: Hashable, Sendable {
+package struct FileIdentity: Hashable, Sendable {
   /// As in `st_dev`. On btrfs this is the subvolume's, and not the one that mountinfo shows.
-  public let device: UInt64
-  public let inode: UInt64
+  package let device: UInt64
+  package let inode: UInt64
 
-  public init(device: UInt64, inode: UInt64) {
+  package init(device: UInt64, inode: UInt64) {
     self.device = device
     self.inode = inode
   }
 }
 
 /// What statx(2) says of a file.
-public struct FileStatus: Equatable, Sendable {
-  public let identity: FileIdentity
-  public let owner: uid_t
-  public let group: gid_t
+package struct FileStatus: Equatable, Sendable {
+  package let identity: FileIdentity
+  package let owner: uid_t
+  package let group: gid_t
   /// Type and permissions, as in `st_mode`.
-  public let mode: mode_t
-  public let size: UInt64
+  package let mode: mode_t
+  package let size: UInt64
   /// The names that it has; 0 when it was removed.
-  public let links: UInt32
+  package let links: UInt32
   /// The id of the mount that shows it, as in the first field of mountinfo (Linux 5.8).
-  public let mountID: UInt64
+  package let mountID: UInt64
   /// Whether it is the root of that mount: whether something is mounted here (Linux 5.8).
-  public let isMountRoot: Bool
+  package let isMountRoot: Bool
   /// Whether fscrypt encrypts it (Linux 5.0).
-  public let isEncrypted: Bool
+  package let isEncrypted: Bool
 
   init(
     at directory: CInt, _ path: FilePath, flags: CInt, followingLinks: Bool = false,
@@ -65,7 +65,7 @@ public struct FileStatus: Equatable, Sendable {
 
   /// The id of what is mounted on `path`, itself if it is a symbolic link; nil when nothing is, or
   /// there is no such path. Since Linux 6.8 no later mount has the same id.
-  public static func mountID(at path: FilePath) throws(SystemError) -> UInt64? {
+  package static func mountID(at path: FilePath) throws(SystemError) -> UInt64? {
     var id: UInt64 = 0
     do {
       return try check("statx", path, linux_mount_at(path.cString, &id)) == 1 ? id : nil
@@ -75,17 +75,17 @@ public struct FileStatus: Equatable, Sendable {
   }
 
   /// The effective user of a process, by the owner of its directory in `/proc`.
-  public static func owner(ofProcess process: pid_t) throws(SystemError) -> uid_t {
+  package static func owner(ofProcess process: pid_t) throws(SystemError) -> uid_t {
     try FileStatus(at: AT_FDCWD, "/proc/\(process)", flags: 0, shown: nil).owner
   }
 
-  public var isDirectory: Bool { mode & S_IFMT == S_IFDIR }
+  package var isDirectory: Bool { mode & S_IFMT == S_IFDIR }
 
   /// The low twelve bits: permissions, set-id, sticky.
-  public var permissions: mode_t { mode & 0o7777 }
+  package var permissions: mode_t { mode & 0o7777 }
 
   /// In words, for an error: `a symbolic link`.
-  public var kind: String {
+  package var kind: String {
     switch mode & S_IFMT {
     case S_IFDIR: "a directory"
     case S_IFREG: "a file"

@@ -2,27 +2,27 @@ import CDaemonStoreLinux
 import Glibc
 
 /// seccomp(2): filters of system calls, for the calling thread and what it becomes.
-public enum SystemCallFilters {
+package enum SystemCallFilters {
   /// SECCOMP_FILTER_FLAG_…
-  public struct Flags: OptionSet, Hashable, Sendable {
-    public let rawValue: UInt32
-    public init(rawValue: UInt32) { self.rawValue = rawValue }
+  package struct Flags: OptionSet, Hashable, Sendable {
+    package let rawValue: UInt32
+    package init(rawValue: UInt32) { self.rawValue = rawValue }
     /// All threads of the process, or none.
-    public static let synchronizesThreads = Self(rawValue: 1 << 0)
+    package static let synchronizesThreads = Self(rawValue: 1 << 0)
     /// Speculation stays as it is (Linux 4.17).
-    public static let allowsSpeculation = Self(rawValue: 1 << 2)
+    package static let allowsSpeculation = Self(rawValue: 1 << 2)
     /// The call returns a descriptor of what `user-notify` tells (Linux 5.0).
-    public static let listens = Self(rawValue: 1 << 3)
+    package static let listens = Self(rawValue: 1 << 3)
     /// A call that the listener has received waits for its answer through signals that do not kill
     /// (Linux 5.19): without it, calls that no signal interrupts would fail with EINTR.
-    public static let waitsThroughSignals = Self(rawValue: 1 << 5)
+    package static let waitsThroughSignals = Self(rawValue: 1 << 5)
   }
 
   /// Adds a program of 8-byte instructions, for good. Needs no_new_privs or CAP_SYS_ADMIN.
   ///
   /// - Returns: the listener's number with ``Flags/listens``, else 0.
   @discardableResult
-  public static func load(_ program: [UInt8], flags: Flags = []) throws(SystemError) -> CInt {
+  package static func load(_ program: [UInt8], flags: Flags = []) throws(SystemError) -> CInt {
     var instructions = program
     let result = instructions.withUnsafeMutableBytes { bytes -> Result<CInt, SystemError> in
       let list = bytes.assumingMemoryBound(to: sock_filter.self)
@@ -39,7 +39,7 @@ public enum SystemCallFilters {
 
 extension Descriptor {
   /// A file in memory whose contents are these for good: memfd_create(2) with all seals.
-  public init(sealing bytes: [UInt8], name: FilePath) throws(SystemError) {
+  package init(sealing bytes: [UInt8], name: FilePath) throws(SystemError) {
     let result = bytes.withUnsafeBytes { bytes -> Result<CInt, SystemError> in
       guard let start = bytes.baseAddress else {
         return .failure(SystemError(operation: "memfd_create", path: name, code: EINVAL))
@@ -55,7 +55,7 @@ extension Descriptor {
 
 extension Descriptor {
   /// A file in memory that can be executed, whose contents are these for good.
-  public init(
+  package init(
     program bytes: [UInt8], name: FilePath, permissions: mode_t
   ) throws(SystemError) {
     let result = bytes.withUnsafeBytes { bytes -> Result<CInt, SystemError> in
@@ -70,25 +70,25 @@ extension Descriptor {
 
 extension SystemCallFilters {
   /// Whether this kernel knows these flags: without a program it looks at them first.
-  public static func knows(_ flags: Flags) -> Bool {
+  package static func knows(_ flags: Flags) -> Bool {
     linux_seccomp(UInt32(SECCOMP_SET_MODE_FILTER), flags.rawValue, nil) != 0 && errno == EFAULT
   }
 }
 
 /// What a filter that listens tells of, call by call: seccomp_unotify(2).
-public struct CallListener: ~Copyable {
-  public let descriptor: Descriptor
+package struct CallListener: ~Copyable {
+  package let descriptor: Descriptor
 
-  public struct Call: Equatable, Sendable {
-    public let id: UInt64
+  package struct Call: Equatable, Sendable {
+    package let id: UInt64
     /// AUDIT_ARCH_…
-    public let architecture: UInt32
-    public let number: UInt32
-    public let arguments: [UInt64]
+    package let architecture: UInt32
+    package let number: UInt32
+    package let arguments: [UInt64]
   }
 
   /// Takes the listener that `process` has open at `number`; nil when there is none (yet).
-  public init?(of process: borrowing Descriptor, at number: CInt) throws(SystemError) {
+  package init?(of process: borrowing Descriptor, at number: CInt) throws(SystemError) {
     let copy = linux_pidfd_getfd(process.number, number)
     guard copy >= 0 else {
       guard errno == EBADF else {
@@ -102,7 +102,7 @@ public struct CallListener: ~Copyable {
   }
 
   /// The next call, which waits until it is let go; nil when it was given up meanwhile.
-  public func next() throws(SystemError) -> Call? {
+  package func next() throws(SystemError) -> Call? {
     var raw = linux_notification()
     do throws(SystemError) {
       try check(
@@ -120,13 +120,13 @@ public struct CallListener: ~Copyable {
   }
 
   /// Lets the call be carried out as it is. One that was given up meanwhile is no error.
-  public func letGo(_ call: Call) { _ = linux_continue_call(descriptor.number, call.id) }
+  package func letGo(_ call: Call) { _ = linux_continue_call(descriptor.number, call.id) }
 }
 
 /// Packets between two processes, of which the receiver learns who sends.
-public enum ReportSockets {
+package enum ReportSockets {
   /// The receiving and the sending end.
-  public static func pair() throws(SystemError) -> (receiving: CInt, sending: CInt) {
+  package static func pair() throws(SystemError) -> (receiving: CInt, sending: CInt) {
     var ends: [CInt] = [-1, -1]
     try check("socketpair", nil, linux_report_sockets(&ends))
     return (ends[0], ends[1])
@@ -134,7 +134,7 @@ public enum ReportSockets {
 
   /// The next packet, and its sender's number in this process's pid namespace; empty when the other
   /// end is gone.
-  public static func receive(
+  package static func receive(
     _ receiving: borrowing Descriptor
   ) throws(SystemError) -> (bytes: [UInt8], sender: pid_t) {
     var buffer = [UInt8](repeating: 0, count: 512)
@@ -145,7 +145,7 @@ public enum ReportSockets {
   }
 
   /// The same, with the descriptor that came along.
-  public static func receiveDescriptor(
+  package static func receiveDescriptor(
     _ receiving: borrowing Descriptor
   ) throws(SystemError) -> (bytes: [UInt8], sender: pid_t, descriptor: CInt?) {
     var buffer = [UInt8](repeating: 0, count: 512)
@@ -165,7 +165,7 @@ public enum ReportSockets {
   }
 
   /// Sends a packet, with a copy of a descriptor unless that is nil.
-  public static func send(
+  package static func send(
     _ bytes: [UInt8], with descriptor: CInt?, to socket: CInt
   ) throws(SystemError) {
     try check(
@@ -174,7 +174,7 @@ public enum ReportSockets {
 }
 
 /// pidfd_getfd(2): a copy of a descriptor of another process.
-public func copyDescriptor(
+package func copyDescriptor(
   _ number: CInt, of process: borrowing Descriptor
 ) throws(SystemError) -> Descriptor {
   Descriptor(

@@ -2,9 +2,9 @@ import CDaemonStoreLinux
 import Glibc
 
 /// Which descriptors a program that this process executes would inherit.
-public enum InheritedDescriptors {
+package enum InheritedDescriptors {
   /// Those that are open and do not close on exec, in order.
-  public static func current() throws(SystemError) -> [CInt] {
+  package static func current() throws(SystemError) -> [CInt] {
     guard let directory = opendir("/proc/self/fd") else { return try probed() }
     defer { closedir(directory) }
     var numbers: [CInt] = []
@@ -34,7 +34,7 @@ public enum InheritedDescriptors {
   }
 
   /// Closes every descriptor that is not in `kept`.
-  public static func closeAll(but kept: [CInt]) throws(SystemError) {
+  package static func closeAll(but kept: [CInt]) throws(SystemError) {
     var next: UInt32 = 0
     for number in Set(kept).sorted() where number >= 0 {
       let number = UInt32(number)

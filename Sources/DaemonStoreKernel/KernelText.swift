@@ -2,15 +2,15 @@
 /// combining mark behind it would be another character, and names that differ would be equal.
 extension Collection<UInt8> {
   /// The lines, without the empty ones.
-  public var lines: [SubSequence] { split(separator: UInt8(ascii: "\n")) }
+  package var lines: [SubSequence] { split(separator: UInt8(ascii: "\n")) }
 
   /// The words between blanks and tabs.
-  public var words: [SubSequence] {
+  package var words: [SubSequence] {
     split { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }
   }
 
   /// The digits as a number: nil for anything else, a sign or a blank too, and where it is too big.
-  public func number<Value: FixedWidthInteger>(
+  package func number<Value: FixedWidthInteger>(
     radix: Value = 10, as _: Value.Type = Value.self
   ) -> Value? {
     guard !isEmpty else { return nil }
@@ -33,13 +33,13 @@ extension Collection<UInt8> {
   }
 
   /// Whether the bytes are those of `text`.
-  public func equals(_ text: StaticString) -> Bool { elementsEqual(text.bytes) }
+  package func equals(_ text: StaticString) -> Bool { elementsEqual(text.bytes) }
 
-  public func begins(with text: StaticString) -> Bool { starts(with: text.bytes) }
+  package func begins(with text: StaticString) -> Bool { starts(with: text.bytes) }
 }
 
 extension BidirectionalCollection<UInt8> {
-  public func ends(with text: StaticString) -> Bool {
+  package func ends(with text: StaticString) -> Bool {
     count > text.utf8CodeUnitCount - 1
       && suffix(text.utf8CodeUnitCount).elementsEqual(text.bytes)
   }
@@ -48,7 +48,7 @@ extension BidirectionalCollection<UInt8> {
 extension RandomAccessCollection<UInt8> {
   /// What follows `name`, a colon and a tab in a file such as `/proc/PID/status`; the first of such
   /// lines counts, as the kernel escapes a line feed in a name.
-  public func field(_ name: StaticString) -> SubSequence? {
+  package func field(_ name: StaticString) -> SubSequence? {
     for line in lines {
       let rest = line.dropFirst(name.utf8CodeUnitCount)
       guard line.begins(with: name), rest.first == UInt8(ascii: ":") else { continue }

@@ -1,26 +1,26 @@
 /// One line of mountinfo: proc_pid_mountinfo(5). Names and paths are bytes, with the octal escapes
 /// taken back.
-public struct MountInfoLine: Equatable, Sendable {
-  public let id: Int
-  public let parent: Int
-  public let major: UInt32
-  public let minor: UInt32
+package struct MountInfoLine: Equatable, Sendable {
+  package let id: Int
+  package let parent: Int
+  package let major: UInt32
+  package let minor: UInt32
   /// The directory of the file system that the mount shows.
-  public let root: FilePath
-  public let target: FilePath
+  package let root: FilePath
+  package let target: FilePath
   /// Of the mount, without those of its file system, as they stand there.
-  public let options: ArraySlice<UInt8>
-  public let peerGroup: Int?
-  public let master: Int?
-  public let fileSystem: FilePath
+  package let options: ArraySlice<UInt8>
+  package let peerGroup: Int?
+  package let master: Int?
+  package let fileSystem: FilePath
   /// Empty where the kernel has none.
-  public let source: FilePath
+  package let source: FilePath
   /// Of the file system, with the octal escapes taken back.
-  public let superOptions: [UInt8]
+  package let superOptions: [UInt8]
 
   /// nil for what is no line of mountinfo: a field is missing, a number is none, a path contains a
   /// NUL. To pass over a line that is half understood would be to overlook a mount.
-  public init?(_ line: ArraySlice<UInt8>) {
+  package init?(_ line: ArraySlice<UInt8>) {
     var fields = Fields(rest: line)
     guard let id: Int = fields.next()?.number(), let parent: Int = fields.next()?.number(),
       let device = fields.next(), let colon = device.firstIndex(of: UInt8(ascii: ":")),

@@ -4,15 +4,15 @@ import Glibc
 /// The mounts of another mount namespace as the kernel keeps them: listmount(2) and statmount(2) with
 /// the id of a namespace, Linux 6.11. mountinfo leaves out what is not below the root directory that it
 /// is read from, and a mount on `/` of a namespace hides all the others from whoever enters.
-public struct MountListing: Sendable {
+package struct MountListing: Sendable {
   /// The id of the namespace, which no other one gets.
-  public let space: UInt64
+  package let space: UInt64
 
-  public init(space: UInt64) { self.space = space }
+  package init(space: UInt64) { self.space = space }
 
   /// nil where the kernel does not know these calls (`ENOTTY`). Where it does, an error of theirs is
   /// an error, `ENOSYS` too: a filter of system calls gives that.
-  public init?(of namespace: borrowing Descriptor) throws(SystemError) {
+  package init?(of namespace: borrowing Descriptor) throws(SystemError) {
     var space: UInt64 = 0
     do {
       try check("NS_GET_MNTNS_ID", nil, linux_mount_namespace_id(namespace.number, &space))
@@ -23,13 +23,13 @@ public struct MountListing: Sendable {
   }
 
   /// Whether the namespace has come to its end, with all its mounts.
-  public func isGone() throws(SystemError) -> Bool {
+  package func isGone() throws(SystemError) -> Bool {
     try below(linux_mount_root, limit: 1).isEmpty
   }
 
   /// Lines of mountinfo for the mounts that are missing in `text`, which is the mountinfo of the
   /// namespace. This process must be in another one.
-  public func lines(missingIn text: [UInt8]) throws(SystemError) -> [UInt8] {
+  package func lines(missingIn text: [UInt8]) throws(SystemError) -> [UInt8] {
     guard let ids = try all() else { return [] }
     // Each is looked for: a count of the lines may be right by chance, as the owner of the namespace
     // unmounts one between the two looks.

@@ -33,12 +33,12 @@ public struct NamespaceKinds: OptionSet, Hashable, Sendable {
 
   /// Moves the calling thread into new namespaces of these kinds: unshare(2). For `.process`, the
   /// next child is the first process of the new one.
-  public func unshare() throws(SystemError) {
+  package func unshare() throws(SystemError) {
     try check("unshare", nil, linux_unshare(flags))
   }
 
   /// Moves the calling thread into the namespace that is open at `file`: setns(2).
-  public func enter(_ file: borrowing Descriptor, shown: FilePath) throws(SystemError) {
+  package func enter(_ file: borrowing Descriptor, shown: FilePath) throws(SystemError) {
     try check("setns", shown, linux_setns(file.number, flags))
   }
 }
@@ -46,7 +46,7 @@ public struct NamespaceKinds: OptionSet, Hashable, Sendable {
 extension Descriptor {
   /// Who made the user namespace that the namespace open here belongs to; nil where the kernel does not
   /// say, as it does not of those that are not below our own.
-  public var namespaceOwner: uid_t? {
+  package var namespaceOwner: uid_t? {
     var user: uid_t = 0
     return linux_namespace_owner(number, &user) == 0 ? user : nil
   }
@@ -54,6 +54,6 @@ extension Descriptor {
 
 /// Makes the mount that the working directory is the root of the root of this mount namespace,
 /// with the old root on `putOld`, a path beneath it: pivot_root(2).
-public func pivotRoot(putOld: FilePath) throws(SystemError) {
+package func pivotRoot(putOld: FilePath) throws(SystemError) {
   try check("pivot_root", putOld, linux_pivot_root(".", putOld.cString))
 }

@@ -1,6 +1,6 @@
 /// The text with control and format characters shown as `\u{0a}`: a name on the command line cannot
 /// forge a second line, show in another order than it is, or talk to the terminal. For every text that goes to a person.
-public func oneLine(_ text: String) -> String {
+package func oneLine(_ text: String) -> String {
   guard text.unicodeScalars.contains(where: isControl) else { return text }
   var result = ""
   for scalar in text.unicodeScalars {

@@ -3,39 +3,39 @@ import Glibc
 
 /// A UNIX socket for packets, at a path that only root can reach: SOCK_SEQPACKET in unix(7). Nothing
 /// here waits.
-public struct PacketSocket: ~Copyable {
-  public let descriptor: Descriptor
+package struct PacketSocket: ~Copyable {
+  package let descriptor: Descriptor
 
   private init(owning number: CInt) { descriptor = Descriptor(owning: number) }
 
   /// Listens at `path`, where nothing may be.
-  public init(listeningAt path: FilePath) throws(SystemError) {
+  package init(listeningAt path: FilePath) throws(SystemError) {
     self.init(owning: try check("listening at", path, linux_listen_packets(path.cString)))
   }
 
   /// Connects to what listens at `path`.
   ///
   /// - Throws: `ENOENT` and `ECONNREFUSED` when no process listens there.
-  public init(connectingTo path: FilePath) throws(SystemError) {
+  package init(connectingTo path: FilePath) throws(SystemError) {
     self.init(owning: try check("connect", path, linux_connect_packets(path.cString)))
   }
 
   /// The next connection; nil when there is none.
-  public func accept() throws(SystemError) -> PacketSocket? {
+  package func accept() throws(SystemError) -> PacketSocket? {
     let number = linux_accept_packets(descriptor.number)
     if number < 0, [EAGAIN, ECONNABORTED, EINTR].contains(errno) { return nil }
     return PacketSocket(owning: try check("accept", nil, number))
   }
 
   /// The process at the other end when the connection was made, or that listens there, and its user.
-  public func peer() throws(SystemError) -> (process: pid_t, user: uid_t) {
+  package func peer() throws(SystemError) -> (process: pid_t, user: uid_t) {
     var process: pid_t = 0
     var user: uid_t = 0
     try check("getsockopt", "SO_PEERCRED", linux_peer(descriptor.number, &process, &user))
     return (process, user)
   }
 
-  public func send(_ bytes: [UInt8], _ descriptors: [CInt] = []) throws(SystemError) {
+  package func send(_ bytes: [UInt8], _ descriptors: [CInt] = []) throws(SystemError) {
     try check(
       "sendmsg", nil,
       linux_send_packet(descriptor.number, bytes, bytes.count, descriptors, descriptors.count))
@@ -45,7 +45,7 @@ public struct PacketSocket: ~Copyable {
   /// the other end is gone.
   ///
   /// - Throws: `EMSGSIZE` for a packet that is longer than `limit`, or has more than two descriptors.
-  public func receive(
+  package func receive(
     atMost limit: Int
   ) throws(SystemError) -> (bytes: [UInt8], descriptors: [CInt])? {
     var bytes = [UInt8](repeating: 0, count: limit)
@@ -59,7 +59,7 @@ public struct PacketSocket: ~Copyable {
   }
 
   /// The same, and waits for it until `deadline`.
-  public func receive(
+  package func receive(
     atMost limit: Int, until deadline: ContinuousClock.Instant
   ) throws(SystemError) -> (bytes: [UInt8], descriptors: [CInt])? {
     while true {
@@ -71,7 +71,7 @@ public struct PacketSocket: ~Copyable {
 
 /// Waits until a descriptor is readable, or has lost its other end; false when it is neither at
 /// `deadline`.
-public func isReadable(
+package func isReadable(
   _ descriptor: CInt, until deadline: ContinuousClock.Instant
 ) throws(SystemError) -> Bool {
   while true {

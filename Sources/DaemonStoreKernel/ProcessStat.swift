@@ -1,25 +1,25 @@
 import Glibc
 
 /// What `/proc/PID/stat` says of a process, which everybody may read: proc_pid_stat(5).
-public struct ProcessStat: Equatable, Sendable {
-  public let parent: pid_t
-  public let hasTerminal: Bool
+package struct ProcessStat: Equatable, Sendable {
+  package let parent: pid_t
+  package let hasTerminal: Bool
   /// As in `PF_…` of the kernel.
-  public let flags: UInt64
+  package let flags: UInt64
   /// In clock ticks since the machine started: with its number it tells a process from all others.
-  public let startTime: UInt64
-  public var isKernelThread: Bool { flags & 0x0020_0000 != 0 }  // PF_KTHREAD
+  package let startTime: UInt64
+  package var isKernelThread: Bool { flags & 0x0020_0000 != 0 }  // PF_KTHREAD
   /// Whether nothing of it is left but its status. While one of its threads goes on, it is there.
-  public let hasEnded: Bool
+  package let hasEnded: Bool
 
   /// nil when there is no such process.
-  public init?(of process: pid_t) {
+  package init?(of process: pid_t) {
     guard let text = try? kernelFile("/proc/\(process)/stat") else { return nil }
     self.init(parsing: text)
   }
 
   /// nil for what is no such text.
-  public init?(parsing text: [UInt8]) {
+  package init?(parsing text: [UInt8]) {
     // The name may hold anything, also a parenthesis.
     guard let end = text.lastIndex(of: UInt8(ascii: ")")) else { return nil }
     // state ppid pgrp session tty_nr tpgid flags, … num_threads itrealvalue starttime

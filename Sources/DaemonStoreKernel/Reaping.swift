@@ -1,7 +1,7 @@
 import Glibc
 
 /// What waitpid(2) found without waiting.
-public enum Reaped: Equatable, Sendable {
+package enum Reaped: Equatable, Sendable {
   case ended(pid_t, ProcessEnd)
   /// There are children, and none of them has ended.
   case noneEnded
@@ -9,7 +9,7 @@ public enum Reaped: Equatable, Sendable {
 }
 
 /// Takes the status of `process`, or of any child when it is -1, if one has ended.
-public func reapEnded(_ process: pid_t = -1) throws(SystemError) -> Reaped {
+package func reapEnded(_ process: pid_t = -1) throws(SystemError) -> Reaped {
   var status: CInt = 0
   do {
     let ended = try check("waitpid", nil, waitpid(process, &status, WNOHANG))

@@ -9,7 +9,7 @@ import Glibc
 ///   - environment: nil for that of this process.
 ///   - descriptors: what it has open, by their numbers there. 0, 1 and 2 are `/dev/null` otherwise. A
 ///     descriptor must not have a smaller number here than there, unless it has the same.
-public func startProcess(
+package func startProcess(
   _ program: FilePath, _ words: [FilePath], environment: [FilePath]? = nil,
   descriptors: [CInt: CInt] = [:]
 ) throws(SystemError) -> pid_t {
@@ -56,7 +56,7 @@ public func startProcess(
 ///
 /// - Parameter input: what it reads, at most what fits into a pipe.
 /// - Throws: a ``SystemError`` of `ENOENT` when there is no such program.
-public func runProgram(
+package func runProgram(
   _ words: [FilePath], input: String = ""
 ) throws(SystemError) -> ProcessEnd {
   let pipe = try Pipe()

@@ -2,26 +2,26 @@ import CDaemonStoreLinux
 import Glibc
 
 /// A system call that the kernel refused: `move_mount /run/x: Operation not permitted (EPERM)`.
-public struct SystemError: Error, Equatable, CustomStringConvertible, Sendable {
-  public let operation: String
+package struct SystemError: Error, Equatable, CustomStringConvertible, Sendable {
+  package let operation: String
   /// The place, as bytes; the operation's subject where there is none.
-  public let path: FilePath?
-  public let code: CInt
+  package let path: FilePath?
+  package let code: CInt
 
-  public init(operation: String, path: FilePath?, code: CInt) {
+  package init(operation: String, path: FilePath?, code: CInt) {
     self.operation = operation
     self.path = path
     self.code = code
   }
 
-  public var description: String {
+  package var description: String {
     let name = linux_errno_name(code).map { String(cString: $0) } ?? "errno \(code)"
     let subject = path.map { " \($0)" } ?? ""
     return "\(operation)\(subject): \(reason) (\(name))\(hint)"
   }
 
   /// Why alone: `No such file or directory`.
-  public var reason: String { String(cString: strerror(code)) }
+  package var reason: String { String(cString: strerror(code)) }
 
   /// What to do about the errors whose text alone misleads.
   private var hint: String {
@@ -42,7 +42,7 @@ public struct SystemError: Error, Equatable, CustomStringConvertible, Sendable {
 ///
 /// - Parameter path: computed for an error alone.
 @discardableResult
-public func check<Value: FixedWidthInteger>(
+package func check<Value: FixedWidthInteger>(
   _ operation: String, _ path: @autoclosure () -> FilePath? = nil,
   _ call: @autoclosure () -> Value
 ) throws(SystemError) -> Value {

@@ -2,7 +2,7 @@ import Glibc
 
 /// Writes `prompt` to a terminal, and calls `read` when a line was typed there that it did not show.
 /// A signal that ends or stops this process meanwhile does so, and the terminal is as it was before.
-public func askHidden<Value: ~Copyable>(
+package func askHidden<Value: ~Copyable>(
   _ prompt: String, on terminal: CInt, _ read: () throws -> Value
 ) throws -> Value {
   let mask = try SignalMask.blockAll()

@@ -2,7 +2,7 @@ import CDaemonStoreLinux
 import Glibc
 
 /// Why a traced thread has stopped, or that it has ended: ptrace(2).
-public enum TraceStop: Equatable, Sendable {
+package enum TraceStop: Equatable, Sendable {
   case ended(ProcessEnd)
   /// A signal is about to be delivered.
   case signal(CInt)
@@ -20,26 +20,26 @@ public enum TraceStop: Equatable, Sendable {
 
 /// A thread that the calling thread traces: ptrace(2). Every function but ``seize()``
 /// and ``interrupt()`` is for one that has stopped.
-public struct TracedThread: Hashable, Sendable {
-  public let number: pid_t
-  public init(_ number: pid_t) { self.number = number }
+package struct TracedThread: Hashable, Sendable {
+  package let number: pid_t
+  package init(_ number: pid_t) { self.number = number }
 
   /// Whether this machine's registers are known.
-  public static var isSupported: Bool { linux_can_trace() != 0 }
+  package static var isSupported: Bool { linux_can_trace() != 0 }
 
   /// Begins to trace it. It is killed when the tracer ends.
-  public func seize() throws(SystemError) {
+  package func seize() throws(SystemError) {
     try check("ptrace", "PTRACE_SEIZE", linux_trace_seize(number))
   }
 
   /// Makes it stop soon.
-  public func interrupt() throws(SystemError) {
+  package func interrupt() throws(SystemError) {
     try check("ptrace", "PTRACE_INTERRUPT", linux_trace_interrupt(number))
   }
 
   /// What has happened to a thread that the calling one traces, known to it or not; nil while nothing
   /// has. Children of the calling thread are reported too.
-  public static func next() throws(SystemError) -> (thread: TracedThread, stop: TraceStop)? {
+  package static func next() throws(SystemError) -> (thread: TracedThread, stop: TraceStop)? {
     var status: CInt = 0
     let number: pid_t
     do throws(SystemError) {
@@ -58,7 +58,7 @@ public struct TracedThread: Hashable, Sendable {
   }
 
   /// Whether the calling thread traces anything, or has children.
-  public static var hasAny: Bool {
+  package static var hasAny: Bool {
     var information = siginfo_t()
     let everyKind = CInt(0x6000_0000)  // __WALL, __WNOTHREAD
     return waitid(P_ALL, 0, &information, WEXITED | WSTOPPED | WNOHANG | WNOWAIT | everyKind) == 0
@@ -83,96 +83,97 @@ public struct TracedThread: Hashable, Sendable {
   }
 
   /// Lets it go on, with a signal to deliver.
-  public func resume(delivering signal: CInt = 0) throws(SystemError) {
+  package func resume(delivering signal: CInt = 0) throws(SystemError) {
     try check("ptrace", "PTRACE_CONT", linux_trace_resume(number, signal))
   }
 
   /// Lets it go on to the next beginning or end of a system call.
-  public func resumeToCall() throws(SystemError) {
+  package func resumeToCall() throws(SystemError) {
     try check("ptrace", "PTRACE_SYSCALL", linux_trace_resume_to_call(number))
   }
 
   /// Leaves it in its group-stop, which SIGCONT ends.
-  public func listen() throws(SystemError) {
+  package func listen() throws(SystemError) {
     try check("ptrace", "PTRACE_LISTEN", linux_trace_listen(number))
   }
 
   /// Ends tracing, and lets it go on.
-  public func detach(delivering signal: CInt = 0) throws(SystemError) {
+  package func detach(delivering signal: CInt = 0) throws(SystemError) {
     try check("ptrace", "PTRACE_DETACH", linux_trace_detach(number, signal))
   }
 
   /// The word of its memory at an address.
-  public func word(at address: UInt64) throws(SystemError) -> UInt64 {
+  package func word(at address: UInt64) throws(SystemError) -> UInt64 {
     var word: UInt64 = 0
     try check("ptrace", "PTRACE_PEEKDATA", linux_trace_peek(number, address, &word))
     return word
   }
 
   /// Writes it, even where the thread itself cannot.
-  public func set(_ word: UInt64, at address: UInt64) throws(SystemError) {
+  package func set(_ word: UInt64, at address: UInt64) throws(SystemError) {
     try check("ptrace", "PTRACE_POKEDATA", linux_trace_poke(number, address, word))
   }
 
-  public func registers() throws(SystemError) -> linux_registers {
+  package func registers() throws(SystemError) -> linux_registers {
     var registers = linux_registers()
     try check("ptrace", "PTRACE_GETREGSET", linux_trace_registers(number, &registers))
     return registers
   }
 
-  public func set(_ registers: linux_registers) throws(SystemError) {
+  package func set(_ registers: linux_registers) throws(SystemError) {
     var registers = registers
     try check("ptrace", "PTRACE_SETREGSET", linux_trace_set_registers(number, &registers))
   }
 
   /// A breakpoint of the processor at an instruction; nil takes it away.
-  public func setBreakpoint(_ address: UInt64?) throws(SystemError) {
+  package func setBreakpoint(_ address: UInt64?) throws(SystemError) {
     try check("ptrace", "breakpoint", linux_trace_break(number, address ?? 0))
   }
 
   /// Blocks every signal that can be blocked; returns what was blocked.
-  public func blockSignals() throws(SystemError) -> UInt64 {
+  package func blockSignals() throws(SystemError) -> UInt64 {
     var old: UInt64 = 0
     try check("ptrace", "PTRACE_SETSIGMASK", linux_trace_block_signals(number, &old))
     return old
   }
 
-  public func setBlockedSignals(_ mask: UInt64) throws(SystemError) {
+  package func setBlockedSignals(_ mask: UInt64) throws(SystemError) {
     try check("ptrace", "PTRACE_SETSIGMASK", linux_trace_set_signals(number, mask))
   }
 
   /// Where the memory is that names its restartable sequence, rseq(2), if it has any.
-  public func sequence() throws(SystemError) -> UInt64? {
+  package func sequence() throws(SystemError) -> UInt64? {
     var place: UInt64 = 0
     try check("ptrace", "PTRACE_GET_RSEQ_CONFIGURATION", linux_trace_sequence(number, &place))
     return place == 0 ? nil : place
   }
 
   /// Where it is in a system call.
-  public func call() throws(SystemError) -> linux_traced_call {
+  package func call() throws(SystemError) -> linux_traced_call {
     var call = linux_traced_call()
     try check("ptrace", "PTRACE_GET_SYSCALL_INFO", linux_trace_call(number, &call))
     return call
   }
 
   /// Whether it is a thread of `process`.
-  public func isThread(of process: pid_t) -> Bool { linux_is_thread_of(process, number) != 0 }
+  package func isThread(of process: pid_t) -> Bool { linux_is_thread_of(process, number) != 0 }
 }
 
 extension linux_registers {
   /// Where the next instruction is.
-  public var instruction: UInt64 {
+  package var instruction: UInt64 {
     var copy = self
     return linux_registers_instruction(&copy)
   }
 
-  public var stack: UInt64 {
+  package var stack: UInt64 {
     var copy = self
     return linux_registers_stack(&copy)
   }
 
   /// The same thread about to make a system call with the instruction at `place`.
-  public func making(call number: Int, _ arguments: [UInt64], at place: UInt64) -> linux_registers {
+  package func making(call number: Int, _ arguments: [UInt64], at place: UInt64) -> linux_registers
+  {
     var copy = self
     let padded = Array((arguments + [0, 0, 0, 0, 0, 0]).prefix(6))
     linux_registers_make_call(&copy, place, UInt64(number), padded)
@@ -180,7 +181,7 @@ extension linux_registers {
   }
 
   /// The same thread with an interrupted system call to be made again.
-  public func restartingCall() -> linux_registers {
+  package func restartingCall() -> linux_registers {
     var copy = self
     linux_registers_restart_call(&copy)
     return copy
@@ -188,4 +189,4 @@ extension linux_registers {
 }
 
 /// A word of code that begins with the instruction for system calls.
-public func withCallInstruction(_ word: UInt64) -> UInt64 { linux_with_call_instruction(word) }
+package func withCallInstruction(_ word: UInt64) -> UInt64 { linux_with_call_instruction(word) }

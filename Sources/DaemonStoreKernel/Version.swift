@@ -1,2 +1,2 @@
 /// The version of the project: every program's `--version`.
-public let version = "0.1.0"
+package let version = "0.1.0"

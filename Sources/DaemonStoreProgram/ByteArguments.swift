@@ -74,5 +74,5 @@ extension FilePath: ExpressibleByArgument {
 
 extension FilePath {
   /// For JSON, which has text alone: the path, or where it is not UTF-8 what messages show of it.
-  public var jsonText: String { text ?? description }
+  package var jsonText: String { text ?? description }
 }

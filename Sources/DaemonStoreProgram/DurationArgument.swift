@@ -1,8 +1,8 @@
 /// A time on the command line: `5`, `5s`, `500ms`, `2m`, `1.5h`.
-public struct DurationArgument: Sendable {
-  public let duration: Duration
+package struct DurationArgument: Sendable {
+  package let duration: Duration
 
-  public init(_ argument: String) throws(Failure) {
+  package init(_ argument: String) throws(Failure) {
     let units = [("ms", 1.0), ("s", 1e3), ("m", 60e3), ("h", 3600e3), ("", 1e3)]
     guard let (suffix, factor) = units.first(where: { argument.hasSuffix($0.0) }),
       argument.utf8.first.map({ (48...57).contains($0) }) == true,

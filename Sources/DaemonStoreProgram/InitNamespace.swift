@@ -2,9 +2,9 @@ import Glibc
 import DaemonStoreKernel
 
 /// The mount namespace of process 1, which is the system's, or a container's.
-public enum InitNamespace {
+package enum InitNamespace {
   /// Whether this process is in another; nil when nobody can tell.
-  public static var isOther: Bool? {
+  package static var isOther: Bool? {
     if let own = try? linkTarget(of: "/proc/self/ns/mnt"),
       let first = try? linkTarget(of: "/proc/1/ns/mnt")
     {
@@ -19,7 +19,7 @@ public enum InitNamespace {
   }
 
   /// Enters it, as `/proc` shows it.
-  public static func enter() throws(SystemError) {
+  package static func enter() throws(SystemError) {
     guard isOther != false else { return }
     let path: FilePath = "/proc/1/ns/mnt"
     let namespace = Descriptor(
@@ -29,7 +29,7 @@ public enum InitNamespace {
 
   /// Says so when this is another, and what follows from it. Returns whether it is.
   @discardableResult
-  public static func warn(_ who: String, _ consequence: String) -> Bool {
+  package static func warn(_ who: String, _ consequence: String) -> Bool {
     guard isOther == true else { return false }
     Program.complain(
       "\(who): warning: this is not the mount namespace of pid 1, so \(consequence)")

@@ -1,12 +1,12 @@
 import FoundationEssentials
 
 /// Prints `value` as JSON: sorted keys, two spaces, one value.
-public func printJSON(_ value: some Encodable) throws {
+package func printJSON(_ value: some Encodable) throws {
   try printJSON(value, [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes])
 }
 
 /// Prints `value` as JSON on one line, for who reads a stream of them.
-public func printJSONLine(_ value: some Encodable) throws {
+package func printJSONLine(_ value: some Encodable) throws {
   try printJSON(value, [.sortedKeys, .withoutEscapingSlashes])
 }
 

@@ -4,7 +4,7 @@ import Glibc
 import DaemonStoreKernel
 
 /// How a program of this project ends.
-public enum ExitStatus: CInt, Sendable {
+package enum ExitStatus: CInt, Sendable {
   case done = 0
   /// Failed, and nothing left behind.
   case failed = 1
@@ -17,27 +17,27 @@ public enum ExitStatus: CInt, Sendable {
 }
 
 /// Ends a command with a status whose reasons have been printed.
-public struct Ending: Error {
-  public let status: ExitStatus
-  public init(_ status: ExitStatus) { self.status = status }
+package struct Ending: Error {
+  package let status: ExitStatus
+  package init(_ status: ExitStatus) { self.status = status }
 }
 
 /// A failure that has nothing below it that throws: one line.
-public struct Failure: Error, CustomStringConvertible {
-  public let description: String
-  public init(_ description: String) { self.description = description }
+package struct Failure: Error, CustomStringConvertible {
+  package let description: String
+  package init(_ description: String) { self.description = description }
 }
 
 /// A command that changes something: that stays done when nobody can be told of it.
-public protocol ChangingCommand: ParsableCommand {}
+package protocol ChangingCommand: ParsableCommand {}
 
 /// The only place that prints errors and exits.
-public enum Program {
+package enum Program {
   /// Parses the command line, runs the command and exits.
   ///
   /// A path may have any bytes. Any other argument that is not UTF-8 is refused: repaired, two names
   /// of users could become one.
-  public static func run<Root: ParsableCommand>(_ root: Root.Type) -> Never {
+  package static func run<Root: ParsableCommand>(_ root: Root.Type) -> Never {
     let program = root.configuration.commandName ?? "program"
     linux_occupy_standard_descriptors()
     // The work is done whether or not somebody still reads what is said about it.
@@ -143,13 +143,13 @@ public enum Program {
 
   /// Lets go of what was printed; false when it does not arrive.
   @discardableResult
-  public static func flush() -> Bool {
+  package static func flush() -> Bool {
     if fflush(nil) != 0, outputError == nil { outputError = errno }
     return outputError == nil
   }
 
   /// The last component of the name by which this program was called; empty when there is none.
-  public static var calledName: String {
+  package static var calledName: String {
     guard let path = rawArguments.first else { return "" }
     let bytes = UnsafeRawBufferPointer(start: path, count: strlen(path))
     let name = bytes.split(separator: UInt8(ascii: "/")).last
@@ -157,12 +157,12 @@ public enum Program {
   }
 
   /// The last word of the command line: an option that takes all that follows may be it.
-  public static var lastArgument: FilePath? { rawArguments.last.map { FilePath(cString: $0) } }
+  package static var lastArgument: FilePath? { rawArguments.last.map { FilePath(cString: $0) } }
 
   /// Becomes another program, which is found in PATH and finds everything as this one did.
   ///
   /// - Parameter variables: added to its environment.
-  public static func become(
+  package static func become(
     _ command: [FilePath], setting variables: [(name: FilePath, value: FilePath)]
   ) throws(SystemError) -> Never {
     flush()
@@ -178,17 +178,17 @@ public enum Program {
   }
 
   /// One line of a result, on standard output.
-  public static func say(_ line: String) { put(oneLine(line) + "\n") }
+  package static func say(_ line: String) { put(oneLine(line) + "\n") }
 
   /// A result as it is. What is longer than a buffer may fail here, and not when it is flushed.
-  public static func put(_ text: String) {
+  package static func put(_ text: String) {
     var text = text
     let code = text.withUTF8 { linux_print($0.baseAddress, $0.count) == 0 ? nil : errno }
     outputError = outputError ?? code
   }
 
   /// One line on standard error.
-  public static func complain(_ line: String) {
+  package static func complain(_ line: String) {
     flush()  // what was printed before comes before
     let bytes = Array((oneLine(line) + "\n").utf8)
     _ = write(STDERR_FILENO, bytes, bytes.count)  // nobody is left to be told of a failure
@@ -196,12 +196,12 @@ public enum Program {
 
   /// Makes `/` the working directory: when every path of the command line is resolved. The caller's
   /// may be one that root cannot search, and nothing must be kept busy by it.
-  public static func leaveWorkingDirectory() throws(SystemError) {
+  package static func leaveWorkingDirectory() throws(SystemError) {
     try check("chdir", "/", chdir("/"))
   }
 
   /// - Throws: ``Failure`` for anybody but root.
-  public static func requireRoot() throws(Failure) {
+  package static func requireRoot() throws(Failure) {
     guard geteuid() == 0 else { throw Failure("only root can do that") }
   }
 }

@@ -1,31 +1,31 @@
 import DaemonStoreKernel
 
 /// One mount, as a line of mountinfo gives it: proc_pid_mountinfo(5).
-public struct Mount: Equatable, Sendable {
+package struct Mount: Equatable, Sendable {
   /// Unique among the mounts of this moment, in all namespaces; used again later.
-  public let id: Int
-  public let parent: Int
+  package let id: Int
+  package let parent: Int
   /// `major:minor` of the file system. On btrfs not what `st_dev` says.
-  public let device: UInt64
+  package let device: UInt64
   /// The directory of the file system that is the root of this mount.
-  public let root: FilePath
+  package let root: FilePath
   /// Where it is mounted, as seen from the root of the process that was asked.
-  public let target: FilePath
+  package let target: FilePath
   /// Of this mount (`ro`, `nosuid`, …), not those of its file system.
-  public let options: Set<FilePath>
-  public let fileSystem: FilePath
+  package let options: Set<FilePath>
+  package let fileSystem: FilePath
   /// What was mounted, in the file system's own words: `/dev/sda1`, `tmpfs`.
-  public let source: FilePath
+  package let source: FilePath
   /// The peer group, of a shared mount.
-  public let peerGroup: Int?
+  package let peerGroup: Int?
   /// The peer group that it receives from, of a slave.
-  public let master: Int?
+  package let master: Int?
   /// Of an overlay: the directories that it is made of, as they were given when it was mounted.
-  public let layers: [FilePath]
+  package let layers: [FilePath]
   /// Of FUSE: the user whose server it is.
-  public let server: UInt32?
+  package let server: UInt32?
 
-  public init(
+  package init(
     id: Int, parent: Int, device: UInt64 = 0, root: FilePath, target: FilePath,
     options: Set<FilePath> = [], fileSystem: FilePath = "tmpfs",
     source: FilePath = "tmpfs",
@@ -46,7 +46,7 @@ public struct Mount: Equatable, Sendable {
   }
 
   /// How it takes part in propagation, in the words of mount_namespaces(7).
-  public var propagation: String {
+  package var propagation: String {
     switch (peerGroup, master) {
     case (nil, nil): "private"
     case (let peers?, nil): "shared:\(peers)"
@@ -58,7 +58,7 @@ public struct Mount: Equatable, Sendable {
 
 /// Whether `path` is `directory` or lies below it, component by component. An empty directory is the
 /// beginning of every absolute path.
-public func isPath(_ path: FilePath, atOrBelow directory: FilePath) -> Bool {
+package func isPath(_ path: FilePath, atOrBelow directory: FilePath) -> Bool {
   if directory == "/" { return path.isAbsolute }
   guard let rest = path.dropping(prefix: directory) else { return false }
   return rest.isEmpty || rest.isAbsolute

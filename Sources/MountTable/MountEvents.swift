@@ -7,11 +7,11 @@ import DaemonStoreKernel
 /// The kernel tells whoever polls the mountinfo file (proc_pid_mountinfo(5)). The file is never
 /// read: that takes the longer the more mounts there are, and nothing in it is needed by who knows
 /// which path to ask about.
-public struct MountEvents: ~Copyable {
+package struct MountEvents: ~Copyable {
   private let file: Descriptor
 
   /// - Throws: `ENOENT` where no `/proc` shows this process: a file that is called so is none.
-  public init() throws(SystemError) {
+  package init() throws(SystemError) {
     let path: FilePath = "/proc/self/mountinfo"
     var (type, id): (UInt64, UInt64) = (0, 0)
     // PROC_SUPER_MAGIC.
@@ -23,7 +23,7 @@ public struct MountEvents: ~Copyable {
 
   /// Waits for a change since the last call, or for one of `others`; says which of those it was.
   /// What happened before the call is not lost.
-  public func next(
+  package func next(
     or others: [(descriptor: CInt, events: CInt)]
   ) throws(SystemError) -> [Bool] {
     Array(try wait(for: [(file.number, CInt(POLLPRI))] + others).dropFirst())

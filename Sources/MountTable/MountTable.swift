@@ -3,18 +3,18 @@ import DaemonStoreKernel
 
 /// The mounts of one mount namespace at one moment, in the order of mountinfo: a mount stands
 /// after its parent unless it was moved.
-public struct MountTable: Sendable {
-  public let mounts: [Mount]
+package struct MountTable: Sendable {
+  package let mounts: [Mount]
 
-  public init(_ mounts: [Mount]) { self.mounts = mounts }
+  package init(_ mounts: [Mount]) { self.mounts = mounts }
 
   /// The mounts that the calling process sees.
-  public static func current() throws(MountTableError) -> MountTable {
+  package static func current() throws(MountTableError) -> MountTable {
     try ofProcess("thread-self")
   }
 
   /// The mounts that a process sees: `ESRCH` or `ENOENT` when it is gone.
-  public static func ofProcess(_ process: FilePath) throws(MountTableError) -> MountTable {
+  package static func ofProcess(_ process: FilePath) throws(MountTableError) -> MountTable {
     let path: FilePath = "/proc/\(process)/mountinfo"
     let text: [UInt8]
     do {
@@ -27,7 +27,7 @@ public struct MountTable: Sendable {
 
   /// Parses mountinfo. One line that is not understood fails the whole: a mount that is overlooked
   /// is worse than an error.
-  public init(parsing text: [UInt8], from path: FilePath) throws(MountTableError) {
+  package init(parsing text: [UInt8], from path: FilePath) throws(MountTableError) {
     var mounts: [Mount] = []
     var rest = text[...]
     while !rest.isEmpty {
@@ -43,11 +43,11 @@ public struct MountTable: Sendable {
 }
 
 /// A mount table that cannot be read. It is never taken for one without mounts.
-public enum MountTableError: Error, Equatable, CustomStringConvertible, Sendable {
+package enum MountTableError: Error, Equatable, CustomStringConvertible, Sendable {
   case unreadable(SystemError)
   case malformed(FilePath, line: Int)
 
-  public var description: String {
+  package var description: String {
     switch self {
     case .unreadable(let error): error.description
     case .malformed(let path, let line): "\(path): line \(line) is not a line of mountinfo"

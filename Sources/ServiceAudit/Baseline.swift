@@ -1,42 +1,42 @@
 import DaemonStoreKernel
 
 /// Which services a system is to have, and how each is to be confined: docs/sandboxed-services.md.
-public struct Baseline: Equatable, Sendable {
-  public struct Line: Equatable, Sendable, CustomStringConvertible {
-    public let program: FilePath
-    public let user: FilePath
-    public let group: FilePath
-    public let features: Set<Feature>
+package struct Baseline: Equatable, Sendable {
+  package struct Line: Equatable, Sendable, CustomStringConvertible {
+    package let program: FilePath
+    package let user: FilePath
+    package let group: FilePath
+    package let features: Set<Feature>
 
-    public init(program: FilePath, user: FilePath, group: FilePath, features: Set<Feature>) {
+    package init(program: FilePath, user: FilePath, group: FilePath, features: Set<Feature>) {
       self.program = program
       self.user = user
       self.group = group
       self.features = features
     }
 
-    public var description: String {
+    package var description: String {
       ([program, user, group].map { Baseline.escaped(Array($0.bytes)) }
         + features.sorted().map(\.description)).joined(separator: " ")
     }
   }
 
-  public let lines: [Line]
+  package let lines: [Line]
   /// Programs that are not looked at.
-  public let ignored: Set<FilePath>
+  package let ignored: Set<FilePath>
 
-  public init(lines: [Line], ignored: Set<FilePath> = []) {
+  package init(lines: [Line], ignored: Set<FilePath> = []) {
     self.lines = lines
     self.ignored = ignored
   }
 
   /// A line that is no line of a baseline: `FILE:12: …`.
-  public struct Mistake: Error, Equatable, CustomStringConvertible {
-    public let description: String
+  package struct Mistake: Error, Equatable, CustomStringConvertible {
+    package let description: String
   }
 
   /// - Parameter name: of the file, for errors.
-  public init(parsing text: [UInt8], named name: FilePath) throws(Mistake) {
+  package init(parsing text: [UInt8], named name: FilePath) throws(Mistake) {
     var lines: [Line] = []
     var ignored: Set<FilePath> = []
     let rows = text.split(
@@ -79,7 +79,7 @@ public struct Baseline: Equatable, Sendable {
   }
 
   /// What runs, a line for each program, user and group, with what all its processes hold.
-  public init(of services: [Service]) {
+  package init(of services: [Service]) {
     var lines: [Line] = []
     for service in services {
       guard let index = lines.firstIndex(where: { $0.isSame(as: service.line) }) else {
@@ -94,14 +94,14 @@ public struct Baseline: Equatable, Sendable {
       })
   }
 
-  public var text: String {
+  package var text: String {
     "# program user group features: see sandboxed-services(1)\n"
       + ignored.sorted().map { "ignore \(Self.escaped(Array($0.bytes)))\n" }.joined()
       + lines.map { "\($0)\n" }.joined()
   }
 
   /// What is wrong with the services that run, each in one line.
-  public func problems(with services: [Service]) -> [String] {
+  package func problems(with services: [Service]) -> [String] {
     var problems: [String] = []
     let services = services.filter { !ignored.contains($0.program) }
     for line in Baseline(of: services).lines {
@@ -184,7 +184,7 @@ extension Baseline.Line {
 
 extension Service {
   /// Its line in a baseline.
-  public var line: Baseline.Line {
+  package var line: Baseline.Line {
     Baseline.Line(program: program, user: userName, group: groupName, features: features)
   }
 }

@@ -1,13 +1,13 @@
 import DaemonStoreKernel
 
 /// How the kernel filters the system calls of a process: the field `Seccomp` of its status.
-public enum FilterMode: Int, Sendable {
+package enum FilterMode: Int, Sendable {
   case none
   /// read, write, exit and sigreturn.
   case strict
   case filter
 
-  public var name: String {
+  package var name: String {
     switch self {
     case .none: "none"
     case .strict: "strict"
@@ -18,18 +18,18 @@ public enum FilterMode: Int, Sendable {
 
 /// What `/proc/PID/status` says of a process, as far as it concerns its confinement:
 /// proc_pid_status(5).
-public struct ProcessStatus: Equatable, Sendable {
-  public let isZombie: Bool
+package struct ProcessStatus: Equatable, Sendable {
+  package let isZombie: Bool
   /// Who it acts as: the effective ids.
-  public let user: UInt32
-  public let group: UInt32
-  public let permitted: CapabilitySet
-  public let bounding: CapabilitySet
-  public let noNewPrivileges: Bool
-  public let filter: FilterMode
+  package let user: UInt32
+  package let group: UInt32
+  package let permitted: CapabilitySet
+  package let bounding: CapabilitySet
+  package let noNewPrivileges: Bool
+  package let filter: FilterMode
 
   /// nil when a field is missing or unreadable: a kernel that does not say it, or no such file.
-  public init?(_ text: [UInt8]) {
+  package init?(_ text: [UInt8]) {
     func value(_ field: StaticString, at index: Int = 0) -> ArraySlice<UInt8>? {
       text.field(field)?.words.dropFirst(index).first
     }
@@ -51,14 +51,14 @@ public struct ProcessStatus: Equatable, Sendable {
 }
 
 /// Whose process it is, by `/proc/PID/cgroup`, where systemd keeps one cgroup for each unit.
-public enum ServiceUnit: Equatable, Sendable {
+package enum ServiceUnit: Equatable, Sendable {
   case service(String)
   /// A user's session, a container, or a part of systemd itself.
   case other
   /// systemd is not there, or has nothing to do with it.
   case none
 
-  public init(_ text: [UInt8]) {
+  package init(_ text: [UInt8]) {
     // The hierarchy of systemd: its own by name, or the one and only (version 2).
     var paths: [ArraySlice<UInt8>] = []
     for line in text.lines {

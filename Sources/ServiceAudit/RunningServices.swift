@@ -9,9 +9,9 @@ import DaemonStoreKernel
 ///   set), and is not the first process.
 ///
 /// The kernel's threads, and what is in a container's cgroup or a user's session, are none.
-public enum RunningServices {
+package enum RunningServices {
   /// In the order of their numbers. Needs root, to see namespaces and roots of others.
-  public static func all() throws -> [Service] {
+  package static func all() throws -> [Service] {
     let first = try Reference()
     var services: [Service] = []
     for process in try Directory(opening: "/proc").names().compactMap({

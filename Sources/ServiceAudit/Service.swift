@@ -2,7 +2,7 @@ import CDaemonStoreLibcap
 import DaemonStoreKernel
 
 /// A way in which a service is kept from the rest of the system, as a baseline names it.
-public enum Feature: Hashable, Comparable, Sendable, CustomStringConvertible {
+package enum Feature: Hashable, Comparable, Sendable, CustomStringConvertible {
   /// It has these capabilities at most.
   case capabilities(CapabilitySet)
   /// It is in another namespace than process 1: `mnt`, `net`, …
@@ -14,9 +14,9 @@ public enum Feature: Hashable, Comparable, Sendable, CustomStringConvertible {
   case filter
 
   /// As in `/proc/PID/ns`.
-  public static let namespaces = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"]
+  package static let namespaces = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"]
 
-  public var description: String {
+  package var description: String {
     switch self {
     case .capabilities(let set):
       "caps=" + (set.isEmpty ? "none" : set.names.joined(separator: ","))
@@ -28,7 +28,7 @@ public enum Feature: Hashable, Comparable, Sendable, CustomStringConvertible {
   }
 
   /// Reads what ``description`` writes; nil for anything else.
-  public init?(_ text: ArraySlice<UInt8>) {
+  package init?(_ text: ArraySlice<UInt8>) {
     if text.equals("no-new-privs") {
       self = .noNewPrivileges
     } else if text.equals("root") {
@@ -44,30 +44,30 @@ public enum Feature: Hashable, Comparable, Sendable, CustomStringConvertible {
     }
   }
 
-  public static func < (left: Self, right: Self) -> Bool {
+  package static func < (left: Self, right: Self) -> Bool {
     left.description < right.description
   }
 }
 
 /// One running process of a service, as the kernel shows it.
-public struct Service: Equatable, Sendable {
-  public let pid: Int32
+package struct Service: Equatable, Sendable {
+  package let pid: Int32
   /// The file name of its executable, or of the script that an interpreter runs.
-  public let program: FilePath
+  package let program: FilePath
   /// The path of its executable, as it is called in its own root directory.
-  public let executable: FilePath
-  public let userName: FilePath
-  public let groupName: FilePath
-  public let status: ProcessStatus
+  package let executable: FilePath
+  package let userName: FilePath
+  package let groupName: FilePath
+  package let status: ProcessStatus
   /// The systemd unit; nil where there is none.
-  public let unit: String?
+  package let unit: String?
   /// The namespaces that are not process 1's, sorted.
-  public let ownNamespaces: [String]
-  public let hasOtherRoot: Bool
+  package let ownNamespaces: [String]
+  package let hasOtherRoot: Bool
   /// Whether it has all capabilities that process 1 can give.
-  public let hasAllCapabilities: Bool
+  package let hasAllCapabilities: Bool
 
-  public init(
+  package init(
     pid: Int32, program: FilePath, executable: FilePath, userName: FilePath, groupName: FilePath,
     status: ProcessStatus, unit: String?, ownNamespaces: [String], hasOtherRoot: Bool,
     hasAllCapabilities: Bool
@@ -85,7 +85,7 @@ public struct Service: Equatable, Sendable {
   }
 
   /// How it is kept from the rest of the system.
-  public var features: Set<Feature> {
+  package var features: Set<Feature> {
     var features = Set(ownNamespaces.map { Feature.namespace($0) })
     if !hasAllCapabilities { features.insert(.capabilities(status.permitted)) }
     if status.noNewPrivileges { features.insert(.noNewPrivileges) }
@@ -105,7 +105,7 @@ public struct Service: Equatable, Sendable {
 
 extension CapabilitySet {
   /// As capabilities(7) calls them, without the prefix that all have: `chown`. Others are numbers.
-  public var names: [String] {
+  package var names: [String] {
     (0..<64).filter { rawValue & (1 << UInt64($0)) != 0 }.map { number in
       guard let name = cap_to_name(cap_value_t(number)) else { return "\(number)" }
       defer { cap_free(name) }

@@ -18,7 +18,7 @@ struct CryptohomeProgram: ParsableCommand {
 }
 
 /// Runs the command that the command line names, and exits.
-public func runCryptohome() -> Never {
+package func runCryptohome() -> Never {
   do throws(SystemError) {
     // Before there is a key or a password. Without root there is neither.
     if geteuid() == 0 { try forbidDumps() }

@@ -68,7 +68,7 @@ struct PasswordOptions: ParsableArguments {
 }
 
 extension KeyLabel: ExpressibleByArgument {
-  public init?(argument: String) { self.init(argument) }
+  package init?(argument: String) { self.init(argument) }
 }
 
 /// Before the first password: keeps it from everybody else.

@@ -35,6 +35,6 @@ struct CryptohomedProgram: ParsableCommand {
 }
 
 /// Runs the service until it is told to end, and exits.
-public func runCryptohomed() -> Never {
+package func runCryptohomed() -> Never {
   Program.run(CryptohomedProgram.self)
 }

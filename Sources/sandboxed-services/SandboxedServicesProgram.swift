@@ -13,6 +13,6 @@ struct SandboxedServicesProgram: ParsableCommand {
 }
 
 /// Runs the command that the command line names, and exits.
-public func runSandboxedServices() -> Never {
+package func runSandboxedServices() -> Never {
   Program.run(SandboxedServicesProgram.self)
 }

@@ -15,6 +15,6 @@ struct SeccompPolicyProgram: ParsableCommand {
 }
 
 /// Runs the command that the command line names, and exits.
-public func runSeccompPolicy() -> Never {
+package func runSeccompPolicy() -> Never {
   Program.run(SeccompPolicyProgram.self)
 }

@@ -243,7 +243,7 @@ import Testing
     #expect(configuration.skippedSecureBits.rawValue == 0x2f)
     #expect(
       configuration.limits == [
-        ResourceLimit(kind: 7, name: "RLIMIT_NOFILE", soft: 16, hard: .max)
+        ResourceLimit(.openFiles, soft: 16, hard: .max)
       ])
     #expect(try Self.parse(["/p"]).configuration.noNewPrivileges)
     let bare = ["--no-default-runtime-environment", "/p"]

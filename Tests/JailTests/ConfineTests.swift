@@ -27,10 +27,10 @@ import Testing
     jail.user = .init(number: 65534)
     jail.group = .init(number: 65534)
     jail.supplementaryGroups = []
-    jail.capabilities = CapabilitySet(rawValue: 1 << 10)
+    jail.capabilities = .netBindService
     jail.namespaces = [.ipc, .uts, .mount]
     jail.hostName = "confined"
-    jail.limits = [ResourceLimit(kind: 7, name: "RLIMIT_NOFILE", soft: 40, hard: 41)]
+    jail.limits = [ResourceLimit(.openFiles, soft: 40, hard: 41)]
     jail.fileAccess = FileAccess(rules: [
       .init("/proc", .read), .init("/usr", .readAndExecute), .init("/lib", .readAndExecute),
       .init("/lib64", .readAndExecute),

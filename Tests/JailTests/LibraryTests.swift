@@ -21,7 +21,7 @@ func convert(_ directory: FilePath) throws -> Bool {
   jail.program = "/bin/cat"
   jail.arguments = ["/proc/self/status"]
   let plan = try JailPlan(jail)
-  for step in plan.steps { print("will", step) }
+  for step in plan.stepDescriptions { print("will", step) }
   return try plan.start().wait() == .ended(.exited(0), programSignal: nil)
 }
 
@@ -31,7 +31,7 @@ func giveUpPrivileges() throws {
   jail.user = .init(number: 65534)
   jail.group = .init(number: 65534)
   jail.supplementaryGroups = []
-  jail.capabilities = CapabilitySet(rawValue: 1 << 10)  // CAP_NET_BIND_SERVICE
+  jail.capabilities = .netBindService
   jail.namespaces = [.mount, .ipc, .uts]
   jail.fileAccess = FileAccess(rules: [.init("/usr", .readAndExecute), .init("/proc", .read)])
   try jail.confine()

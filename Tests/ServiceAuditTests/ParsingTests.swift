@@ -97,7 +97,7 @@ private func parse(_ text: String) throws -> Baseline {
   @Test func readsWhatItWrites() throws {
     let services = [
       try service(), try service("a b#\\", user: 0, all: true),
-      try service("netd", capabilities: .setGroups, filter: 0),
+      try service("netd", capabilities: .setgid, filter: 0),
     ]
     let baseline = Baseline(of: services)
     #expect(

@@ -3,15 +3,15 @@ import Glibc
 import DaemonStoreKernel
 
 /// A program that runs beside the test, and is told one line after another.
-public final class Dialogue {
-  public let process: pid_t
+package final class Dialogue {
+  package let process: pid_t
   /// What it has said so far, on standard output and standard error.
-  public private(set) var text = ""
+  package private(set) var text = ""
   private let input: Descriptor
   private let output: Descriptor
   private var hasEnded = false
 
-  public init(_ program: String, _ arguments: [String]) throws {
+  package init(_ program: String, _ arguments: [String]) throws {
     let input = try Pipe()
     let output = try Pipe()
     process = try spawn(
@@ -23,12 +23,12 @@ public final class Dialogue {
 
   deinit { kill() }
 
-  public func tell(_ line: String) throws {
+  package func tell(_ line: String) throws {
     try input.write(Array((line + "\n").utf8), shown: "pipe")
   }
 
   /// Reads until it has said `words`, after what was there when it was last waited for.
-  public func wait(for words: String) throws {
+  package func wait(for words: String) throws {
     while !unread.contains(words) {
       guard try readMore() else { throw Problem("it never said '\(words)', but:\n\(text)") }
     }
@@ -36,14 +36,14 @@ public final class Dialogue {
   }
 
   /// Reads to the end; the exit status, or minus the signal.
-  public func end() throws -> CInt {
+  package func end() throws -> CInt {
     while try readMore() {}
     hasEnded = true
     return try reap(process)
   }
 
   /// Kills it, if it still runs, and waits until it is gone.
-  public func kill() {
+  package func kill() {
     guard !hasEnded else { return }
     hasEnded = true
     _ = Glibc.kill(process, SIGKILL)

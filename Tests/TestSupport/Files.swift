@@ -2,13 +2,13 @@ import Glibc
 import DaemonStoreKernel
 
 /// What went wrong in a test's own preparations.
-public struct Problem: Error, CustomStringConvertible {
-  public let description: String
-  public init(_ description: String) { self.description = description }
+package struct Problem: Error, CustomStringConvertible {
+  package let description: String
+  package init(_ description: String) { self.description = description }
 }
 
 /// The whole of a file, as text.
-public func readFile(_ path: String) throws -> String {
+package func readFile(_ path: String) throws -> String {
   let file = try check("open", path, open(path, O_RDONLY | O_CLOEXEC))
   defer { close(file) }
   var bytes: [UInt8] = []
@@ -21,7 +21,7 @@ public func readFile(_ path: String) throws -> String {
 }
 
 /// Writes a file anew.
-public func writeFile(
+package func writeFile(
   _ path: String, _ bytes: [UInt8], mode: mode_t = 0o644
 ) throws {
   let file = try check("open", path, open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode))
@@ -35,12 +35,12 @@ public func writeFile(
   try check("chmod", path, fchmod(file, mode))
 }
 
-public func writeFile(_ path: String, _ text: String, mode: mode_t = 0o644) throws {
+package func writeFile(_ path: String, _ text: String, mode: mode_t = 0o644) throws {
   try writeFile(path, Array(text.utf8), mode: mode)
 }
 
 /// Makes a directory with exactly this owner and mode, and those above it that are missing.
-public func makeDirectory(
+package func makeDirectory(
   _ path: String, owner: uid_t = 0, group: gid_t = 0, mode: mode_t = 0o755
 ) throws {
   let above = path.split(separator: "/").dropLast()
@@ -55,24 +55,24 @@ public func makeDirectory(
   try check("chmod", path, chmod(path, mode))
 }
 
-public func setOwner(_ path: String, _ owner: uid_t, _ group: gid_t) throws {
+package func setOwner(_ path: String, _ owner: uid_t, _ group: gid_t) throws {
   try check("chown", path, lchown(path, owner, group))
 }
 
-public func setMode(_ path: String, _ mode: mode_t) throws {
+package func setMode(_ path: String, _ mode: mode_t) throws {
   try check("chmod", path, chmod(path, mode))
 }
 
-public func makeLink(_ path: String, to target: String) throws {
+package func makeLink(_ path: String, to target: String) throws {
   try check("symlink", path, symlink(target, path))
 }
 
-public func remove(_ path: String) throws {
+package func remove(_ path: String) throws {
   try check("remove", path, Glibc.remove(path))
 }
 
 /// Owner, group and mode, as `5:60 2770`; `nothing` when there is nothing, `link` for a link.
-public func attributes(_ path: String) -> String {
+package func attributes(_ path: String) -> String {
   var status = stat()
   guard lstat(path, &status) == 0 else {
     return errno == ENOENT ? "nothing" : String(cString: strerror(errno))
@@ -87,13 +87,13 @@ public func attributes(_ path: String) -> String {
     + String(status.st_mode & 0o7777, radix: 8)
 }
 
-public func exists(_ path: String) -> Bool {
+package func exists(_ path: String) -> Bool {
   var status = stat()
   return lstat(path, &status) == 0
 }
 
 /// The names in a directory, sorted, without hidden ones.
-public func names(in path: String) throws -> [String] {
+package func names(in path: String) throws -> [String] {
   guard let stream = opendir(path) else {
     throw SystemError(operation: "opendir", path: path, code: errno)
   }
@@ -109,23 +109,23 @@ public func names(in path: String) throws -> [String] {
 }
 
 /// `mount(2)`.
-public func mountFilesystem(
+package func mountFilesystem(
   _ source: String, _ target: String, _ type: String? = nil, _ flags: Int = 0,
   _ options: String? = nil
 ) throws {
   try check("mount", target, mount(source, target, type, UInt(flags), options))
 }
 
-public func bindMount(_ source: String, _ target: String, recursively: Bool = false) throws {
+package func bindMount(_ source: String, _ target: String, recursively: Bool = false) throws {
   try mountFilesystem(source, target, nil, MS_BIND | (recursively ? MS_REC : 0))
 }
 
-public func unmountFilesystem(_ target: String, lazily: Bool = false) throws {
+package func unmountFilesystem(_ target: String, lazily: Bool = false) throws {
   try check("umount", target, umount2(target, lazily ? CInt(MNT_DETACH) : 0))
 }
 
 /// Whether `condition` comes true before the deadline.
-public func eventually(
+package func eventually(
   within seconds: Double = 20, _ condition: () throws -> Bool
 ) rethrows -> Bool {
   let deadline = ContinuousClock.now + .seconds(seconds)

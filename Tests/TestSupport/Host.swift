@@ -4,33 +4,33 @@ import DaemonStoreKernel
 import Testing
 
 /// How `/` and all below it propagate: as systemd leaves them, or as the kernel does.
-public enum Machine: String, Codable, CaseIterable, Sendable {
+package enum Machine: String, Codable, CaseIterable, Sendable {
   case shared
   case isolated
 }
 
 /// A machine of a test's own: a mount namespace with its own `/run`, `/home`, `/var/lib` and
 /// `/etc`, all empty but for what is said here, and the built programs in `/mnt/programs`.
-public final class Host {
-  public static let salt = "0123456789abcdef"
+package final class Host {
+  package static let salt = "0123456789abcdef"
 
   /// Users with a passwd entry, and their ids.
-  public static let accounts = ["alice": 1000, "bob": 1001, "carol": 1002]
+  package static let accounts = ["alice": 1000, "bob": 1001, "carol": 1002]
 
   /// SHA-1 of the salt and the name, as Python's hashlib computes it.
-  public static let alice = "613ee4f28d2c6498c938ccbfdd85ea414586302a"
-  public static let bob = "d09e6ca23c64d738ac3a6de2615bf8b654346632"
-  public static let carol = "7c9f2003fb1979c6dd3925b48891d9e218903c5b"
+  package static let alice = "613ee4f28d2c6498c938ccbfdd85ea414586302a"
+  package static let bob = "d09e6ca23c64d738ac3a6de2615bf8b654346632"
+  package static let carol = "7c9f2003fb1979c6dd3925b48891d9e218903c5b"
   /// Without a passwd entry.
-  public static let guest = "1a824cdd2f389374bc7905a09d54dc15970936a9"
+  package static let guest = "1a824cdd2f389374bc7905a09d54dc15970936a9"
 
-  public let helpers = Helpers()
+  package let helpers = Helpers()
 
   fileprivate init() {}
 }
 
 /// Runs `body` on a machine of its own. Call it in an exit test; what is thrown is recorded.
-public func inHost(_ machine: Machine, _ body: (Host) throws -> Void) {
+package func inHost(_ machine: Machine, _ body: (Host) throws -> Void) {
   do {
     let programs = try builtPrograms()
     let libraries = try? readFileBytes("/etc/ld.so.cache")
@@ -47,7 +47,7 @@ public func inHost(_ machine: Machine, _ body: (Host) throws -> Void) {
 
 /// The directory with the programs: that of the environment variable `DAEMON_STORE_BUILD`, or the
 /// release build of this package, or the debug build.
-public func builtPrograms() throws -> String {
+package func builtPrograms() throws -> String {
   let package = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
   let places =
     environment("DAEMON_STORE_BUILD").map { [$0] }
@@ -89,20 +89,20 @@ private func prepare(programs: String, libraries: [UInt8]?) throws {
 
 extension Host {
   /// Makes the template of a store.
-  public func template(
+  package func template(
     _ name: String, owner: uid_t = 0, group: gid_t = 0, mode: mode_t = 0o700
   ) throws {
     try makeDirectory("/etc/daemon-store/\(name)", owner: owner, group: group, mode: mode)
   }
 
   /// Runs one of the built programs.
-  public func run(_ program: String, _ arguments: String...) throws -> Outcome {
+  package func run(_ program: String, _ arguments: String...) throws -> Outcome {
     try TestSupport.run("/mnt/programs/\(program)", arguments)
   }
 
   /// Runs one, and expects it to end well with nothing to complain about.
   @discardableResult
-  public func succeed(
+  package func succeed(
     _ program: String, _ arguments: String...,
     sourceLocation: SourceLocation = #_sourceLocation
   ) throws -> Outcome {
@@ -115,7 +115,7 @@ extension Host {
 
   /// Runs one, and expects this status and one complaint that has all of these words in it.
   @discardableResult
-  public func refuse(
+  package func refuse(
     status: CInt = 1, _ words: [String], _ program: String, _ arguments: String...,
     sourceLocation: SourceLocation = #_sourceLocation
   ) throws -> Outcome {
@@ -128,17 +128,17 @@ extension Host {
   }
 
   /// Runs one as an ordinary user.
-  public func runAsNobody(_ program: String, _ arguments: String...) throws -> Outcome {
+  package func runAsNobody(_ program: String, _ arguments: String...) throws -> Outcome {
     try TestSupport.run(
       "setpriv",
       ["--reuid", "65534", "--regid", "65534", "--clear-groups", "/mnt/programs/\(program)"]
         + arguments)
   }
 
-  public func table() throws -> [MountLine] { try mountTable() }
+  package func table() throws -> [MountLine] { try mountTable() }
 
   /// The one mount at a path: none or more than one is a problem.
-  public func mount(at path: String) throws -> MountLine {
+  package func mount(at path: String) throws -> MountLine {
     let mounts = try table().at(path)
     guard let mount = mounts.first, mounts.count == 1 else {
       throw Problem("\(mounts.count) mounts at \(path): \(mounts)")
@@ -150,7 +150,7 @@ extension Host {
 extension Host {
   /// A process in a namespace of its own that receives what is mounted here: it has inherited all,
   /// as `unshare --mount --propagation slave` makes it.
-  public func follower() throws -> pid_t {
+  package func follower() throws -> pid_t {
     try helpers.fork {
       try check("unshare", nil, linux_unshare(CLONE_NEWNS))
       try mountFilesystem("none", "/", nil, MS_REC | MS_SLAVE)
@@ -159,7 +159,7 @@ extension Host {
 
   /// A process in a jail that holds one store by a bind of its own at `/mnt/jail`, and as a slave,
   /// and has nothing else of the stores.
-  public func jail(following store: String) throws -> pid_t {
+  package func jail(following store: String) throws -> pid_t {
     try helpers.fork {
       try check("unshare", nil, linux_unshare(CLONE_NEWNS))
       try mountFilesystem("none", "/", nil, MS_REC | MS_SLAVE)
@@ -172,7 +172,7 @@ extension Host {
   }
 
   /// A process that holds something in the way that `body` says.
-  public func holder(_ body: () throws -> Void) throws -> pid_t { try helpers.fork(body) }
+  package func holder(_ body: () throws -> Void) throws -> pid_t { try helpers.fork(body) }
 }
 
 private func readFileBytes(_ path: String) throws -> [UInt8] {

@@ -2,9 +2,9 @@ import DaemonStoreKernel
 
 /// Names that text gets wrong: what `Character` joins, what canonical equivalence makes equal, what is
 /// not UTF-8, and what ends or breaks a line. None has a NUL; ``withNUL`` has.
-public enum HostileNames {
+package enum HostileNames {
   /// Valid as the name of a directory entry.
-  public static let names: [[UInt8]] = [
+  package static let names: [[UInt8]] = [
     // A combining mark, a joiner and a selector, which follow a slash or a colon as one character.
     Array("\u{301}".utf8), Array("\u{200d}x".utf8), Array("\u{fe0f}".utf8),
     // Equal as text, and not as bytes.
@@ -16,12 +16,12 @@ public enum HostileNames {
     Array("a\\012".utf8), Array("..\u{301}".utf8),
   ]
 
-  public static let withNUL: [[UInt8]] = [[0], [0x61, 0], [0, 0x61], [0x61, 0, 0x62]]
+  package static let withNUL: [[UInt8]] = [[0], [0x61, 0], [0, 0x61], [0x61, 0, 0x62]]
 
-  public static var paths: [FilePath] { names.map { FilePath(truncating: $0) } }
+  package static var paths: [FilePath] { names.map { FilePath(truncating: $0) } }
 
   /// Those that are no text.
-  public static var invalid: [[UInt8]] {
+  package static var invalid: [[UInt8]] {
     names.filter { String(validating: $0, as: UTF8.self) == nil }
   }
 }

@@ -3,19 +3,19 @@ import DaemonStoreKernel
 
 /// One line of mountinfo, read by a few lines of our own: what a test counts does not come from
 /// the reader that it tests.
-public struct MountLine: Equatable, Hashable, Sendable, CustomStringConvertible {
-  public let id: Int
-  public let parent: Int
-  public let device: String
-  public let root: String
-  public let target: String
-  public let options: Set<String>
-  public let peerGroup: Int?
-  public let master: Int?
-  public let type: String
-  public let source: String
+package struct MountLine: Equatable, Hashable, Sendable, CustomStringConvertible {
+  package let id: Int
+  package let parent: Int
+  package let device: String
+  package let root: String
+  package let target: String
+  package let options: Set<String>
+  package let peerGroup: Int?
+  package let master: Int?
+  package let type: String
+  package let source: String
 
-  public var description: String {
+  package var description: String {
     let group = peerGroup.map { " shared:\($0)" } ?? ""
     let receives = master.map { " master:\($0)" } ?? ""
     return "\(id) \(device):\(root) on \(target) \(options.sorted().joined(separator: ","))"
@@ -63,7 +63,7 @@ public struct MountLine: Equatable, Hashable, Sendable, CustomStringConvertible 
 }
 
 /// The mounts of the calling thread, or of a process.
-public func mountTable(of process: pid_t? = nil) throws -> [MountLine] {
+package func mountTable(of process: pid_t? = nil) throws -> [MountLine] {
   let path = "/proc/\(process.map { "\($0)" } ?? "thread-self")/mountinfo"
   return try readFile(path).split(separator: "\n").map { line in
     guard let mount = MountLine(line) else { throw Problem("\(path): cannot read \(line)") }
@@ -72,17 +72,17 @@ public func mountTable(of process: pid_t? = nil) throws -> [MountLine] {
 }
 
 /// The changes of the calling thread's mount table, from now on: poll(2) on mountinfo.
-public struct MountChanges: ~Copyable {
+package struct MountChanges: ~Copyable {
   private let file: Descriptor
 
-  public init() throws {
+  package init() throws {
     file = Descriptor(
       owning: try check(
         "open", "mountinfo", open("/proc/thread-self/mountinfo", O_RDONLY | O_CLOEXEC)))
   }
 
   /// Waits for the next one, at most a tenth of a second.
-  public func next() {
+  package func next() {
     var poller = pollfd(fd: file.number, events: Int16(POLLPRI), revents: 0)
     _ = poll(&poller, 1, 100)
   }
@@ -90,15 +90,15 @@ public struct MountChanges: ~Copyable {
 
 extension [MountLine] {
   /// What is mounted at this path, the first at the bottom.
-  public func at(_ path: String) -> [MountLine] { filter { $0.target == path } }
+  package func at(_ path: String) -> [MountLine] { filter { $0.target == path } }
 
   /// What is mounted at this path or below.
-  public func below(_ path: String) -> [MountLine] {
+  package func below(_ path: String) -> [MountLine] {
     filter { $0.target == path || $0.target.hasPrefix(path + "/") }
   }
 
   /// The mounts whose place or root names this user.
-  public func naming(_ hash: String) -> [MountLine] {
+  package func naming(_ hash: String) -> [MountLine] {
     filter { $0.target.contains(hash) || $0.root.contains(hash) }
   }
 }

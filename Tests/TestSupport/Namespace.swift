@@ -6,7 +6,7 @@ import Testing
 /// Runs `body` in a mount namespace of the calling thread's own: everything private, a tmpfs on
 /// `/mnt`. What it throws is recorded as an issue. Call it in an exit test: the thread does not
 /// come back from there.
-public func inMountNamespace(_ body: () throws -> Void) {
+package func inMountNamespace(_ body: () throws -> Void) {
   do {
     try enterPrivateNamespace()
     try mountFilesystem("tmpfs", "/mnt", "tmpfs", 0, "mode=0755")

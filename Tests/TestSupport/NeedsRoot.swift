@@ -4,15 +4,15 @@ import Testing
 /// For a suite whose cases change mounts. As a plain user it is skipped, with the reason; under
 /// `CI=true` nothing is skipped, so there it fails. No more of its cases run at once than the
 /// machine has processors: each is a few dozen processes.
-public struct NeedsRoot: SuiteTrait, TestTrait, TestScoping {
-  public var isRecursive: Bool { true }
+package struct NeedsRoot: SuiteTrait, TestTrait, TestScoping {
+  package var isRecursive: Bool { true }
 
-  public func prepare(for test: Test) async throws {
+  package func prepare(for test: Test) async throws {
     let isHere = geteuid() == 0 || environment("CI") == "true"
     try await ConditionTrait.enabled(if: isHere, "needs root, for mounts").prepare(for: test)
   }
 
-  public func provideScope(
+  package func provideScope(
     for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
   ) async throws {
     await Turnstile.shared.enter()
@@ -27,7 +27,7 @@ public struct NeedsRoot: SuiteTrait, TestTrait, TestScoping {
 }
 
 extension Trait where Self == NeedsRoot {
-  public static var needsRoot: Self { NeedsRoot() }
+  package static var needsRoot: Self { NeedsRoot() }
 }
 
 /// Lets as many in at once as there are processors.
@@ -55,6 +55,6 @@ private actor Turnstile {
 }
 
 /// A variable of this process's environment.
-public func environment(_ name: String) -> String? {
+package func environment(_ name: String) -> String? {
   getenv(name).map { String(cString: $0) }
 }

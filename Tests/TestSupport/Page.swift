@@ -1,36 +1,36 @@
 /// A file of this package.
-public func projectFile(_ name: String) -> String {
+package func projectFile(_ name: String) -> String {
   "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/") + "/" + name
 }
 
 /// A page of the documentation, in Markdown: what of it a test looks at.
-public struct Page {
+package struct Page {
   /// As in `docs/vaults.md`.
-  public let name: String
-  public let text: String
-  public private(set) var blocks: [Block] = []
+  package let name: String
+  package let text: String
+  package private(set) var blocks: [Block] = []
   /// The anchors of its headings, as forges make them.
-  public private(set) var anchors: Set<String> = []
+  package private(set) var anchors: Set<String> = []
   /// What its links and pictures point to.
-  public private(set) var links: [String] = []
+  package private(set) var links: [String] = []
 
   /// What is between two fences.
-  public struct Block: Sendable {
+  package struct Block: Sendable {
     /// The word behind the first fence.
-    public let language: String
+    package let language: String
     /// What comes before a colon at the end of the line above, in backquotes: the file that the
     /// block is the contents of.
-    public let file: String?
+    package let file: String?
     /// The headings that it is below, the nearest last.
-    public let headings: [String]
+    package let headings: [String]
     /// The number of its first line in the page.
-    public let line: Int
-    public fileprivate(set) var lines: [String] = []
+    package let line: Int
+    package fileprivate(set) var lines: [String] = []
 
-    public var text: String { lines.map { $0 + "\n" }.joined() }
+    package var text: String { lines.map { $0 + "\n" }.joined() }
   }
 
-  public init(_ name: String) throws {
+  package init(_ name: String) throws {
     self.name = name
     text = try readFile(projectFile(name))
     var headings: [String] = []
@@ -69,7 +69,7 @@ public struct Page {
   }
 
   /// The first block of a language that is below a heading.
-  public func block(_ language: String, below heading: String) throws -> Block {
+  package func block(_ language: String, below heading: String) throws -> Block {
     guard
       let block = blocks.first(where: { $0.language == language && $0.headings.contains(heading) })
     else { throw Problem("\(name) has no \(language) below \(heading)") }
@@ -77,7 +77,7 @@ public struct Page {
   }
 
   /// The block that is the contents of a file.
-  public func file(_ file: String) throws -> String {
+  package func file(_ file: String) throws -> String {
     guard let block = blocks.first(where: { $0.file == file }) else {
       throw Problem("\(name) has no file \(file)")
     }

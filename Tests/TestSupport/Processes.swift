@@ -4,15 +4,15 @@ import DaemonStoreKernel
 
 /// The processes that a test has started. They end with it, whatever becomes of it: by
 /// ``stopAll()``, or by the signal that the kernel sends when the test's thread is gone.
-public final class Helpers {
+package final class Helpers {
   private var running: Set<pid_t> = []
 
-  public init() {}
+  package init() {}
   deinit { stopAll() }
 
   /// Forks, runs `body` in the child, and leaves it waiting there for ever. Returns when `body` is
   /// done. The child is in the namespaces of the calling thread, and is free to leave them.
-  public func fork(_ body: () throws -> Void) throws -> pid_t {
+  package func fork(_ body: () throws -> Void) throws -> pid_t {
     let ready = try Pipe()
     guard let child = try DaemonStoreKernel.fork() else {
       _ = linux_prctl(1, UInt(SIGKILL), 0, 0)  // PR_SET_PDEATHSIG
@@ -33,7 +33,7 @@ public final class Helpers {
   }
 
   /// The same in the mount namespace of another process.
-  public func fork(inside process: pid_t, _ body: () throws -> Void) throws -> pid_t {
+  package func fork(inside process: pid_t, _ body: () throws -> Void) throws -> pid_t {
     try fork {
       let path = "/proc/\(process)/ns/mnt"
       let namespace = try check("open", path, open(path, O_RDONLY | O_CLOEXEC))
@@ -44,16 +44,16 @@ public final class Helpers {
   }
 
   /// Runs `body` in the mount namespace of another process, and comes back.
-  public func inside(_ process: pid_t, _ body: () throws -> Void) throws {
+  package func inside(_ process: pid_t, _ body: () throws -> Void) throws {
     try stop(try fork(inside: process, body))
   }
 
   /// Starts a program and waits until it has printed a line.
-  public func start(_ program: String, _ arguments: String...) throws -> pid_t {
+  package func start(_ program: String, _ arguments: String...) throws -> pid_t {
     try start(program, arguments)
   }
 
-  public func start(_ program: String, _ arguments: [String]) throws -> pid_t {
+  package func start(_ program: String, _ arguments: [String]) throws -> pid_t {
     let output = try Pipe()
     let input = try Pipe()
     let words = ["setpriv", "--pdeathsig", "KILL", "--", program] + arguments
@@ -73,13 +73,13 @@ public final class Helpers {
   }
 
   /// Ends one with a signal, and waits for it.
-  public func stop(_ process: pid_t) throws {
+  package func stop(_ process: pid_t) throws {
     guard running.remove(process) != nil else { throw Problem("\(process) is not of this test") }
     kill(process, SIGKILL)
     _ = try reap(process)
   }
 
-  public func stopAll() {
+  package func stopAll() {
     for process in running { kill(process, SIGKILL) }
     // In any order: process 1 of a namespace ends after all others in it have been waited for.
     while !running.isEmpty {
@@ -90,7 +90,7 @@ public final class Helpers {
 }
 
 /// Sends a descriptor over a UNIX socket, with one byte.
-public func send(_ descriptor: CInt, over socket: CInt) throws {
+package func send(_ descriptor: CInt, over socket: CInt) throws {
   // struct cmsghdr: length, level, type; then the descriptor.
   let level = UInt64(UInt32(bitPattern: SOL_SOCKET)) | 1 << 32  // SCM_RIGHTS
   var control: [UInt64] = [20, level, UInt64(UInt32(bitPattern: descriptor))]
@@ -111,11 +111,11 @@ public func send(_ descriptor: CInt, over socket: CInt) throws {
 }
 
 /// The name of a process, as the kernel has it.
-public func programName(of process: pid_t) throws -> String {
+package func programName(of process: pid_t) throws -> String {
   try String(readFile("/proc/\(process)/comm").dropLast())
 }
 
 /// How a program names a process: `sleep (pid 12)`.
-public func shownName(of process: pid_t) throws -> String {
+package func shownName(of process: pid_t) throws -> String {
   "\(try programName(of: process)) (pid \(process))"
 }

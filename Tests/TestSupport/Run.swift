@@ -4,37 +4,37 @@ import DaemonStoreKernel
 import Testing
 
 /// How a program ended, and what it said.
-public struct Outcome: CustomStringConvertible, Sendable {
-  public let command: String
+package struct Outcome: CustomStringConvertible, Sendable {
+  package let command: String
   /// The exit status, or minus the signal.
-  public let status: CInt
-  public let output: String
-  public let errors: String
+  package let status: CInt
+  package let output: String
+  package let errors: String
 
-  public var lines: [String] { output.split(separator: "\n").map(String.init) }
+  package var lines: [String] { output.split(separator: "\n").map(String.init) }
 
   /// The lines on standard error, but for the warning that each `mount` and `unmount` away from
   /// pid 1's namespace begins with.
-  public var complaints: [String] {
+  package var complaints: [String] {
     errors.split(separator: "\n").map(String.init)
       .filter { !$0.contains("this is not the mount namespace of pid 1") }
   }
 
   /// The same under another name, where the command was a wrapper.
-  public func named(_ command: String) -> Outcome {
+  package func named(_ command: String) -> Outcome {
     Outcome(command: command, status: status, output: output, errors: errors)
   }
 
-  public func complains(of words: String...) -> Bool {
+  package func complains(of words: String...) -> Bool {
     complaints.contains { line in words.allSatisfy { line.contains($0) } }
   }
 
-  public var description: String { "\(command): status \(status)\n\(output)\(errors)" }
+  package var description: String { "\(command): status \(status)\n\(output)\(errors)" }
 }
 
 /// Runs a program in the namespaces of the calling thread: posix_spawn(3) forks that thread. A
 /// program that does not end within a minute is killed.
-public func run(
+package func run(
   _ program: String, _ arguments: [String], stdin: String = "", environment: [String]? = nil
 ) throws -> Outcome {
   try run(
@@ -42,7 +42,7 @@ public func run(
 }
 
 /// The same, for arguments that are no text. Each ends in a zero byte.
-public func run(
+package func run(
   _ program: String, raw arguments: [[CChar]], stdin: String = "", environment: [String]? = nil
 ) throws -> Outcome {
   let input = try Pipe()
@@ -85,7 +85,7 @@ private func drain(_ pipes: [CInt], _ process: pid_t) -> [String] {
 }
 
 /// Waits for a process; the exit status, or minus the signal.
-public func reap(_ process: pid_t) throws -> CInt {
+package func reap(_ process: pid_t) throws -> CInt {
   var status: CInt = 0
   try check("waitpid", nil, waitpid(process, &status, 0))
   let signal = linux_wait_signaled(status)
@@ -94,7 +94,7 @@ public func reap(_ process: pid_t) throws -> CInt {
 
 /// Runs `body` in a process of one thread, which may be confined, and waits for its end: 0, or 1 when it
 /// throws, which is printed.
-public func inChild(_ body: () throws -> Void) throws -> CInt {
+package func inChild(_ body: () throws -> Void) throws -> CInt {
   guard let child = try fork() else {
     do { try body() } catch {
       print(error)
@@ -107,7 +107,7 @@ public func inChild(_ body: () throws -> Void) throws -> CInt {
 
 /// Starts a program with these three descriptors and no other, and with no signal blocked or ignored:
 /// the tests may run under nohup(1).
-public func spawn(
+package func spawn(
   _ program: String, _ arguments: [[CChar]], environment: [String]?, stdin: CInt, stdout: CInt,
   stderr: CInt
 ) throws -> pid_t {
@@ -152,13 +152,13 @@ private let inheritedEnvironment = [
 ]
 
 /// A program that runs beside the test, and is killed at a moment of the test's choice.
-public final class Launched {
-  public let process: pid_t
+package final class Launched {
+  package let process: pid_t
   private var hasEnded = false
   private var status: CInt = 0
 
   /// - Parameter output: the file that its standard output goes to.
-  public init(_ program: String, _ arguments: [String], output: String = "/dev/null") throws {
+  package init(_ program: String, _ arguments: [String], output: String = "/dev/null") throws {
     let null = Descriptor(owning: try check("open", "/dev/null", open("/dev/null", O_RDWR)))
     let file = Descriptor(
       owning: try check("open", output, open(output, O_WRONLY | O_CREAT | O_TRUNC, 0o644)))
@@ -170,7 +170,7 @@ public final class Launched {
   deinit { kill() }
 
   /// Waits for its end; the exit status, or minus the signal. One that goes on is killed.
-  public func finish() throws -> CInt {
+  package func finish() throws -> CInt {
     _ = eventually { !isRunning }
     guard !hasEnded else { return status }
     Issue.record("process \(process) did not end")
@@ -179,7 +179,7 @@ public final class Launched {
   }
 
   /// Whether it has not ended by itself.
-  public var isRunning: Bool {
+  package var isRunning: Bool {
     var raw: CInt = 0
     if !hasEnded, waitpid(process, &raw, WNOHANG) == process {
       hasEnded = true
@@ -190,7 +190,7 @@ public final class Launched {
   }
 
   /// Kills it, if it still runs, and waits until it is gone.
-  public func kill() {
+  package func kill() {
     guard !hasEnded else { return }
     hasEnded = true
     _ = Glibc.kill(process, SIGKILL)

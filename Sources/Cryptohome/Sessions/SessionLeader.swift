@@ -2,17 +2,17 @@ import Glibc
 import DaemonStoreKernel
 
 /// The process that a session lasts as long as, told from all that had or will have its number.
-public struct SessionLeader: Hashable, Sendable, CustomStringConvertible {
+package struct SessionLeader: Hashable, Sendable, CustomStringConvertible {
   /// In the pid namespace of `/proc`.
-  public let process: pid_t
+  package let process: pid_t
   /// As in ``ProcessStat``.
-  public let startTime: UInt64
+  package let startTime: UInt64
 
   /// `1234.56789`, the name of its file.
-  public var description: String { "\(process).\(startTime)" }
+  package var description: String { "\(process).\(startTime)" }
 
   /// nil for what is not the form of ``description``.
-  public init?(_ name: FilePath) {
+  package init?(_ name: FilePath) {
     guard let record = SessionRecord(name), record.id == nil else { return nil }
     self = record.leader
   }
@@ -27,7 +27,7 @@ public struct SessionLeader: Hashable, Sendable, CustomStringConvertible {
 
   /// The process that is open at `descriptor`: pidfd_open(2). Whatever its number is to who opened
   /// it, here it is the one in our `/proc`.
-  public init(open descriptor: borrowing Descriptor) throws {
+  package init(open descriptor: borrowing Descriptor) throws {
     let number = descriptor.number
     guard let process = try Self.process(open: number), process > 0 else {
       throw Failure(number, "is not open on a process that is in /proc here")
@@ -42,7 +42,7 @@ public struct SessionLeader: Hashable, Sendable, CustomStringConvertible {
   }
 
   /// Whether it still runs.
-  public var isAlive: Bool {
+  package var isAlive: Bool {
     guard let stat = ProcessStat(of: process) else { return false }
     return stat.startTime == startTime && !stat.hasEnded
   }
@@ -62,18 +62,18 @@ public struct SessionLeader: Hashable, Sendable, CustomStringConvertible {
 }
 
 /// A session: its leader, and an id where the leader may have several.
-public struct SessionRecord: Hashable, Sendable, CustomStringConvertible, PathConvertible {
-  public let leader: SessionLeader
+package struct SessionRecord: Hashable, Sendable, CustomStringConvertible, PathConvertible {
+  package let leader: SessionLeader
   /// Sixteen hexadecimal digits; nil for a session that is its leader's only one.
-  public let id: String?
+  package let id: String?
 
   /// `1234.56789.0123456789abcdef`, the name of its file.
-  public var description: String { "\(leader)" + (id.map { ".\($0)" } ?? "") }
+  package var description: String { "\(leader)" + (id.map { ".\($0)" } ?? "") }
 
-  public var path: FilePath { "\(description)" }
+  package var path: FilePath { "\(description)" }
 
   /// nil for an id of another form.
-  public init?(_ leader: SessionLeader, id: String?) {
+  package init?(_ leader: SessionLeader, id: String?) {
     let digits = UInt8(ascii: "0")...UInt8(ascii: "9")
     let letters = UInt8(ascii: "a")...UInt8(ascii: "f")
     guard id.map({ $0.utf8.count == 16 }) ?? true,
@@ -84,7 +84,7 @@ public struct SessionRecord: Hashable, Sendable, CustomStringConvertible, PathCo
   }
 
   /// nil for what is not the form of ``description``.
-  public init?(_ name: FilePath) {
+  package init?(_ name: FilePath) {
     let parts = name.bytes.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
     guard parts.count == 2 || parts.count == 3, let leader = SessionLeader(parts[0], parts[1])
     else { return nil }

@@ -5,7 +5,7 @@ import DaemonStoreKernel
 extension Sessions {
   /// Stays until the user's sessions have ended, and unmounts the user then: for a system on which
   /// cryptohomed does not run. One process for each user does this; another returns at once.
-  public static func stay(with user: ObfuscatedUsername, _ layout: Layout) throws {
+  package static func stay(with user: ObfuscatedUsername, _ layout: Layout) throws {
     while try SessionRecords(ofExisting: user, layout) != nil {
       let state = try Directory(opening: layout.root).trusted("run/cryptohome")
       let name: FilePath = "\(user).watch"
@@ -56,7 +56,7 @@ extension Sessions {
   /// the same session of the audit system.
   ///
   /// - Parameter owner: whose process it must be.
-  public static func contain(
+  package static func contain(
     process: pid_t, of owner: uid_t, in user: ObfuscatedUsername, _ layout: Layout
   ) throws -> Bool {
     let leaders = try leaders(of: user, layout)

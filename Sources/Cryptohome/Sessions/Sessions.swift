@@ -3,7 +3,7 @@ import Glibc
 import DaemonStoreKernel
 
 /// Until when a login holds.
-public enum Tenure: Sendable {
+package enum Tenure: Sendable {
   /// Until somebody unmounts the user.
   case byHand
   /// Until all of the user's sessions have ended.
@@ -12,14 +12,14 @@ public enum Tenure: Sendable {
 
 /// A session is held by its leader, a process: what ends with that needs no count, and a session that
 /// nobody has closed ends with its leader too.
-public enum Sessions {
+package enum Sessions {
   /// Opens a session: mounts the user, unless that was done before, until the last session ends.
   ///
   /// A leader is a session's also when the vault stays locked: another session may open it, and its
   /// end must not take the mounts from this one.
   ///
   /// - Returns: nil for a user without a vault.
-  public static func open(
+  package static func open(
     _ username: Username, _ session: SessionRecord, _ layout: Layout,
     password: () throws -> Secret
   ) throws -> LoginReport? {
@@ -46,7 +46,7 @@ public enum Sessions {
   /// - Parameter id: nil for any one of the leader's.
   /// - Returns: what was unmounted with it; nil when it was not the last one.
   @discardableResult
-  public static func close(
+  package static func close(
     _ username: Username, _ leader: SessionLeader, id: String?, _ layout: Layout
   ) throws -> LogoutReport? {
     guard let user = try hash(of: username, layout) else { return nil }
@@ -54,7 +54,7 @@ public enum Sessions {
   }
 
   /// The leaders of a user's sessions that are alive. Needs no lock.
-  public static func leaders(
+  package static func leaders(
     of user: ObfuscatedUsername, _ layout: Layout
   ) throws -> Set<SessionLeader> {
     guard let records = try SessionRecords(ofExisting: user, layout) else { return [] }
@@ -62,12 +62,12 @@ public enum Sessions {
   }
 
   /// The user of that name or hash; nil on a system without a salt.
-  public static func user(
+  package static func user(
     _ username: Username, _ layout: Layout
   ) throws -> ObfuscatedUsername? { try hash(of: username, layout) }
 
   /// The users of whom a session, or a logout that is not finished, is known.
-  public static func users(_ layout: Layout) throws -> [ObfuscatedUsername] {
+  package static func users(_ layout: Layout) throws -> [ObfuscatedUsername] {
     try SessionRecords.users(layout)
   }
 
@@ -77,7 +77,7 @@ public enum Sessions {
   /// - Parameter deadline: when to give up waiting for another login or logout of the user.
   /// - Returns: nil when there was nothing to unmount.
   @discardableResult
-  public static func lockIfEnded(
+  package static func lockIfEnded(
     _ user: ObfuscatedUsername, _ layout: Layout, ending leader: SessionLeader? = nil,
     id: String? = nil, until deadline: ContinuousClock.Instant? = nil
   ) throws -> LogoutReport? {
@@ -104,7 +104,7 @@ public enum Sessions {
   }
 
   /// The users of whom a session has ended without being closed, or a logout is not finished.
-  public static func usersWithEndedSessions(_ layout: Layout) throws -> [ObfuscatedUsername] {
+  package static func usersWithEndedSessions(_ layout: Layout) throws -> [ObfuscatedUsername] {
     try users(layout).filter { try SessionRecords(ofExisting: $0, layout)?.isQuiet() == false }
   }
 
@@ -141,7 +141,7 @@ public enum Sessions {
   }
 
   /// The user, if there is a vault that takes a password; nil for any other.
-  public static func userWithPassword(
+  package static func userWithPassword(
     _ username: Username, _ layout: Layout
   ) throws -> ObfuscatedUsername? {
     guard let user = try hash(of: username, layout) else { return nil }

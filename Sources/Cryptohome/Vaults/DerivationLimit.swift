@@ -2,7 +2,7 @@ import DaemonStore
 import DaemonStoreKernel
 
 /// On whose behalf a password is tried.
-public enum KeyRequester: Sendable {
+package enum KeyRequester: Sendable {
   /// A command of root's.
   case root
   /// A login, or a call on the bus.

@@ -3,7 +3,7 @@ import Glibc
 import DaemonStoreKernel
 
 /// Whether what is in an encrypted vault can be read: what the kernel says.
-public enum VaultLock: String, Sendable {
+package enum VaultLock: String, Sendable {
   case locked
   case unlocked
   /// Nothing more can be opened, but what is open already can still be read.

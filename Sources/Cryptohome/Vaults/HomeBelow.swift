@@ -5,21 +5,21 @@ import Glibc
 import DaemonStoreKernel
 
 /// What was in a passwd home before the vault.
-public struct MovedHome: Sendable, CustomStringConvertible {
+package struct MovedHome: Sendable, CustomStringConvertible {
   /// How many files.
-  public let count: Int
+  package let count: Int
   /// Where they are now.
-  public let place: FilePath
+  package let place: FilePath
   /// The processes that use them still, each in a line.
   let users: [String]
 
-  public var description: String {
+  package var description: String {
     "moved \(count) \(count == 1 ? "file" : "files") of the home directory to \(place); they are not "
       + "encrypted there"
   }
 
   /// What goes on writing there, each in a line.
-  public var problems: [String] {
+  package var problems: [String] {
     users.map { "\(place) is used by \($0), which could go on writing there in clear; end it" }
   }
 }

@@ -5,18 +5,18 @@ import Glibc
 import DaemonStoreKernel
 
 /// What a key slot is called: `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 64 characters.
-public struct KeyLabel: Hashable, Sendable, CustomStringConvertible {
-  public let description: String
+package struct KeyLabel: Hashable, Sendable, CustomStringConvertible {
+  package let description: String
 
   /// Of the slot that a vault begins with.
-  public static let first = KeyLabel(unchecked: "password")
+  package static let first = KeyLabel(unchecked: "password")
 
   /// The same, of a vault that begins with a key file.
-  public static let firstFile = KeyLabel(unchecked: "key-file")
+  package static let firstFile = KeyLabel(unchecked: "key-file")
 
   private init(unchecked text: String) { description = text }
 
-  public init?(_ text: String) {
+  package init?(_ text: String) {
     guard (1...64).contains(text.utf8.count), let first = text.utf8.first,
       Self.isAlphanumeric(first),
       text.utf8.allSatisfy({ Self.isAlphanumeric($0) || "._-".utf8.contains($0) })

@@ -4,13 +4,13 @@ import Glibc
 import DaemonStoreKernel
 
 /// Nothing is where a password should be.
-public struct NoPassword: Error, CustomStringConvertible {
-  public var description: String { "password: is empty; nothing was given" }
+package struct NoPassword: Error, CustomStringConvertible {
+  package var description: String { "password: is empty; nothing was given" }
 }
 
 extension Secret {
   /// The most bytes that a password has.
-  public static let longestPassword = 4096
+  package static let longestPassword = 4096
 
   /// The password in the next line of a descriptor: what comes before a newline, or before the end.
   ///
@@ -18,7 +18,7 @@ extension Secret {
   ///   that cannot be read from without waiting, whatever poll(2) says: a moment later SIGALRM ends
   ///   this process then.
   /// - Throws: ``NoPassword``; ``Refusal`` for one that is too long, or has a zero byte in it.
-  public init(passwordFrom descriptor: CInt, within limit: Duration? = nil) throws {
+  package init(passwordFrom descriptor: CInt, within limit: Duration? = nil) throws {
     let deadline = limit.map { ContinuousClock.now + $0 }
     if let limit { alarm(CUnsignedInt(clamping: limit.components.seconds + 2)) }
     defer { if limit != nil { alarm(0) } }
@@ -53,7 +53,7 @@ extension Secret {
   }
 
   /// All that is in a key file, at most a byte more than a key has.
-  public init(keyFile path: FilePath) throws {
+  package init(keyFile path: FilePath) throws {
     let file = Descriptor(
       owning: try check(
         "open", path, open(path.cString, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)))
@@ -74,7 +74,7 @@ extension Secret {
   }
 
   /// Whether both are the same bytes.
-  public func equals(_ other: borrowing Secret) -> Bool {
+  package func equals(_ other: borrowing Secret) -> Bool {
     withBytes { own in other.withBytes { own.elementsEqual($0) } }
   }
 }

@@ -4,7 +4,7 @@ import DaemonStoreKernel
 import MountTable
 
 /// How a user's data is kept.
-public enum VaultKind: String, CaseIterable, Sendable {
+package enum VaultKind: String, CaseIterable, Sendable {
   /// A directory that the kernel encrypts, with a key that takes the user's password.
   case fscrypt
   /// A directory: somebody else encrypts it, or nobody does.

@@ -158,8 +158,8 @@ extension VaultFile {
 }
 
 /// The vault belongs to another account than the one that asks for it.
-public struct AccountMismatch: Error, CustomStringConvertible {
-  public let description: String
+package struct AccountMismatch: Error, CustomStringConvertible {
+  package let description: String
 
   init(_ user: ObfuscatedUsername, _ problem: String, _ wayOut: String) {
     description =

@@ -3,14 +3,14 @@ import Glibc
 import DaemonStoreKernel
 
 /// No slot of the vault opens with this password, or with this key file.
-public struct WrongPassword: Error, Equatable, CustomStringConvertible {
+package struct WrongPassword: Error, Equatable, CustomStringConvertible {
   /// The slot that was asked for.
   let label: KeyLabel?
   var isKeyFile = false
   /// Whether the vault has more passwords than were tried.
   var isPartial = false
 
-  public var description: String {
+  package var description: String {
     let what = isKeyFile ? "wrong key file" : "wrong password"
     if let label { return "\(what), or no key of the label \(label)" }
     guard isPartial else { return what }
@@ -20,26 +20,26 @@ public struct WrongPassword: Error, Equatable, CustomStringConvertible {
 }
 
 /// A key slot, as a list shows it.
-public struct KeyDescription: Equatable, Sendable {
+package struct KeyDescription: Equatable, Sendable {
   /// Of a password: what scrypt is given.
-  public struct Work: Equatable, Sendable {
-    public let n: Int
-    public let r: Int
-    public let p: Int
+  package struct Work: Equatable, Sendable {
+    package let n: Int
+    package let r: Int
+    package let p: Int
     /// In bytes: what a guess takes.
-    public let memory: Int
+    package let memory: Int
     /// Less than is asked for today.
-    public let isWeak: Bool
+    package let isWeak: Bool
   }
 
-  public let label: String
-  public let type: String
-  public let version: Int64
+  package let label: String
+  package let type: String
+  package let version: Int64
   /// nil for a key that is no password.
-  public let work: Work?
+  package let work: Work?
   /// Seconds since 1970.
-  public let created: Int64?
-  public let lastUsed: Int64?
+  package let created: Int64?
+  package let lastUsed: Int64?
 
   init(_ slot: KeySlot) {
     label = slot.label.description
@@ -56,27 +56,27 @@ public struct KeyDescription: Equatable, Sendable {
 }
 
 /// What a change of a password did.
-public struct KeyChange: Equatable, Sendable {
+package struct KeyChange: Equatable, Sendable {
   /// Of the password.
-  public let label: KeyLabel
+  package let label: KeyLabel
   /// Whether there was none before.
-  public let isAdded: Bool
+  package let isAdded: Bool
   /// That of the key file that has opened the vault, if one did.
-  public let fileLabel: KeyLabel?
+  package let fileLabel: KeyLabel?
 }
 
 /// What opens a vault: a password, or the bytes of a key file.
-public struct Credential: ~Copyable {
+package struct Credential: ~Copyable {
   let secret: Secret
   let isRaw: Bool
 
-  public static func password(_ secret: consuming Secret) -> Credential {
+  package static func password(_ secret: consuming Secret) -> Credential {
     Credential(secret: secret, isRaw: false)
   }
 
   /// - Parameter path: where the bytes are from.
   /// - Throws: ``Refusal`` for a size that no key has.
-  public static func keyFile(_ secret: consuming Secret, at path: FilePath) throws -> Credential {
+  package static func keyFile(_ secret: consuming Secret, at path: FilePath) throws -> Credential {
     guard (32...64).contains(secret.count) else {
       throw Refusal(
         path: path,
@@ -110,8 +110,8 @@ struct OpenedKey: ~Copyable {
 
 /// The keys of a user's encrypted vault. A change takes one that exists; nothing is encrypted anew, and
 /// each change is there as a whole or not at all.
-public enum VaultKeys {
-  public static func list(of username: Username, _ layout: Layout) throws -> [KeyDescription] {
+package enum VaultKeys {
+  package static func list(of username: Username, _ layout: Layout) throws -> [KeyDescription] {
     let user: ObfuscatedUsername
     switch username {
     case .hash(let hash): user = hash
@@ -124,7 +124,7 @@ public enum VaultKeys {
   /// it opens. With a key file, whose own slot stays, the password of `label`, or the first one; where
   /// there is none, a password is added.
   @discardableResult
-  public static func change(
+  package static func change(
     of username: Username, _ layout: Layout, by requester: KeyRequester = .root,
     label: KeyLabel? = nil, from old: borrowing Credential, to new: borrowing Credential
   ) throws -> KeyChange {
@@ -150,7 +150,7 @@ public enum VaultKeys {
   /// Adds a slot for `new`.
   ///
   /// - Parameter known: what opens the vault already.
-  public static func add(
+  package static func add(
     _ label: KeyLabel, of username: Username, _ layout: Layout, by requester: KeyRequester = .root,
     knowing known: borrowing Credential, new: borrowing Credential
   ) throws {
@@ -174,7 +174,7 @@ public enum VaultKeys {
   }
 
   /// Removes a slot. It takes no password: root can take access away, but not gain it.
-  public static func remove(
+  package static func remove(
     _ label: KeyLabel, of username: Username, _ layout: Layout
   ) throws {
     let (user, _) = try require(username, layout)

@@ -5,19 +5,19 @@ import DaemonStoreKernel
 import MountTable
 
 /// What a new vault is to be.
-public struct VaultRequest: Sendable {
-  public let name: FilePath
-  public let kind: VaultKind
+package struct VaultRequest: Sendable {
+  package let name: FilePath
+  package let kind: VaultKind
   /// Of the files of a user without a passwd entry.
-  public let owner: Owner?
+  package let owner: Owner?
   /// What the first key is called; nil for the usual name.
-  public let label: KeyLabel?
+  package let label: KeyLabel?
   /// Whether the user's files are shown over the passwd home directory too.
-  public let coversHome: Bool
+  package let coversHome: Bool
   /// Whether it is made although `/home` should be mounted, and is not.
-  public let isForced: Bool
+  package let isForced: Bool
 
-  public init(
+  package init(
     name: FilePath, kind: VaultKind = .fscrypt, owner: Owner? = nil, label: KeyLabel? = nil,
     coversHome: Bool = false, isForced: Bool = false
   ) {
@@ -31,22 +31,22 @@ public struct VaultRequest: Sendable {
 }
 
 /// A vault that was made.
-public struct NewVault: Sendable {
-  public let user: ObfuscatedUsername
+package struct NewVault: Sendable {
+  package let user: ObfuscatedUsername
   /// Whether it was made just now: else only its home was prepared, which an interruption had left.
-  public let isNew: Bool
+  package let isNew: Bool
   /// What was in the passwd home before.
-  public let moved: MovedHome?
+  package let moved: MovedHome?
 }
 
 /// The first and the last moment of a vault.
-public enum Vaults {
+package enum Vaults {
   /// Makes a vault, which stays locked. A crash leaves it or nothing: it is made beside its place,
   /// and renamed when it is whole and on the disk. The passwd home is exchanged after that.
   ///
   /// - Parameter credential: asked for when everything else is known to be right.
   /// - Throws: ``Refusal`` for a user who has a vault, and where the file system cannot encrypt.
-  public static func create(
+  package static func create(
     _ request: VaultRequest, _ layout: Layout, credential: () throws -> Credential
   ) throws -> NewVault {
     try VaultAccount.requireName(request.name)

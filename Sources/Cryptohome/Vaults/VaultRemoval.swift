@@ -4,11 +4,11 @@ import Glibc
 import DaemonStoreKernel
 
 /// What a removal did.
-public struct RemovalReport: Sendable {
+package struct RemovalReport: Sendable {
   /// What is left of the vault and why, each in one line. The same command tries it again.
-  public var problems: [String] = []
+  package var problems: [String] = []
   /// What became of the files that were in the passwd home before the vault.
-  public var notes: [String] = []
+  package var notes: [String] = []
 }
 
 /// The end of a vault, in this order: the key slots, the name, the files. From the first step on the
@@ -132,7 +132,7 @@ extension Vaults {
   /// Destroys a vault, and all that is in it; or finishes that.
   ///
   /// - Throws: ``Refusal`` for a user who is logged in or has no vault. Nothing was destroyed then.
-  public static func remove(
+  package static func remove(
     _ username: Username, _ layout: Layout
   ) throws -> RemovalReport {
     let user = try doomedUser(username, layout)

@@ -4,13 +4,13 @@ import Glibc
 import DaemonStoreKernel
 
 /// A vault that goes to another account: after a change of the account's name, or of its uid.
-public enum VaultTransfer {
+package enum VaultTransfer {
   /// Gives the vault of a renamed account the new name. The uid is the same, so that takes no
   /// password, but for a vault of version 1: its slots are bound to the old name.
   ///
   /// - Parameter credential: asked for where it is needed.
   /// - Returns: where the vault is now.
-  public static func rename(
+  package static func rename(
     _ old: FilePath, to new: FilePath, _ layout: Layout, credential: () throws -> Credential
   ) throws -> ObfuscatedUsername {
     let salt = try Salt.read(layout)
@@ -74,7 +74,7 @@ public enum VaultTransfer {
   ///
   /// - Returns: the uid that the vault belonged to, nil where that was not recorded; the account's name;
   ///   and the home in the vault while it is mounted.
-  public static func adopt(
+  package static func adopt(
     _ name: FilePath, _ layout: Layout, credential: () throws -> Credential
   ) throws -> (former: uid_t?, name: FilePath, home: FilePath) {
     let user = try ObfuscatedUsername(of: name, salt: .read(layout))
@@ -165,7 +165,7 @@ extension Vaults {
   /// Moves what lies in clear in the passwd home below a vault away, of a user who is logged out.
   ///
   /// - Returns: what was moved; nil when nothing lies there in clear.
-  public static func repairHome(_ username: Username, _ layout: Layout) throws -> MovedHome? {
+  package static func repairHome(_ username: Username, _ layout: Layout) throws -> MovedHome? {
     let (user, _) = try VaultKeys.require(username, layout)
     return try locked(user, layout) {
       guard let kind = try VaultKind.existing(of: user, layout),

@@ -2,7 +2,7 @@ import Glibc
 import DaemonStoreKernel
 
 /// What becomes of processes that hold files of a user who logs out.
-public enum HolderPolicy: String, CaseIterable, Sendable, Comparable {
+package enum HolderPolicy: String, CaseIterable, Sendable, Comparable {
   /// They are named.
   case report
   /// They get SIGTERM, and after ten seconds SIGKILL.
@@ -10,15 +10,15 @@ public enum HolderPolicy: String, CaseIterable, Sendable, Comparable {
   /// They get SIGKILL.
   case kill
 
-  public static func < (left: HolderPolicy, right: HolderPolicy) -> Bool {
+  package static func < (left: HolderPolicy, right: HolderPolicy) -> Bool {
     left != right && (left == .report || right == .kill)
   }
 }
 
 /// What `/etc/daemon-store.conf` and `/etc/daemon-store.conf.d` say.
-public struct Configuration: Sendable {
+package struct Configuration: Sendable {
   /// What a section is about.
-  public enum Section: Hashable, Sendable, CustomStringConvertible {
+  package enum Section: Hashable, Sendable, CustomStringConvertible {
     /// The user's own files.
     case home
     /// The folders in one store.
@@ -26,7 +26,7 @@ public struct Configuration: Sendable {
     /// The folders in all stores that have no section themselves.
     case everyStore
 
-    public var description: String {
+    package var description: String {
       switch self {
       case .home: "home"
       case .store(let name): "store \(name)"
@@ -35,12 +35,12 @@ public struct Configuration: Sendable {
     }
   }
 
-  public enum Key: String, CaseIterable, Sendable {
+  package enum Key: String, CaseIterable, Sendable {
     case holders
     case holdersServices = "holders-services"
 
     /// The value where no file has one.
-    public var standard: String {
+    package var standard: String {
       switch self {
       case .holders: HolderPolicy.report.rawValue
       case .holdersServices: "no"
@@ -56,14 +56,14 @@ public struct Configuration: Sendable {
   }
 
   /// A value, and where it comes from.
-  public struct Setting: Sendable {
-    public let value: String
+  package struct Setting: Sendable {
+    package let value: String
     /// `PATH:LINE`; nil for the standard value.
-    public let origin: String?
+    package let origin: String?
   }
 
   /// Why a line or a file is not used: `PATH:LINE: reason`.
-  public internal(set) var errors: [String] = []
+  package internal(set) var errors: [String] = []
   private var settings: [Section: [Key: Setting]] = [:]
 
   /// Keys of later versions.
@@ -71,28 +71,28 @@ public struct Configuration: Sendable {
   /// What a line may have.
   private static let longestLine = 1024
 
-  public init() {}
+  package init() {}
 
   /// What counts in a section.
-  public func setting(_ key: Key, in section: Section) -> Setting {
+  package func setting(_ key: Key, in section: Section) -> Setting {
     if let own = settings[section]?[key] { return own }
     if case .store = section, let every = settings[.everyStore]?[key] { return every }
     return Setting(value: key.standard, origin: nil)
   }
 
   /// `home`, `store *`, and each store that has a section, in the order of the names.
-  public var sections: [Section] {
+  package var sections: [Section] {
     let stores = settings.keys.compactMap { section -> StoreName? in
       if case .store(let name) = section { name } else { nil }
     }
     return [.home, .everyStore] + stores.sorted().map { .store($0) }
   }
 
-  public func holderPolicy(in section: Section) -> HolderPolicy {
+  package func holderPolicy(in section: Section) -> HolderPolicy {
     HolderPolicy(rawValue: setting(.holders, in: section).value) ?? .report
   }
 
-  public func mayEndServices(in section: Section) -> Bool {
+  package func mayEndServices(in section: Section) -> Bool {
     setting(.holdersServices, in: section).value.utf8.elementsEqual("yes".utf8)
   }
 

@@ -8,7 +8,7 @@ extension Configuration {
   /// Reads `/etc/daemon-store.conf`, then `/etc/daemon-store.conf.d/*.conf` in the order of the bytes of
   /// their names: what is read later counts. What cannot be used is an error in the result, and the
   /// rest applies.
-  public init(of layout: Layout) {
+  package init(of layout: Layout) {
     self.init()
     do {
       let etc = try Directory(opening: layout.root).trusted("etc")

@@ -5,12 +5,12 @@ import MountTable
 
 /// The coming and going of users' folders, as an ordinary process sees it in any mount namespace:
 /// the kernel wakes it, and one statx(2) a folder tells.
-public enum FolderEvents {
+package enum FolderEvents {
   /// Waits until a user's folder is mounted, or with `gone` until it is not; false when `timeout`
   /// came first. It is what libdaemonstore does for daemons, with the way out for who types.
   ///
   /// - Throws: ``Refusal`` where it could never come, or nobody would tell.
-  public static func wait(
+  package static func wait(
     for user: ObfuscatedUsername, in store: StoreName, _ tree: StoreTree, gone: Bool,
     timeout: Duration?, _ layout: Layout
   ) throws -> Bool {
@@ -55,22 +55,22 @@ public enum FolderEvents {
 }
 
 /// A user's folder came or went.
-public struct FolderChange: Equatable, Sendable {
-  public enum Event: String, Sendable {
+package struct FolderChange: Equatable, Sendable {
+  package enum Event: String, Sendable {
     /// It was there when the watch began.
     case present
     case arrived, left
   }
 
-  public let event: Event
-  public let store: StoreName
-  public let user: ObfuscatedUsername
+  package let event: Event
+  package let store: StoreName
+  package let user: ObfuscatedUsername
   /// `/run/daemon-store/D/H`.
-  public let path: FilePath
+  package let path: FilePath
 }
 
 /// The folders in one store or all, watched.
-public struct FolderWatch: ~Copyable {
+package struct FolderWatch: ~Copyable {
   private let events: MountEvents
   private let tree: StoreTree
   private let layout: Layout
@@ -79,7 +79,7 @@ public struct FolderWatch: ~Copyable {
   private var folders: [Folder: UInt64] = [:]
   private var isFirst = true
   /// Stores that this process may not list, each with the reason, as of the last look.
-  public private(set) var closed: [StoreName: String] = [:]
+  package private(set) var closed: [StoreName: String] = [:]
 
   private struct Folder: Hashable, Comparable {
     let store: StoreName
@@ -92,7 +92,7 @@ public struct FolderWatch: ~Copyable {
 
   /// - Parameter only: the store; nil for all that are there at the time of each look.
   /// - Throws: ``Refusal`` without that store, and where nobody would tell.
-  public init(_ only: StoreName?, _ tree: StoreTree, _ layout: Layout) throws {
+  package init(_ only: StoreName?, _ tree: StoreTree, _ layout: Layout) throws {
     if let only {
       let path = layout.path(of: only, in: tree)
       if try FileStatus.mountID(at: path) == nil { throw FolderEvents.noStore(path, only) }
@@ -104,7 +104,7 @@ public struct FolderWatch: ~Copyable {
   }
 
   /// What has changed since the last call; the first gives what is there.
-  public mutating func changes() throws -> [FolderChange] {
+  package mutating func changes() throws -> [FolderChange] {
     closed = [:]
     var now: [Folder: UInt64] = [:]
     for store in try stores() {
@@ -124,7 +124,7 @@ public struct FolderWatch: ~Copyable {
   }
 
   /// Waits for the next change of any mount, or one of `others`; says which of those it was.
-  public func next(
+  package func next(
     or others: [(descriptor: CInt, events: CInt)]
   ) throws(SystemError) -> [Bool] {
     try events.next(or: others)

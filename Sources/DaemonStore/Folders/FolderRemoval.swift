@@ -3,8 +3,8 @@ import DaemonStoreKernel
 import MountTable
 
 /// What became of one mount that was to go.
-public struct Removal: Equatable, Sendable {
-  public enum Outcome: Equatable, Sendable {
+package struct Removal: Equatable, Sendable {
+  package enum Outcome: Equatable, Sendable {
     case removed
     /// Taken out of sight, but alive until its last user lets go.
     case detached
@@ -14,24 +14,24 @@ public struct Removal: Equatable, Sendable {
     case failed(String)
   }
 
-  public let path: FilePath
-  public let outcome: Outcome
+  package let path: FilePath
+  package let outcome: Outcome
 
-  public init(path: FilePath, outcome: Outcome) {
+  package init(path: FilePath, outcome: Outcome) {
     self.path = path
     self.outcome = outcome
   }
 
   /// What is still there because of `error`.
-  public init(path: FilePath, failed error: any Error) {
+  package init(path: FilePath, failed error: any Error) {
     let isBusy = (error as? SystemError)?.code == EBUSY
     self.init(path: path, outcome: isBusy ? .busy("\(error)") : .failed("\(error)"))
   }
 
-  public var isHeld: Bool { reason != nil }
+  package var isHeld: Bool { reason != nil }
 
   /// Whether somebody uses it, as the kernel says.
-  public var isInUse: Bool {
+  package var isInUse: Bool {
     switch outcome {
     case .detached, .busy: true
     case .removed, .failed: false
@@ -39,7 +39,7 @@ public struct Removal: Equatable, Sendable {
   }
 
   /// Why it is still there; nil when it is not.
-  public var reason: String? {
+  package var reason: String? {
     switch outcome {
     case .removed, .detached: nil
     case .busy(let reason), .failed(let reason): reason
@@ -53,7 +53,7 @@ extension Directory {
   ///
   /// - Parameter isOurs: whether a mount with this root may go. Something that was mounted on top
   ///   by others stays, and is the reason.
-  public func clear(
+  package func clear(
     _ name: FilePath, lazily: Bool, isOurs: (FileStatus) -> Bool = { _ in true }
   ) -> Removal? {
     let path = path(of: name)
@@ -84,14 +84,14 @@ extension Directory {
 }
 
 /// Takes a user's folders away, in all stores, and so in every jail.
-public enum UserFolders {
+package enum UserFolders {
   /// The last first. Each mount point goes with its mount: that detaches what a namespace keeps on
   /// it of its own (rmdir(2) since Linux 3.18).
   ///
   /// - Parameters:
   ///   - lazily: detach what is busy.
   ///   - isOurs: whether a mount with this root is of the user's data; others stay.
-  public static func remove(
+  package static func remove(
     _ user: ObfuscatedUsername, from layout: Layout, lazily: Bool,
     isOurs: (FileStatus) -> Bool
   ) -> [Removal] {
@@ -112,7 +112,7 @@ public enum UserFolders {
   }
 
   /// Every user who has a mount point in a store, mounted or not.
-  public static func users(of layout: Layout) throws -> [ObfuscatedUsername] {
+  package static func users(of layout: Layout) throws -> [ObfuscatedUsername] {
     guard let trees = try OpenTrees(existingIn: layout) else { return [] }
     var users: Set<ObfuscatedUsername> = []
     for tree in StoreTree.allCases {

@@ -4,8 +4,8 @@ import DaemonStoreKernel
 import MountTable
 
 /// What became of a user's folder in one store.
-public struct FolderReport: Equatable, Sendable {
-  public enum Outcome: Equatable, Sendable {
+package struct FolderReport: Equatable, Sendable {
+  package enum Outcome: Equatable, Sendable {
     case mounted
     /// It was mounted before.
     case present
@@ -13,24 +13,24 @@ public struct FolderReport: Equatable, Sendable {
     case failed(String)
   }
 
-  public let store: StoreName
-  public let tree: StoreTree
+  package let store: StoreName
+  package let tree: StoreTree
   /// `/run/daemon-store/D/H`.
-  public let path: FilePath
-  public internal(set) var outcome: Outcome
+  package let path: FilePath
+  package internal(set) var outcome: Outcome
   /// What was not as the template has it, and was put right.
-  public internal(set) var repairs: [String] = []
+  package internal(set) var repairs: [String] = []
 }
 
 /// A user's folders in all stores, built but not shown: nobody sees anything of it before
 /// ``attach()``, and a value that is dropped leaves nothing.
-public struct PreparedFolders: ~Copyable {
+package struct PreparedFolders: ~Copyable {
   /// In the order of the names, each store in both trees.
-  public private(set) var reports: [FolderReport] = []
+  package private(set) var reports: [FolderReport] = []
   /// What was wrong with stores, and was put right.
-  public let storeRepairs: [String]
+  package let storeRepairs: [String]
   /// Templates that are none although their store is there; or all of them, if nobody knows them.
-  public let rejected: [Refusal]
+  package let rejected: [Refusal]
 
   private let user: ObfuscatedUsername
   private let layout: Layout
@@ -55,7 +55,7 @@ public struct PreparedFolders: ~Copyable {
   /// Makes the sources in `root`, the directory `…/H/mount/root`, or gives them the template's
   /// owner and mode, and clones them. A store that is not in order is brought into order. One store
   /// that fails is one report; the others go on.
-  public init(
+  package init(
     of user: ObfuscatedUsername, in root: borrowing Directory, layout: Layout,
     templates: Templates
   ) throws {
@@ -154,7 +154,7 @@ public struct PreparedFolders: ~Copyable {
   }
 
   /// Shows what was built. What cannot be shown is reported, and leaves no directory behind.
-  public mutating func attach() {
+  package mutating func attach() {
     while !pending.isEmpty {
       for entry in pending {
         guard let mount = entry.mount.take() else { continue }

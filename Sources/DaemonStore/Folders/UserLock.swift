@@ -7,7 +7,7 @@ import DaemonStoreKernel
 ///
 /// - Parameter deadline: when to give up waiting; nil for ``LockTimeout/login`` from now.
 /// - Throws: ``Refusal``, which names the holder, when the lock is not free then.
-public func locked<Value>(
+package func locked<Value>(
   _ user: ObfuscatedUsername, _ layout: Layout, until deadline: ContinuousClock.Instant? = nil,
   _ body: () throws -> Value
 ) throws -> Value {
@@ -33,7 +33,7 @@ private func isMounted(_ user: ObfuscatedUsername, _ layout: Layout) -> Bool {
 }
 
 /// Whether a process logs this user in or out at this moment.
-public func isLocked(_ user: ObfuscatedUsername, _ layout: Layout) throws -> Bool {
+package func isLocked(_ user: ObfuscatedUsername, _ layout: Layout) throws -> Bool {
   do {
     let state = try Directory(opening: layout.root).trusted("run/cryptohome")
     return try FileLock.isHeld("\(user).lock", in: state)

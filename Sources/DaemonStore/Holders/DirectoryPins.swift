@@ -60,15 +60,15 @@ struct Residents {
 
 /// A directory of a user's data that another user keeps: it cannot be locked as long as something is
 /// in it, and is no obstacle when it is empty.
-public struct DirectoryPin: Hashable, Sendable, CustomStringConvertible {
-  public let keeper: MountNamespace.Keeper
-  public let user: uid_t
-  public let hold: Holder.Hold
+package struct DirectoryPin: Hashable, Sendable, CustomStringConvertible {
+  package let keeper: MountNamespace.Keeper
+  package let user: uid_t
+  package let hold: Holder.Hold
 
-  public var description: String { description(isEmpty: true) }
+  package var description: String { description(isEmpty: true) }
 
   /// - Parameter isEmpty: whether all such directories could be emptied.
-  public func description(isEmpty: Bool) -> String {
+  package func description(isEmpty: Bool) -> String {
     let what =
       switch hold {
       case .workingDirectory: "as its working directory"

@@ -1,8 +1,8 @@
 import DaemonStoreKernel
 
 /// A process, mount or device that keeps part of a user's data in use.
-public struct Holder: Hashable, Sendable, CustomStringConvertible {
-  public enum Hold: Hashable, Sendable {
+package struct Holder: Hashable, Sendable, CustomStringConvertible {
+  package enum Hold: Hashable, Sendable {
     case workingDirectory, root, program
     /// With the file's path, as the process knows it.
     case openFile(FilePath)
@@ -35,15 +35,15 @@ public struct Holder: Hashable, Sendable, CustomStringConvertible {
   }
 
   /// The process or file that keeps it in use; nil where there is no single one.
-  public let keeper: MountNamespace.Keeper?
-  public let hold: Hold
+  package let keeper: MountNamespace.Keeper?
+  package let hold: Hold
 
-  public init(keeper: MountNamespace.Keeper?, hold: Hold) {
+  package init(keeper: MountNamespace.Keeper?, hold: Hold) {
     self.keeper = keeper
     self.hold = hold
   }
 
-  public var description: String {
+  package var description: String {
     let what =
       switch hold {
       case .workingDirectory: "working directory"
@@ -75,13 +75,13 @@ public struct Holder: Hashable, Sendable, CustomStringConvertible {
 
 extension Holder {
   /// Whether it names no holder, but what could not be inspected.
-  public var isUninspected: Bool {
+  package var isUninspected: Bool {
     if case .uninspected = hold { true } else { false }
   }
 
   /// Whether it says only that something may be there: the kernel's word for an encrypted vault that
   /// no file of it is open disproves it.
-  public var isDoubt: Bool {
+  package var isDoubt: Bool {
     switch hold {
     case .sentUnseen, .detachedTree, .uninspected, .hidden, .fugitive, .unseen: true
     default: false

@@ -3,7 +3,7 @@ import Glibc
 import DaemonStoreKernel
 
 /// Ends the processes that hold files of a user who logs out, where the configuration says so.
-public final class HolderEnding {
+package final class HolderEnding {
   /// How long a process has to end after SIGTERM.
   private static let timeToEnd = Duration.seconds(10)
   /// How long the kernel has to end a process that gets SIGKILL.
@@ -15,7 +15,7 @@ public final class HolderEnding {
   private let spared: Set<pid_t>
   private var pidfds: [CInt] = []
 
-  public init(_ subtree: UserSubtree, _ configuration: Configuration) {
+  package init(_ subtree: UserSubtree, _ configuration: Configuration) {
     self.subtree = subtree
     self.configuration = configuration
     spared = Self.ancestors()
@@ -24,14 +24,14 @@ public final class HolderEnding {
   deinit { for pidfd in pidfds { close(pidfd) } }
 
   /// Whether any holder can be ended at all.
-  public static func isAsked(by configuration: Configuration) -> Bool {
+  package static func isAsked(by configuration: Configuration) -> Bool {
     configuration.sections.contains { configuration.holderPolicy(in: $0) != .report }
   }
 
   /// Finds them, ends them and waits for that.
   ///
   /// - Returns: those that got a signal.
-  public func run() throws -> [ProcessName] {
+  package func run() throws -> [ProcessName] {
     let lost = Unknowns()
     let found = try Inspection.run(
       .files, keeping: subtree.descriptors, until: subtree.deadline, lost

@@ -3,20 +3,20 @@ import DaemonStoreKernel
 import MountTable
 
 /// What is found of a user's data in use.
-public struct Uses: Sendable {
+package struct Uses: Sendable {
   /// Mounts that keep it, and what of mounts could not be inspected.
-  public var mounts: [Holder]
+  package var mounts: [Holder]
   /// Processes and loop devices that use it, and what of processes could not be inspected.
-  public var files: [Holder]
+  package var files: [Holder]
   /// What strangers keep of directories: no obstacle once nothing is in them.
-  public var pins: [DirectoryPin]
+  package var pins: [DirectoryPin]
   /// The directories that must be renewed for that, below the vault.
-  public var pinned: [FilePath]
+  package var pinned: [FilePath]
 
-  public var holders: [Holder] { mounts + files }
+  package var holders: [Holder] { mounts + files }
 
   /// Whether something is surely in use, and not only kept by strangers or in doubt.
-  public var isHeld: Bool { holders.contains { !$0.isDoubt } }
+  package var isHeld: Bool { holders.contains { !$0.isDoubt } }
 }
 
 extension UserSubtree {
@@ -27,7 +27,7 @@ extension UserSubtree {
   ///   - strictly: whether everything counts that can refer to a wiped key: descriptors on their way
   ///     that cannot be looked at, whatever process they are sent to, and mounts of directories that
   ///     an earlier logout has emptied.
-  public func uses(_ rest: UnmountAudit.Rest, strictly: Bool = false) throws -> Uses {
+  package func uses(_ rest: UnmountAudit.Rest, strictly: Bool = false) throws -> Uses {
     let lost = Unknowns()
     let uses = try Inspection.run(.files, keeping: descriptors, until: deadline, lost) {
       try lookForUses(rest, strictly: strictly)
@@ -95,7 +95,7 @@ extension UserSubtree {
 }
 
 /// Takes from strangers what they keep of a user's directories.
-public enum PinRelease {
+package enum PinRelease {
   /// In the vault, while a directory is renewed.
   private static let staging: FilePath = ".daemon-store-moving"
 
@@ -106,7 +106,7 @@ public enum PinRelease {
   ///   - home: `…/H`.
   /// - Returns: whether there was something to complete.
   @discardableResult
-  public static func finish(
+  package static func finish(
     in vault: borrowing Directory, _ home: borrowing Directory,
     until deadline: ContinuousClock.Instant? = nil
   ) throws(SystemError) -> Bool {
@@ -116,7 +116,7 @@ public enum PinRelease {
   /// Moves what is in each of these directories into a new one in its place.
   ///
   /// - Returns: the paths that are left, with the reason.
-  public static func renew(
+  package static func renew(
     _ paths: [FilePath], in vault: borrowing Directory, _ home: borrowing Directory,
     until deadline: ContinuousClock.Instant
   ) throws(SystemError) -> [(path: FilePath, error: SystemError)] {

@@ -4,7 +4,7 @@ import MountTable
 extension Mount {
   /// Whether this can be what belongs at its place, one of those where a user's vault is shown: it
   /// may be a directory of the same name that another program has mounted there.
-  public func mayShow(vaultOf user: ObfuscatedUsername, in layout: Layout) -> Bool {
+  package func mayShow(vaultOf user: ObfuscatedUsername, in layout: Layout) -> Bool {
     ShownPart(self, of: user, in: layout) != nil
   }
 }

@@ -3,10 +3,10 @@ import DaemonStoreKernel
 import MountTable
 
 /// A holder of a store, or of a user's folder in it.
-public struct StoreHolding: Sendable {
+package struct StoreHolding: Sendable {
   /// nil for the store itself.
-  public let user: ObfuscatedUsername?
-  public let holder: Holder
+  package let user: ObfuscatedUsername?
+  package let holder: Holder
 
   init(user: ObfuscatedUsername?, holder: Holder) {
     self.user = user
@@ -21,7 +21,7 @@ extension Layout {
   /// A logout waits meanwhile: this holds the folders that it looks for.
   ///
   /// - Parameter user: whose folder alone counts; nil for the store and all folders.
-  public func holders(of store: StoreName, user: ObfuscatedUsername?) throws -> [StoreHolding] {
+  package func holders(of store: StoreName, user: ObfuscatedUsername?) throws -> [StoreHolding] {
     let survey = try StoreSurvey(of: self).stores.filter { $0.name == store }
     guard survey.contains(where: { $0.directory != nil }) else {
       throw Refusal(

@@ -2,8 +2,8 @@ import DaemonStoreKernel
 import MountTable
 
 /// The end of a user's mounts: what they are, and, when they were taken away, who is left.
-public final class UnmountAudit {
-  public let subtree: UserSubtree
+package final class UnmountAudit {
+  package let subtree: UserSubtree
   private let isWanted: (Mount) -> Bool
   private let before: [NamespaceView]
   private let ours: Set<UInt64>
@@ -16,7 +16,7 @@ public final class UnmountAudit {
   /// - Parameters:
   ///   - lazily: whether the mounts are detached when they are busy, with what is mounted on them.
   ///   - isWanted: which of the user's mounts are to go.
-  public init(
+  package init(
     of subtree: UserSubtree, lazily: Bool, isWanted: @escaping (Mount) -> Bool = { _ in true }
   ) throws {
     self.subtree = subtree
@@ -47,29 +47,29 @@ public final class UnmountAudit {
   }
 
   /// Whether strangers have mounted something on it.
-  public var isCoveredByStrangers: Bool { upon.contains { Self.isStrangers($0, subtree) } }
+  package var isCoveredByStrangers: Bool { upon.contains { Self.isStrangers($0, subtree) } }
 
   /// Whether any of it is mounted here.
-  public var wasMounted: Bool { !ours.isEmpty }
+  package var wasMounted: Bool { !ours.isEmpty }
 
   /// Whether the mount with this root may be taken away.
-  public func mayGo(_ status: FileStatus) -> Bool {
+  package func mayGo(_ status: FileStatus) -> Bool {
     ours.contains(status.mountID) || upon.contains { UInt64($0.id) == status.mountID }
   }
 
   /// What is left of it, in all namespaces.
-  public struct Rest: Sendable {
+  package struct Rest: Sendable {
     /// Mounts that keep the data, and what is mounted on those that are left.
-    public let holders: [Holder]
+    package let holders: [Holder]
     /// What other namespaces kept for themselves, and is gone now.
-    public let detachedCopies: [DetachedCopies]
+    package let detachedCopies: [DetachedCopies]
     /// What others had mounted upon the user's mounts here, and was detached with them.
-    public let detachedAlong: [Holder]
+    package let detachedAlong: [Holder]
     /// What namespaces of strangers keep.
     let strangers: [NamespaceView.Copy]
 
     /// Nothing.
-    public init() { self.init(holders: [], detachedCopies: [], detachedAlong: [], strangers: []) }
+    package init() { self.init(holders: [], detachedCopies: [], detachedAlong: [], strangers: []) }
 
     init(
       holders: [Holder], detachedCopies: [DetachedCopies], detachedAlong: [Holder],
@@ -82,7 +82,7 @@ public final class UnmountAudit {
     }
 
     /// Where other namespaces have copies.
-    public var places: Set<FilePath> {
+    package var places: Set<FilePath> {
       Set(
         strangers.map(\.mount.target)
           + holders.compactMap {
@@ -91,7 +91,7 @@ public final class UnmountAudit {
     }
 
     /// Whether another namespace has a copy at this path.
-    public func isShown(at path: FilePath) -> Bool {
+    package func isShown(at path: FilePath) -> Bool {
       strangers.contains { $0.mount.target == path }
         || holders.contains {
           if case .mountNamespace(path) = $0.hold { true } else { false }
@@ -100,7 +100,7 @@ public final class UnmountAudit {
   }
 
   /// - Parameter present: our own mounts that are there still, by their paths.
-  public func rest(besides present: Set<FilePath>) throws -> Rest {
+  package func rest(besides present: Set<FilePath>) throws -> Rest {
     let after = NamespaceView.completed(try subtree.views(isWanted), with: before)
     let alive = upon.isEmpty ? [] : Set(try MountTable.current().mounts.map(\.id))
     return Rest(

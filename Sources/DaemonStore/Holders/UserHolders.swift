@@ -5,7 +5,7 @@ import MountTable
 
 extension UserSubtree {
   /// All holders of the user's data now: processes, by the files themselves, and loop devices.
-  public func holders() throws -> [Holder] { try holders(nil) }
+  package func holders() throws -> [Holder] { try holders(nil) }
 
   /// The same, but for the directories that strangers keep, which `pins` takes.
   func holders(_ pins: DirectoryPins?, strictly: Bool = false) throws -> [Holder] {

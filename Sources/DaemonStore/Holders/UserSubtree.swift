@@ -6,10 +6,10 @@ import MountTable
 /// What belongs to one user, however many mounts show parts of it: the vault `…/H/mount`, and what
 /// is mounted at the places of the user's, which is the same unless the vault was moved, removed or
 /// unmounted the vault meanwhile.
-public final class UserSubtree {
-  public let user: ObfuscatedUsername
+package final class UserSubtree {
+  package let user: ObfuscatedUsername
   /// When a search for processes ends, whatever it has not looked at: nil for never.
-  public var deadline: ContinuousClock.Instant?
+  package var deadline: ContinuousClock.Instant?
   /// `/home/.shadow/H/mount`.
   let vaultPath: FilePath
   private let parts: [VaultPart]
@@ -40,7 +40,7 @@ public final class UserSubtree {
   ///   look for files of it, and a logout meanwhile finds that.
   /// - Parameter recordedOwner: the user whom the home belongs to, where the vault is locked and does
   ///   not show it.
-  public init(
+  package init(
     of user: ObfuscatedUsername, in layout: Layout, mountsAlone: Bool = false,
     recordedOwner: uid_t? = nil
   ) throws {
@@ -217,7 +217,7 @@ public final class UserSubtree {
   var descriptors: [CInt] { parts.compactMap(\.descriptor) }
 
   /// The roots of the mounts have been replaced: what a mount keeps now is empty.
-  public func forgetMountRoots() { mountRoots = [:] }
+  package func forgetMountRoots() { mountRoots = [:] }
 
   /// A collection of the directories that strangers keep; nil where strangers cannot be told.
   func pins() -> DirectoryPins? {

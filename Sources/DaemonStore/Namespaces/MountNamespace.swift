@@ -4,15 +4,15 @@ import DaemonStoreKernel
 import MountTable
 
 /// A mount namespace, what keeps it alive, and what is mounted in it.
-public struct MountNamespace: Sendable {
-  public indirect enum Keeper: Hashable, Sendable, CustomStringConvertible {
+package struct MountNamespace: Sendable {
+  package indirect enum Keeper: Hashable, Sendable, CustomStringConvertible {
     /// Somebody who is in it, or has its file open.
     case process(ProcessName)
     /// A file that it is mounted on, in the namespace of another keeper if that is not ours:
     /// nobody need be in it.
     case file(FilePath, in: Keeper? = nil)
 
-    public var description: String {
+    package var description: String {
       switch self {
       case .process(let process): process.description
       case .file(let path, nil): "whoever mounted it on \(path)"
@@ -22,7 +22,7 @@ public struct MountNamespace: Sendable {
     }
   }
 
-  public let keeper: Keeper
+  package let keeper: Keeper
   /// The inode of its file; nil for one that nobody is in.
   let id: UInt64?
   /// Whether it is the one of this process.

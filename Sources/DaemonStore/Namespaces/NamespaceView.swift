@@ -3,10 +3,10 @@ import DaemonStoreKernel
 import MountTable
 
 /// What one mount namespace shows of a user's data.
-public struct NamespaceView: Sendable {
+package struct NamespaceView: Sendable {
   /// One mount of it.
-  public struct Shown: Sendable {
-    public let mount: Mount
+  package struct Shown: Sendable {
+    package let mount: Mount
     /// What it is mounted in.
     let parent: Mount?
     /// Other mounts on top of it.
@@ -31,15 +31,15 @@ public struct NamespaceView: Sendable {
     func follows(_ groups: Set<Int>) -> Bool { !sources.isDisjoint(with: groups) }
   }
 
-  public let keeper: MountNamespace.Keeper
+  package let keeper: MountNamespace.Keeper
   /// The inode of its file; nil for one that is known by a mount of that.
   private let id: UInt64?
   private let listing: MountListing?
   /// The user who made the user namespace that it belongs to, if the kernel says.
   private let owner: uid_t?
   /// Whether it is the one of this process.
-  public let isOwn: Bool
-  public let shown: [Shown]
+  package let isOwn: Bool
+  package let shown: [Shown]
   /// Overlay file systems with a layer that is the user's.
   let overlays: [Mount]
   /// Whether it cannot be looked into, and may show anything.
@@ -149,7 +149,7 @@ public struct NamespaceView: Sendable {
 
   /// The copies in other namespaces that an unmount here did not take along, and that are gone
   /// nevertheless: the removal of the mount point has detached them.
-  public static func detached(
+  package static func detached(
     from before: [NamespaceView], to after: [NamespaceView]
   ) -> [DetachedCopies] {
     // The peer groups of the mounts that ours are mounted in.
@@ -222,8 +222,8 @@ extension NamespaceView {
 }
 
 /// Copies of a user's mounts that one namespace kept for itself, and that are gone now.
-public struct DetachedCopies: Equatable, Sendable {
-  public let keeper: MountNamespace.Keeper
+package struct DetachedCopies: Equatable, Sendable {
+  package let keeper: MountNamespace.Keeper
   /// Where the copies were in it.
-  public let paths: [FilePath]
+  package let paths: [FilePath]
 }

@@ -2,9 +2,9 @@ import DaemonStoreKernel
 import MountTable
 
 /// A jail that receives the logins of a store through a mount of its own.
-public struct Follower: Sendable, CustomStringConvertible {
-  public let keeper: MountNamespace.Keeper
-  public var description: String { keeper.description }
+package struct Follower: Sendable, CustomStringConvertible {
+  package let keeper: MountNamespace.Keeper
+  package var description: String { keeper.description }
 }
 
 enum Followers {

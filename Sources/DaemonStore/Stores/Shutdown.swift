@@ -3,38 +3,38 @@ import DaemonStoreKernel
 import MountTable
 
 /// What `daemon-store shutdown` did.
-public struct ShutdownReport: Sendable {
+package struct ShutdownReport: Sendable {
   /// The jails for whose sake nothing was done; empty when it went ahead.
-  public internal(set) var followers: [Follower] = []
-  public internal(set) var removals: [Removal] = []
+  package internal(set) var followers: [Follower] = []
+  package internal(set) var removals: [Removal] = []
   /// What other namespaces kept of users' folders for themselves, and is gone now.
-  public internal(set) var detachedCopies: [DetachedCopies] = []
+  package internal(set) var detachedCopies: [DetachedCopies] = []
   /// Who uses a store, or a user's folder, still.
-  public internal(set) var holders: [Holder] = []
+  package internal(set) var holders: [Holder] = []
   /// What failed after something was unmounted, each in one line.
-  public internal(set) var problems: [String] = []
+  package internal(set) var problems: [String] = []
 
   /// The directories of the stores that other users than root can change.
-  public internal(set) var distrusted: [Refusal] = []
+  package internal(set) var distrusted: [Refusal] = []
 
   /// What is still there or not as it should be, each in one line.
-  public var held: [String] {
+  package var held: [String] {
     removals.compactMap(\.reason) + distrusted.map(\.description)
   }
 
-  public var isComplete: Bool { held.isEmpty && holders.isEmpty && problems.isEmpty }
+  package var isComplete: Bool { held.isEmpty && holders.isEmpty && problems.isEmpty }
 
   /// Whether anything is gone that was there before.
   var hasRemoved: Bool { removals.contains { !$0.isHeld } || !detachedCopies.isEmpty }
 }
 
 /// Unmounts every user's folders, then the stores.
-public enum Shutdown {
+package enum Shutdown {
   /// A failure concerns one user or one store: the others are unmounted all the same.
   ///
   /// - Parameter force: go on although jails follow the stores, and will never see a login again.
   /// - Throws: when nothing was unmounted; the first error.
-  public static func run(_ layout: Layout, force: Bool) throws -> ShutdownReport {
+  package static func run(_ layout: Layout, force: Bool) throws -> ShutdownReport {
     var report = ShutdownReport()
     let distrusted = layout.distrustedStores()
     guard let trees = try OpenTrees(existingIn: layout) else { return report }

@@ -3,17 +3,17 @@ import DaemonStoreKernel
 import MountTable
 
 /// What `daemon-store startup` did, or with a dry run would do.
-public struct StartupReport: Equatable, Sendable {
-  public struct Entry: Equatable, Sendable {
-    public let store: StoreName
-    public let tree: StoreTree
-    public let path: FilePath
-    public let step: StoreStep
+package struct StartupReport: Equatable, Sendable {
+  package struct Entry: Equatable, Sendable {
+    package let store: StoreName
+    package let tree: StoreTree
+    package let path: FilePath
+    package let step: StoreStep
     /// Why `step` could not be carried out; nil when it was.
-    public let failure: String?
+    package let failure: String?
 
     /// Why the store is not as it should be, in one line; nil when it is.
-    public var problem: String? {
+    package var problem: String? {
       if let failure { return failure }
       return switch step {
       case .refuse(let reason), .retain(let reason): "\(path): \(reason)"
@@ -23,25 +23,25 @@ public struct StartupReport: Equatable, Sendable {
   }
 
   /// In the order of the names, each store in both trees.
-  public internal(set) var entries: [Entry] = []
-  public let rejected: [Refusal]
+  package internal(set) var entries: [Entry] = []
+  package let rejected: [Refusal]
   /// Whether there is no `/etc/daemon-store`: no stores, and nothing wrong.
-  public let hasNoTemplates: Bool
+  package let hasNoTemplates: Bool
 
   /// The stores that are not as they should be, each with the reason in one line.
-  public var problems: [String] {
+  package var problems: [String] {
     rejected.map(\.description) + entries.compactMap(\.problem)
   }
 }
 
 /// Turns each template into a shared mount, and brings into order what is not. Repeating it changes
 /// nothing, and keeps the peer groups that running jails follow.
-public enum Startup {
+package enum Startup {
   /// - Parameters:
   ///   - only: the stores to set up, when a login finds them missing; nothing is removed then.
   ///   - dryRun: find out the steps, and take none.
   /// - Throws: what stops all stores: an unreadable mount table, a `/run` that others can write.
-  public static func run(
+  package static func run(
     _ layout: Layout, templates: Templates, only: Set<StoreName>? = nil, dryRun: Bool = false
   ) throws -> StartupReport {
     var report = StartupReport(

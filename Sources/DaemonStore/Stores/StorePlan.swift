@@ -46,7 +46,7 @@ struct PlannedStore {
 }
 
 /// What is done to one store in one tree.
-public enum StoreStep: Equatable, Sendable {
+package enum StoreStep: Equatable, Sendable {
   /// Everything is as it should be.
   case keep
   /// Make the directory if need be, give it to root and the group, mount it.
@@ -62,7 +62,7 @@ public enum StoreStep: Equatable, Sendable {
 }
 
 /// A store that is mounted, but not as it should be.
-public enum StoreRepair: Equatable, Sendable {
+package enum StoreRepair: Equatable, Sendable {
   /// The directory below belongs to somebody else or has another mode.
   case ownership
   case attributes
@@ -72,7 +72,7 @@ public enum StoreRepair: Equatable, Sendable {
   case foreignGroup
 
   /// What was wrong, for people.
-  public var description: String {
+  package var description: String {
     switch self {
     case .ownership: "its directory had another owner or mode"
     case .attributes:

@@ -2,14 +2,14 @@ import Glibc
 import DaemonStoreKernel
 
 /// What `/etc/daemon-store/D` says of a store: nothing but its name, owner, group and mode.
-public struct Template: Equatable, Sendable {
-  public let name: StoreName
-  public let owner: uid_t
-  public let group: gid_t
+package struct Template: Equatable, Sendable {
+  package let name: StoreName
+  package let owner: uid_t
+  package let group: gid_t
   /// The low twelve bits: set-id and sticky bits too.
-  public let permissions: mode_t
+  package let permissions: mode_t
 
-  public init(name: StoreName, owner: uid_t, group: gid_t, permissions: mode_t) {
+  package init(name: StoreName, owner: uid_t, group: gid_t, permissions: mode_t) {
     self.name = name
     self.owner = owner
     self.group = group
@@ -24,14 +24,14 @@ public struct Template: Equatable, Sendable {
 }
 
 /// The templates of a system, read in one go.
-public struct Templates: Equatable, Sendable {
+package struct Templates: Equatable, Sendable {
   /// In the order of their names.
-  public let valid: [Template]
-  public let rejected: [Refusal]
+  package let valid: [Template]
+  package let rejected: [Refusal]
   /// Whether `/etc/daemon-store` is absent: a system without stores.
-  public let isMissing: Bool
+  package let isMissing: Bool
   /// Whether nobody knows which templates there are. No store is taken for one without then.
-  public let isUnknown: Bool
+  package let isUnknown: Bool
   /// The store names of the rejected: their stores are left as they are.
   let rejectedNames: Set<StoreName>
 
@@ -51,7 +51,7 @@ public struct Templates: Equatable, Sendable {
   /// that begins with a dot is hidden, and nothing is made or said of it.
   ///
   /// - Throws: ``SystemError`` when the directory is there and cannot be read.
-  public static func read(_ layout: Layout) throws -> Templates {
+  package static func read(_ layout: Layout) throws -> Templates {
     let directory: Directory
     do {
       directory = try Directory(opening: layout.root).trusted("etc/daemon-store")

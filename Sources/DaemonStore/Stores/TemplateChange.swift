@@ -3,7 +3,7 @@ import DaemonStoreKernel
 import MountTable
 
 /// What became of a template that was to be added or removed.
-public enum TemplateChange: String, Sendable {
+package enum TemplateChange: String, Sendable {
   case added, changed, unchanged, removed, absent
 }
 
@@ -15,7 +15,7 @@ extension Templates {
   /// or as it is to be, and on the disk when this returns. `/etc/daemon-store` is made if absent.
   ///
   /// - Throws: ``Refusal`` for what ``read(_:)`` would reject, or ``SystemError``.
-  public static func add(_ wanted: Template, to layout: Layout) throws -> TemplateChange {
+  package static func add(_ wanted: Template, to layout: Layout) throws -> TemplateChange {
     if let reason = Template.rejection(of: wanted.permissions) {
       throw Refusal(path: "\(layout.templates)/\(wanted.name)", reason: reason)
     }
@@ -69,7 +69,7 @@ extension Templates {
   }
 
   /// Removes the template, unless users are mounted in its store.
-  public static func remove(_ store: StoreName, from layout: Layout) throws -> TemplateChange {
+  package static func remove(_ store: StoreName, from layout: Layout) throws -> TemplateChange {
     let users = try UserFolders.users(of: layout, in: store)
     guard users.isEmpty else {
       throw Refusal(
@@ -127,7 +127,7 @@ extension Templates {
 
 extension UserFolders {
   /// Who is mounted in one store, in either tree; nobody where no stores are set up.
-  public static func users(of layout: Layout, in store: StoreName) throws -> [ObfuscatedUsername] {
+  package static func users(of layout: Layout, in store: StoreName) throws -> [ObfuscatedUsername] {
     var users: Set<ObfuscatedUsername> = []
     for tree in StoreTree.allCases {
       guard let visible = try Startup.existing(tree, layout),
@@ -145,13 +145,13 @@ extension UserFolders {
 
 extension Startup {
   /// Whether stores are set up: whether the system has booted.
-  public static func isDone(_ layout: Layout) throws -> Bool {
+  package static func isDone(_ layout: Layout) throws -> Bool {
     try existing(.data, layout) != nil
   }
 
   /// Brings one store into line with its template, or takes it down without one, if stores are set
   /// up at all; nil if they are not, and the next boot will do it.
-  public static func follow(_ store: StoreName, in layout: Layout) throws -> StartupReport? {
+  package static func follow(_ store: StoreName, in layout: Layout) throws -> StartupReport? {
     guard try isDone(layout) else { return nil }
     return try run(layout, templates: .read(layout), only: [store])
   }

@@ -27,9 +27,9 @@ func shellWord(_ word: FilePath) -> String {
 }
 
 /// Something on this machine that is not as it should be: what a doctor says of it.
-public struct Finding: Equatable, Sendable {
+package struct Finding: Equatable, Sendable {
   /// In the order of their weight, the most serious first.
-  public enum Kind: String, CaseIterable, Sendable {
+  package enum Kind: String, CaseIterable, Sendable {
     /// Somebody else than root decides which stores there are, or who owns them.
     case insecureTemplate = "insecure-template"
     /// Somebody else than root can change a directory that users' data is reached through.
@@ -82,7 +82,7 @@ public struct Finding: Equatable, Sendable {
     /// Something that could not be looked at.
     case unseen
 
-    public var severity: Severity {
+    package var severity: Severity {
       switch self {
       case .insecureTemplate, .insecureDirectory, .pinnedData, .staleKey, .mountsWithoutLogin,
         .homeInClear:
@@ -94,7 +94,7 @@ public struct Finding: Equatable, Sendable {
     }
   }
 
-  public enum Severity: String, Sendable {
+  package enum Severity: String, Sendable {
     /// Data may be seen, or taken, by whom it is not for.
     case critical
     /// Something does not work.
@@ -102,17 +102,17 @@ public struct Finding: Equatable, Sendable {
     case warning
   }
 
-  public let kind: Kind
+  package let kind: Kind
   /// What it is about: a path, a process, a user.
-  public let subject: String
+  package let subject: String
   /// What is wrong, after the subject: `is not shared`.
-  public let problem: String
+  package let problem: String
   /// What was seen, a line each.
-  public let evidence: [String]
+  package let evidence: [String]
   /// The command that fixes it, for sh(1); what it cannot do is a comment after it.
-  public let fix: String
+  package let fix: String
 
-  public init(
+  package init(
     _ kind: Kind, _ subject: String, _ problem: String, evidence: [String], fix: String
   ) {
     self.kind = kind
@@ -123,19 +123,19 @@ public struct Finding: Equatable, Sendable {
   }
 
   /// The same about a path.
-  public init(
+  package init(
     _ kind: Kind, _ path: FilePath, _ problem: String, evidence: [String], fix: String
   ) {
     self.init(kind, path.description, problem, evidence: evidence, fix: fix)
   }
 
   /// A command line for sh(1) of these words.
-  public static func command(_ words: FilePath...) -> String {
+  package static func command(_ words: FilePath...) -> String {
     words.map(shellWord).joined(separator: " ")
   }
 
   /// The most serious first, and otherwise in the order that they were found in.
-  public static func sorted(_ findings: [Finding]) -> [Finding] {
+  package static func sorted(_ findings: [Finding]) -> [Finding] {
     let order = Dictionary(uniqueKeysWithValues: Kind.allCases.enumerated().map { ($1, $0) })
     return findings.enumerated().sorted {
       (order[$0.element.kind] ?? 0, $0.offset) < (order[$1.element.kind] ?? 0, $1.offset)

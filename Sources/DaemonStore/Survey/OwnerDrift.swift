@@ -4,7 +4,7 @@ import DaemonStoreKernel
 extension StoreSurvey {
   /// The folders of the users who are mounted that hold files the store's daemon may not own: it got
   /// another user id since, or somebody else has written there. Looks at every file.
-  public func ownerDrift() -> [Finding] {
+  package func ownerDrift() -> [Finding] {
     stores.flatMap { store -> [Finding] in
       guard let template = store.template else { return [] }
       return store.users.compactMap { user in

@@ -4,7 +4,7 @@ import MountTable
 extension Layout {
   /// The mount namespaces that show data of these users, who are logged out: somebody has kept a copy
   /// of a mount, and nobody may be in there any more.
-  public func pinnedData(of users: [ObfuscatedUsername]) throws -> [Finding] {
+  package func pinnedData(of users: [ObfuscatedUsername]) throws -> [Finding] {
     let subtrees = try users.map { try UserSubtree(of: $0, in: self, mountsAlone: true) }.filter {
       !$0.needles.isEmpty
     }

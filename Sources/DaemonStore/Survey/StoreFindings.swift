@@ -5,7 +5,7 @@ import MountTable
 extension StoreSurvey {
   /// What is wrong with the templates, the stores, and those who want to follow them. A decision
   /// from what was seen alone.
-  public var findings: [Finding] {
+  package var findings: [Finding] {
     templates.rejected.map { refusal in
       Finding(
         .insecureTemplate, refusal.path, "is not used: \(refusal.reason)",
@@ -52,7 +52,7 @@ extension StoreSurvey {
 
 extension SurveyedStore {
   /// What is wrong with the store itself.
-  public var findings: [Finding] {
+  package var findings: [Finding] {
     let startup = "daemon-store startup"
     switch step {
     case .keep: return []
@@ -208,7 +208,7 @@ extension StoreRepair {
 
 extension StoreView {
   /// Who keeps the namespace, if it is a process.
-  public var process: ProcessName? {
+  package var process: ProcessName? {
     if case .process(let process) = keeper { process } else { nil }
   }
 }

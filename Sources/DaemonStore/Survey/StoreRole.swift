@@ -2,7 +2,7 @@ import DaemonStoreKernel
 import MountTable
 
 /// What a mount namespace has of a store.
-public enum StoreRole: Equatable, Sendable {
+package enum StoreRole: Equatable, Sendable {
   /// A slave of the store, directly or by way of another namespace: each login arrives.
   case follows
   /// In the store's own peer group: what is mounted in it is mounted on the host, too.
@@ -18,7 +18,7 @@ public enum StoreRole: Equatable, Sendable {
   case stray(Int)
 
   /// Whether logins arrive.
-  public var receives: Bool { self == .follows || self == .peer }
+  package var receives: Bool { self == .follows || self == .peer }
 
   /// What a mount of the store's directory is, in another namespace.
   ///
@@ -43,21 +43,21 @@ public enum StoreRole: Equatable, Sendable {
 }
 
 /// How one mount namespace has one store.
-public struct StoreView: Sendable {
-  public let keeper: MountNamespace.Keeper
-  public let role: StoreRole
+package struct StoreView: Sendable {
+  package let keeper: MountNamespace.Keeper
+  package let role: StoreRole
   /// Whether it was bound there for its own sake; else it came with the mounts around it, as every
   /// namespace has them that systemd makes for a service.
-  public let isOwnBind: Bool
+  package let isOwnBind: Bool
   /// Where, in that namespace.
-  public let path: FilePath
+  package let path: FilePath
   /// Of the users who are mounted on the host: those whose folder is there, too.
-  public let users: [ObfuscatedUsername]
+  package let users: [ObfuscatedUsername]
   /// A process in it that runs as the store's owner, which is not root.
-  public let daemon: ProcessName?
+  package let daemon: ProcessName?
 
   /// Whether somebody there wants the store: it was bound, or its owner is there.
-  public var isWanted: Bool { isOwnBind || daemon != nil }
+  package var isWanted: Bool { isOwnBind || daemon != nil }
 }
 
 /// The mounts of one namespace, by what they show.

@@ -5,20 +5,20 @@ import MountTable
 
 /// What is seen of the stores of this machine at one moment: from the templates, and from the mount
 /// tables of all namespaces.
-public struct StoreSurvey: Sendable {
-  public let templates: Templates
+package struct StoreSurvey: Sendable {
+  package let templates: Templates
   /// In the order of the names, each store in both trees.
-  public let stores: [SurveyedStore]
+  package let stores: [SurveyedStore]
   /// Those that cannot be looked into, and may have any store.
-  public let closed: [MountNamespace.Keeper]
+  package let closed: [MountNamespace.Keeper]
   /// Those of which nobody can tell which namespace they are in.
-  public let hidden: [ProcessName]
+  package let hidden: [ProcessName]
   /// That of other mount namespaces not all was seen.
   let unseen: [Finding]
 
   /// - Parameter isThorough: whether namespaces count that have the directories around a store and
   ///   not the store. It takes longer: more mount tables are parsed.
-  public init(of layout: Layout, isThorough: Bool = false) throws {
+  package init(of layout: Layout, isThorough: Bool = false) throws {
     let templates = try Templates.read(layout)
     let uses = StoreUses(layout)
     var plans: [(tree: StoreTree, plan: TreePlan)] = []
@@ -59,31 +59,31 @@ public struct StoreSurvey: Sendable {
 }
 
 /// A store in one tree.
-public struct SurveyedStore: Sendable {
-  public let name: StoreName
-  public let tree: StoreTree
+package struct SurveyedStore: Sendable {
+  package let name: StoreName
+  package let tree: StoreTree
   /// `/run/daemon-store/D`.
-  public let path: FilePath
+  package let path: FilePath
   /// nil for a store that has none any more.
-  public let template: Template?
+  package let template: Template?
   /// What a startup would do.
-  public let step: StoreStep
+  package let step: StoreStep
   let place: StorePlace
   /// What the directory of the store belongs to; nil where there is none.
-  public let directory: FileStatus?
+  package let directory: FileStatus?
   /// nil where it is not mounted, or not shared.
-  public let peerGroup: Int?
+  package let peerGroup: Int?
   /// Whether it is in the peer group of the mount around it.
   let isInForeignGroup: Bool
   /// Those who are mounted in it here.
-  public let users: [ObfuscatedUsername]
+  package let users: [ObfuscatedUsername]
   /// How other mount namespaces have it, each once.
-  public let views: [StoreView]
+  package let views: [StoreView]
 
-  public var isMounted: Bool { !place.mounts.isEmpty }
+  package var isMounted: Bool { !place.mounts.isEmpty }
 
   /// Whether it is as it should be.
-  public var isHealthy: Bool { step == .keep }
+  package var isHealthy: Bool { step == .keep }
 
   init(missing template: Template, _ tree: StoreTree, _ layout: Layout) {
     name = template.name

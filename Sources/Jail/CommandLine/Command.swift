@@ -1,16 +1,16 @@
 import DaemonStoreKernel
 
 /// What a command line asks for.
-public struct Command: Equatable, Sendable {
-  public enum Action: Equatable, Sendable {
+package struct Command: Equatable, Sendable {
+  package enum Action: Equatable, Sendable {
     case run, help, systemCalls, version
     case explain(asJSON: Bool)
     /// The text of a configuration file, and where it goes.
     case writeConfiguration([UInt8], to: FilePath)
   }
 
-  public var action = Action.run
-  public var configuration = JailConfiguration()
+  package var action = Action.run
+  package var configuration = JailConfiguration()
   /// Habits that are kept, and that somebody should know about.
-  public var warnings: [String] = []
+  package var warnings: [String] = []
 }

@@ -14,7 +14,7 @@ struct CommandLineParser {
   var inheritsGroups = false
   var keepsGroups = false
   var addedGroups: [gid_t]?
-  private var limitedKinds: Set<CInt> = []
+  private var limitedKinds: Set<ResourceLimit.Kind> = []
   var storeNames: Set<FilePath> = []
   var primaryGroup: gid_t?
   var explicitProcesses = false
@@ -273,7 +273,7 @@ struct CommandLineParser {
   private mutating func addLimit(_ text: RawArgument) throws(JailError) {
     let limit = try OptionValues.limit(text)
     guard limitedKinds.insert(limit.kind).inserted else {
-      throw JailError("-R \(text): \(limit.name) is limited twice")
+      throw JailError("-R \(text): \(limit.kind.name) is limited twice")
     }
     command.configuration.limits.append(limit)
   }

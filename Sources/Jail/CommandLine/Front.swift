@@ -4,7 +4,7 @@ import DaemonStoreKernel
 /// The program `minijail0`: from its words to its exit status.
 ///
 /// - Parameter words: the whole command line, the name of the program first.
-public func runMinijail(_ words: [RawArgument]) -> CInt {
+package func runMinijail(_ words: [RawArgument]) -> CInt {
   let program = words.first?.description ?? "minijail0"
   var log = Log()
   do throws(JailError) {

@@ -46,7 +46,7 @@ public struct MountFlags: OptionSet, Hashable, Sendable {
   }
 
   /// What is set on a bind mount while it is still detached: mount(2) would ignore it.
-  public var attributes: MountAttributes {
+  package var attributes: MountAttributes {
     let pairs: [(MountFlags, MountAttributes)] = [
       (.readOnly, .readOnly), (.noSetID, .noSetID), (.noDevices, .noDevices),
       (.noExecution, .noExecution), (.noSymlinkFollow, .noSymlinkFollow),
@@ -57,7 +57,7 @@ public struct MountFlags: OptionSet, Hashable, Sendable {
   }
 
   /// The propagation that these flags ask for, if it is one.
-  public var propagationChange: Propagation? {
+  package var propagationChange: Propagation? {
     switch rawValue & Self.propagation.rawValue {
     case 0x2_0000: .unbindable
     case 0x4_0000: .private

@@ -91,12 +91,6 @@ enum OptionValues {
     return ranges
   }
 
-  /// The kinds of limits, by their numbers on all architectures of asm-generic/resource.h.
-  private static let limitNames = [
-    "CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS", "LOCKS",
-    "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME",
-  ]
-
   /// `type,soft,hard` of `-R`.
   static func limit(_ text: RawArgument) throws(JailError) -> ResourceLimit {
     let fields = text.split(separator: ",")
@@ -104,11 +98,10 @@ enum OptionValues {
       throw JailError("Bad rlimit: '\(text)': -R takes type,soft,hard")
     }
     let word = fields[0] == "RLIMIT_OFILE" ? "RLIMIT_NOFILE" : fields[0]
-    let named = limitNames.firstIndex { RawArgument("RLIMIT_\($0)") == word }
-    guard let number = named ?? constantNumber(word.bytes).flatMap(Int.init(exactly:)),
-      let kind = CInt(exactly: number), kind >= 0
-    else {
-      throw JailError("Bad rlimit: '\(fields[0])': no RLIMIT_… of getrlimit(2), and no number")
+    let named = ResourceLimit.Kind.allCases.first { RawArgument($0.name) == word }
+    let numbered = constantNumber(word.bytes).flatMap(CInt.init(exactly:))
+    guard let kind = named ?? numbered.flatMap(ResourceLimit.Kind.init(rawValue:)) else {
+      throw JailError("Bad rlimit: '\(fields[0])': no RLIMIT_… of getrlimit(2), nor its number")
     }
     var limits: [UInt64] = []
     for field in fields[1...] {
@@ -117,9 +110,7 @@ enum OptionValues {
       }
       limits.append(limit)
     }
-    let name =
-      limitNames.indices.contains(number) ? "RLIMIT_\(limitNames[number])" : "limit \(number)"
-    return ResourceLimit(kind: kind, name: name, soft: limits[0], hard: limits[1])
+    return ResourceLimit(kind, soft: limits[0], hard: limits[1])
   }
 
   /// `NAME=value` of `--env-add`.

@@ -20,7 +20,7 @@ struct OutsideWorld: Sendable {
   var callerGroup: @Sendable () -> gid_t = { getegid() }
   /// Whether the caller may decide about groups in a user namespace that it makes.
   var maySetGroups: @Sendable () -> Bool = {
-    (try? CapabilityState.current(last: 0))?.effective.contains(.setGroups) ?? false
+    (try? CapabilityState.current(last: 0))?.effective.contains(.setgid) ?? false
   }
   /// How the program is linked, after a look at its file; nil where that shows only in the jail.
   var linkage: @Sendable (JailConfiguration) throws(JailError) -> JailConfiguration.Linkage? = {

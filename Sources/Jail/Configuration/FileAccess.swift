@@ -31,9 +31,13 @@ public struct FileAccess: Equatable, Sendable {
 
   public var rules: [Rule]
   /// The newest ABI whose rights are handled; the kernel's counts if it is older. 0 for none.
-  public var abi: Int
+  package var abi: Int
 
-  public init(rules: [Rule] = [], abi: Int = FileRights.newestABI) {
+  public init(rules: [Rule] = []) {
+    self.init(rules: rules, abi: FileRights.newestABI)
+  }
+
+  package init(rules: [Rule] = [], abi: Int) {
     self.rules = rules
     self.abi = abi
   }
@@ -52,14 +56,14 @@ public struct FileAccess: Equatable, Sendable {
 
   /// The same, and any program may be executed and may load its libraries: in force while a
   /// dynamic loader is at work.
-  public var whileLoading: FileAccess {
+  package var whileLoading: FileAccess {
     FileAccess(rules: rules + [Rule("/", .readAndExecute)], abi: abi)
   }
 }
 
 extension FileAccess.Kind {
   /// The rights that it stands for, of those that `abi` knows.
-  public func rights(abi: Int) -> FileRights {
+  package func rights(abi: Int) -> FileRights {
     let read: FileRights = [.readFile, .readDirectory]
     // Without deviceControl a terminal that can be written to has no settings.
     let edit = read.union([

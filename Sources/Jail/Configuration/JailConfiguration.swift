@@ -176,16 +176,29 @@ public struct IDRange: Equatable, Sendable, CustomStringConvertible {
 
 /// Both limits of one kind: getrlimit(2).
 public struct ResourceLimit: Equatable, Sendable {
-  /// `RLIMIT_…`.
-  public let kind: CInt
-  public let name: String
+  /// What is limited: `RLIMIT_…`, with its number on all architectures that are supported.
+  public enum Kind: CInt, Sendable, CaseIterable {
+    case cpuTime, fileSize, data, stack, core, residentSet, processes, openFiles, lockedMemory
+    case addressSpace, fileLocks, pendingSignals, messageQueues, nicePriority, realTimePriority
+    case realTimeRuntime
+
+    /// As in getrlimit(2).
+    var name: String {
+      let names = [
+        "CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS",
+        "LOCKS", "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME",
+      ]
+      return "RLIMIT_\(names[Int(rawValue)])"
+    }
+  }
+
+  public let kind: Kind
   /// `UInt64.max` for no limit.
   public let soft: UInt64
   public let hard: UInt64
 
-  public init(kind: CInt, name: String, soft: UInt64, hard: UInt64) {
+  public init(_ kind: Kind, soft: UInt64, hard: UInt64) {
     self.kind = kind
-    self.name = name
     self.soft = soft
     self.hard = hard
   }

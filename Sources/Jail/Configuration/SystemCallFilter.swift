@@ -13,7 +13,7 @@ public struct SystemCallFilter: Equatable, Sendable {
   public private(set) var completion: FilterProgram
   /// What a violation is to the launcher.
   public var isStrictMode = false
-  public var flags: SystemCallFilters.Flags = []
+  package var flags: SystemCallFilters.Flags = []
 
   /// A program as it is, `--seccomp-bpf-binary`. Nothing is known of what it allows.
   public init(binary program: FilterProgram, name: String) {

@@ -87,8 +87,9 @@ extension JailBuilder {
     switch jailStep {
     case .setLimits(let limits):
       for limit in limits {
-        try step("-R \(limit.name)") { () throws(SystemError) in
-          try setLimit(limit.kind, soft: limit.soft, hard: limit.hard, named: "\(limit.name)")
+        try step("-R \(limit.kind.name)") { () throws(SystemError) in
+          try setLimit(
+            limit.kind.rawValue, soft: limit.soft, hard: limit.hard, named: "\(limit.kind.name)")
         }
       }
     case .raiseAmbient(let wanted):

@@ -133,7 +133,7 @@ extension JailBuilder {
     let last = try step("-c") { () throws(SystemError) in try CapabilitySet.lastKnown() }
     // The right to drop from the bounding set goes last.
     try step("-c: limit the capabilities") { () throws(SystemError) in
-      try wanted.union(.setCapabilities).apply()
+      try wanted.union(.setpcap).apply()
       if configuration.skippedSecureBits.isDisjoint(with: [.noRoot, .noRootLocked]) {
         try wanted.limitBoundingSet(last: last)
       }

@@ -263,7 +263,8 @@ public final class RunningJail {
     _ event: SharedDescriptor, _ signals: CInt, milliseconds: CInt = -1
   ) throws(SystemError) -> Bool {
     let own = [(event.descriptor.number, CInt(POLLIN)), (signals, CInt(POLLIN))]
-    let ready = try DaemonStoreKernel.wait(for: own + (terminal?.events ?? []), milliseconds: milliseconds)
+    let ready = try DaemonStoreKernel.wait(
+      for: own + (terminal?.events ?? []), milliseconds: milliseconds)
     try terminal?.handle(ready.dropFirst(own.count))
     return ready[0]
   }

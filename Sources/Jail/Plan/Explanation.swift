@@ -122,7 +122,7 @@ struct Explanation {
     lines.append("  namespaces     \(spaces.isEmpty ? "the caller's" : spaces)")
     for limit in configuration.limits {
       lines.append(
-        "  limit          \(limit.name) \(Self.text(limit.soft)) \(Self.text(limit.hard))")
+        "  limit          \(limit.kind.name) \(Self.text(limit.soft)) \(Self.text(limit.hard))")
     }
     if let access = configuration.fileAccess {
       lines.append(
@@ -151,7 +151,7 @@ struct Explanation {
     let capabilities = sets.map { ($0.0, JSONText.strings($0.1.names)) }
     let limits = configuration.limits.map { limit in
       JSONText.object([
-        ("name", .string(limit.name)),
+        ("name", .string(limit.kind.name)),
         ("soft", limit.soft == .max ? .null : .number(limit.soft)),
         ("hard", limit.hard == .max ? .null : .number(limit.hard)),
       ])

@@ -2,7 +2,7 @@ import CDaemonStoreLinux
 import DaemonStoreKernel
 
 /// One thing that is done to become the jail. The order of a plan is the order of doing.
-public enum JailStep: Equatable, Sendable {
+package enum JailStep: Equatable, Sendable {
   /// setsid(2), if there is a terminal: the program must have nothing to do with the caller's.
   case newSession
   /// What is done instead where the session stays: the program cannot type into the terminal.
@@ -73,7 +73,7 @@ public enum JailStep: Equatable, Sendable {
 /// `--explain`, and carried out by ``JailBuilder``.
 public struct JailPlan: Equatable, Sendable {
   public let configuration: JailConfiguration
-  public let steps: [JailStep]
+  package let steps: [JailStep]
 
   /// - Throws: what makes no sense in any jail; nothing of the system is looked at.
   public init(_ configuration: JailConfiguration) throws(JailError) {
@@ -85,6 +85,9 @@ public struct JailPlan: Equatable, Sendable {
     plan.finish()
     steps = plan.steps
   }
+
+  /// What is done, in order: a line for each step, as `--explain` prints it.
+  public var stepDescriptions: [String] { steps.map(\.description) }
 }
 
 extension JailConfiguration {

@@ -45,7 +45,7 @@ extension JailStep: CustomStringConvertible {
         + access.rules.map { "\($0.path) \($0.kind.rawValue)" }.joined(separator: ", ")
     case .setLimits(let limits):
       "set the limits: "
-        + limits.map { "\($0.name) \(Self.text($0.soft)) \(Self.text($0.hard))" }
+        + limits.map { "\($0.kind.name) \(Self.text($0.soft)) \(Self.text($0.hard))" }
         .joined(separator: ", ")
     case .setSecureBits(let bits): "set the securebits 0x\(String(bits.rawValue, radix: 16))"
     case .setGroups(let groups):

@@ -53,7 +53,8 @@ import Testing
         c -ISources/CDaemonStoreLinux/include -o driver Sanitized/clinux.c Sources/CDaemonStoreLinux/*.c
         ./driver
         """,
-      file: "CDaemonStoreLinux/rights.h", right: "if (\\*count < room)", wrong: "if (*count <= room)"),
+      file: "CDaemonStoreLinux/rights.h", right: "if (\\*count < room)",
+      wrong: "if (*count <= room)"),
   ]
 
   @Test(arguments: all) func nothingIsFound(_ code: Code) throws {

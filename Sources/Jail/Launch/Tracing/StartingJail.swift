@@ -108,7 +108,9 @@ final class StartingJail {
       }
       if !isHalting { try passDeferred() }
       if let interruption, !traces {
-        _ = try step("wait for the jail") { () throws(SystemError) in try DaemonStoreKernel.wait(for: first) }
+        _ = try step("wait for the jail") { () throws(SystemError) in
+          try DaemonStoreKernel.wait(for: first)
+        }
         return .interrupted(interruption)
       }
       if !traces, isSetUp || messagesEnded { return .complete }
@@ -295,9 +297,10 @@ final class StartingJail {
   /// when its set-up needs no more memory or descriptors.
   private func setLimits() throws(JailError) {
     for limit in configuration.limits {
-      try step("-R \(limit.name)") { () throws(SystemError) in
+      try step("-R \(limit.kind.name)") { () throws(SystemError) in
         try setLimit(
-          limit.kind, soft: limit.soft, hard: limit.hard, of: first, named: "\(limit.name)")
+          limit.kind.rawValue, soft: limit.soft, hard: limit.hard, of: first,
+          named: "\(limit.kind.name)")
       }
     }
     try releaseJail()

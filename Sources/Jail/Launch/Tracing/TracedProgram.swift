@@ -262,6 +262,7 @@ enum TracingRefusal {
   }
 
   private static func oneLine(_ bytes: [UInt8]) -> String {
-    DaemonStoreKernel.oneLine(String(decoding: bytes.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self))
+    DaemonStoreKernel.oneLine(
+      String(decoding: bytes.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self))
   }
 }
