@@ -59,14 +59,19 @@ import Testing
     let section = lines.drop { $0 != "## What you can rely on" }.dropFirst()
       .prefix { !$0.hasPrefix("## ") }
     var entries: [String] = []
+    var rest = ""
     for line in section {
       if line.hasPrefix("- ") {
         entries.append(String(line.dropFirst(2)))
       } else if line.hasPrefix("  "), !entries.isEmpty {
         entries[entries.count - 1] += " " + line.dropFirst(2)
+      } else {
+        rest += line
       }
     }
     #expect(!entries.isEmpty)
+    #expect(rest.hasPrefix("[docs/security.md](docs/security.md) has these promises"), "\(rest)")
+    #expect(rest.utf8.count < 300, "\(rest)")
     for entry in entries { #expect(known.contains(entry), "\(entry)") }
   }
 }
