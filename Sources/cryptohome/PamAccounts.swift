@@ -18,17 +18,25 @@ struct PamNamesCommand: ChangingCommand {
   func run() throws {
     try PamCommand.begin()
     let salt = try Salt.read(.system)
-    for hash in users.compactMap({ ObfuscatedUsername($0) }) {
-      Program.say("\(hash) \(name(of: hash, salt))")
+    let hashes = users.compactMap { ObfuscatedUsername($0) }
+    let owners = hashes.map { owner(of: $0) }
+    // Modules of the name service run in this process from here on.
+    try CapabilitySet().apply()
+    for (hash, owner) in zip(hashes, owners) {
+      Program.say("\(hash) \(name(of: hash, owner, salt))")
     }
   }
 
+  /// Of the user's home; nil where it is not mounted.
+  private func owner(of user: ObfuscatedUsername) -> uid_t? {
+    guard let homes = try? Directory(opening: Layout.system.below("home/user")) else { return nil }
+    return (try? homes.status(of: user.path))?.owner
+  }
+
   /// That of the account that the home belongs to, if the hash is that name's, else the hash.
-  private func name(of user: ObfuscatedUsername, _ salt: Salt) -> String {
-    guard let homes = try? Directory(opening: Layout.system.below("home/user")),
-      let home = try? homes.status(of: user.path)
-    else { return user.description }
-    let name = Account.name(of: home.owner)
+  private func name(of user: ObfuscatedUsername, _ owner: uid_t?, _ salt: Salt) -> String {
+    guard let owner else { return user.description }
+    let name = Account.name(of: owner)
     return (try? ObfuscatedUsername(of: name, salt: salt)) == user
       ? name.description : user.description
   }
@@ -50,9 +58,13 @@ struct PamAccountCommand: ChangingCommand {
   /// `-` for what there is not.
   func run() throws {
     try PamCommand.begin()
+    // Where there is no salt, a user without an account is no error.
+    let salt = Result { try Salt.read(.system) }
+    // Modules of the name service run in this process from here on.
+    try CapabilitySet().apply()
     let group = try Group.named(self.group)
     let name = try Account.named(user)
-    let hash = try name.map { try ObfuscatedUsername(of: $0, salt: .read(.system)) }
+    let hash = try name.map { try ObfuscatedUsername(of: $0, salt: salt.get()) }
     Program.say(group.map { "\($0)" } ?? "-")
     Program.say(hash?.description ?? "-")
   }

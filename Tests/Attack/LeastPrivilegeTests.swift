@@ -47,14 +47,39 @@ import Testing
   @Test(.tags(.attack)) func nothingIsSetID() async {
     await #expect(processExitsWith: .success) {
       inHost(.isolated) { _ in
-        for program in [
-          "daemon-store", "cryptohome", "cryptohomed", "minijail0", "seccomp-policy",
-          "sandboxed-services",
-        ] {
+        // Programs, libraries and the PAM module, each as it is installed.
+        let files = try names(in: "/mnt/programs")
+        #expect(Set(files).isSuperset(of: ["daemon-store", "minijail0", "pam_daemonstore.so"]))
+        for name in files {
           var file = stat()
-          try check("stat", "\(program)", stat("/mnt/programs/\(program)", &file))
-          #expect(file.st_mode & 0o6000 == 0, "\(program)")
+          try check("stat", "\(name)", stat("/mnt/programs/\(name)", &file))
+          #expect(file.st_mode & 0o6000 == 0, "\(name)")
         }
+        let capabilities = try run(
+          "getfattr", ["-R", "-m", "security.capability", "--absolute-names", "/mnt/programs"])
+        #expect(capabilities.status == 0 && capabilities.output.isEmpty, "\(capabilities)")
+        let makefile = try readFile(projectFile("Makefile"))
+        #expect(!makefile.contains("setcap") && !makefile.contains("-m 4"), "what is installed")
+      }
+    }
+  }
+
+  /// Modules of the name service are code of others: what only asks them keeps no capability.
+  @Test(.tags(.attack), arguments: ["account --group=cryptohome 0", "names \(Host.alice)"])
+  func nameServiceIsAskedWithoutCapabilities(_ words: String) async {
+    await #expect(processExitsWith: .success) { [words] in
+      inBusMachine { machine in
+        try machine.succeed("cryptohome", "mount", "alice", "--vault", "plain")
+        let outcome = try machine.run([
+          "sh", "-c",
+          """
+          strace -f -e trace=capset,openat -o /mnt/trace /mnt/programs/cryptohome pam \(words) || exit
+          grep -nE 'capset.*permitted=0|openat.*nsswitch.conf' /mnt/trace
+          """,
+        ])
+        let calls = outcome.lines.filter { $0.contains("capset") || $0.contains("nsswitch") }
+        #expect(calls.first?.contains("capset") == true, "\(outcome)")
+        #expect(calls.contains { $0.contains("nsswitch") }, "\(outcome)")
       }
     }
   }
