@@ -42,6 +42,8 @@ package enum Program {
     linux_occupy_standard_descriptors()
     // The work is done whether or not somebody still reads what is said about it.
     pipeHandler = signal(SIGPIPE, SIG_IGN)
+    // A limit of the size of files is an error like any other: EFBIG.
+    fileSizeHandler = signal(SIGXFSZ, SIG_IGN)
     raiseDescriptorLimit()
     let words = rawArguments.map { ByteArguments.encoded(FilePath(cString: $0)) }
     if let mistake = commandMistake(in: Array(words.dropFirst()), of: root) {
@@ -140,6 +142,8 @@ package enum Program {
   nonisolated(unsafe) private static var outputError: CInt?
   /// How this process took SIGPIPE when it was started.
   nonisolated(unsafe) private static var pipeHandler: sighandler_t?
+  /// The same of SIGXFSZ.
+  nonisolated(unsafe) private static var fileSizeHandler: sighandler_t?
 
   /// Lets go of what was printed; false when it does not arrive.
   @discardableResult
@@ -171,6 +175,7 @@ package enum Program {
     }
     restoreDescriptorLimit()
     signal(SIGPIPE, pipeHandler)
+    signal(SIGXFSZ, fileSizeHandler)
     let program = command.first ?? ""
     var words = command.map { strdup($0.cString) } + [nil]
     execvp(program.cString, &words)

@@ -74,7 +74,10 @@ final class Service {
     control = try Control(self)
     busSource = try loop.watch(busEvents.descriptor.number, for: .readable) { [unowned self] in
       busEvents.drain()
-      if link == nil { connect() }
+      guard link == nil else { return }
+      // A socket appears before anything listens there: the next attempt is soon.
+      busDelay = Self.firstBusDelay
+      connect()
     }
     readyTimer = try loop.after(Self.patienceToBeReady) { [unowned self] in ready() }
     connect()

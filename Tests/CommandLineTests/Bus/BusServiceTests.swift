@@ -5,6 +5,41 @@ import Testing
 
 /// Who may do what, what is no call, and how the service is as a process.
 @Suite(.needsRoot) struct BusServiceTests {
+  /// The socket of a bus appears before the bus listens there.
+  @Test func findsABusThatListensLater() async {
+    await #expect(processExitsWith: .success) {
+      inBusMachine { machine in
+        machine.bus.kill()
+        _ = try machine.host.script("rm -f /run/dbus/system_bus_socket")
+        let service = try Launched(
+          "nsenter", BusMachine.words(machine.first, ["/mnt/programs/cryptohomed"]))
+        #expect(eventually { exists("/run/cryptohome/control") })
+        let bus = try run(
+          "python3",
+          [
+            "-c",
+            """
+            import os, socket, time
+            def socket_of_bus():
+              server = socket.socket(socket.AF_UNIX)
+              server.bind('/run/dbus/system_bus_socket')
+              time.sleep(0.05)
+              return server
+            for attempt in range(8):
+              socket_of_bus().close()
+              os.unlink('/run/dbus/system_bus_socket')
+            server = socket_of_bus()
+            server.listen(5)
+            server.settimeout(20)
+            server.accept()
+            """,
+          ])
+        #expect(bus.status == 0, "\(bus)")
+        service.kill()
+      }
+    }
+  }
+
   @Test func onlyWhoMayMounts() async {
     await #expect(processExitsWith: .success) {
       inBusMachine { machine in

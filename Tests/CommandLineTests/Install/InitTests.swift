@@ -43,19 +43,26 @@ import Testing
       inHost(.shared) { host in
         try host.addExampleUser()
         try host.template("example", owner: 903, group: 903)
+        // Another daemon's store, which this one must not see.
+        try host.template("other", owner: 903, group: 903)
         try host.succeed("daemon-store", "startup")
         try host.succeed("cryptohome", "mount", "alice", "--vault", "plain")
         // The daemon says who it is and what it sees, and ends.
         try mountFilesystem("sbin", "/usr/local/sbin", "tmpfs")
         try writeFile(
           "/usr/local/sbin/example-daemon",
-          "#!/bin/sh\nid -u; ls /run/daemon-store; ls /run/daemon-store/example\n", mode: 0o755)
+          "#!/bin/sh\nid -u; cd /run; ls daemon-store daemon-store-cache daemon-store/example\n",
+          mode: 0o755)
         let command =
           manager == "upstart"
           ? try UpstartJob.command("example-store-daemon") : try SystemdUnit.command()
         let outcome = try host.shell(command)
         #expect(
-          outcome.status == 0 && outcome.lines == ["903", "example", Host.alice], "\(outcome)")
+          outcome.status == 0
+            && outcome.lines == [
+              "903", "daemon-store:", "example", "daemon-store-cache:", "example",
+              "daemon-store/example:", Host.alice,
+            ], "\(outcome)")
       }
     }
   }

@@ -188,4 +188,19 @@ import Testing
       }
     }
   }
+
+  /// A limit of the size of files is an error of a write, and not the end of the program.
+  @Test func whereFilesHaveALimit() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.isolated) { host in
+        try host.boot("alpha")
+        let login = try host.script("ulimit -f 0; cryptohome mount alice --vault plain")
+        #expect([0, 1, 3].contains(login.status), "\(login)")
+        #expect(login.status == 0 || login.complaints.count == 1, "\(login)")
+        try host.login("alice")
+        try host.expectMounted(Host.alice, in: ["alpha"])
+        try host.logout("alice")
+      }
+    }
+  }
 }
