@@ -1,7 +1,21 @@
 import Seccomp
+import TestSupport
 import Testing
 
 @Suite struct StartupFilterTests {
+  /// minijail0(1) names the calls that a program can make before its entry point.
+  @Test func manualNamesTheCallsOfLoaders() throws {
+    let page = try readFile(projectFile("docs/man/minijail0.1"))
+    let list = try #require(page.firstRange(of: "what loaders and initialisers call:\n"))
+    let words = page[list.upperBound...].prefix { $0 != "." }.split { $0 == "," || $0.isWhitespace }
+    var calls: Set<String> = []
+    for line in StartupFilter.loaderPolicy.split(separator: "\n") where !line.hasPrefix("#") {
+      let names = line.prefix { $0 != ":" }.split { "{}, ".contains($0) }.map(String.init)
+      if line.contains(":"), !line.hasPrefix(" ") { calls.formUnion(names) }
+    }
+    #expect(Set(words.map(String.init)) == calls && calls.count > 60)
+  }
+
   @Test(arguments: Architecture.allCases)
   func allowsPolicyAndLoaderAndTellsTheRest(_ architecture: Architecture) throws {
     let loader = try PolicyParser(architecture: architecture, toleratesUnknownCalls: true) {

@@ -52,6 +52,20 @@ import Testing
     }
   }
 
+  /// Each published weakness of another tool that is listed has a test, which exists.
+  @Test func everyPublishedWeaknessIsTried() throws {
+    let tests = try tests()
+    let rows = try readFile(projectFile("docs/security.md")).split(separator: "\n").filter {
+      $0.hasPrefix("| CVE-")
+    }
+    #expect(rows.count > 15)
+    for row in rows {
+      let named = row.matches(of: #/`([A-Za-z]+/[A-Za-z]+)`/#).map { String($0.1) }
+      #expect(!named.isEmpty, "\(row)")
+      for test in named { #expect(tests.contains(test), "\(test)") }
+    }
+  }
+
   @Test func readmePromisesNothingElse() throws {
     let known = Set(try promises().map(\.text))
     let lines = try readFile(projectFile("README.md")).split(
