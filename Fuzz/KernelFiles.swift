@@ -23,7 +23,6 @@ func fuzzMountInfo(_ bytes: [UInt8]) {
 func fuzzProcessFiles(_ bytes: [UInt8]) {
   _ = ProcessStat(parsing: bytes)
   _ = ProcessStatus(bytes)
-  _ = ProcessKind(bytes)
   if let unit = ProcessName.unit(in: bytes) {
     precondition(!unit.unicodeScalars.contains { $0.value < 0x20 || $0 == "/" })
   }
@@ -31,6 +30,23 @@ func fuzzProcessFiles(_ bytes: [UInt8]) {
     precondition(!unit.unicodeScalars.contains { $0.value < 0x20 || $0 == "/" })
   }
   if let link = FilePath(bytes) { _ = NamespaceLink.id(in: link) }
+}
+
+/// `/etc/daemon-store.conf`: whatever is in it, each error is one short line, and each setting has a value
+/// that its key can have.
+func fuzzSettings(_ bytes: [UInt8]) {
+  var configuration = DaemonStore.Configuration()
+  configuration.read(bytes, from: "/etc/daemon-store.conf")
+  for error in configuration.errors {
+    precondition(error.utf8.count < 1000 && !error.unicodeScalars.contains { $0.value < 0x20 })
+  }
+  for section in configuration.sections {
+    for key in DaemonStore.Configuration.Key.allCases {
+      let value = configuration.setting(key, in: section).value
+      precondition(key.values.contains { $0.utf8.elementsEqual(value.utf8) })
+    }
+    _ = configuration.holderPolicy(in: section)
+  }
 }
 
 /// The baseline of sandboxed-services: what is written means the same.

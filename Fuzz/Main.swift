@@ -7,6 +7,7 @@ private let targets: [String: ([UInt8]) -> Void] = [
   "option": fuzzOptionValues, "command": fuzzCommandLine, "name": fuzzNames, "vault": fuzzVault,
   "session": fuzzSession, "request": fuzzRequest, "mountinfo": fuzzMountInfo,
   "process": fuzzProcessFiles, "baseline": fuzzBaseline, "bus": fuzzBusCall,
+  "settings": fuzzSettings,
 ]
 
 nonisolated(unsafe) private var target: ([UInt8]) -> Void = { _ in fatalError("no target") }

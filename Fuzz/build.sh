@@ -17,8 +17,11 @@ module CDaemonStoreLibcap [system] { header "$PWD/Sources/CDaemonStoreLibcap/shi
 module CSystemd { umbrella "$PWD/Sources/CSystemd/include" export * }
 END
 
+# Those that are linked: an older build may have left others.
+objects=
 for file in Sources/CDaemonStoreLinux/*.c Sources/CSystemd/*.c Sources/libdaemonstore/daemonstore.c; do
   object=$out/objects/$(basename "$file").o
+  objects="$objects $object"
   # shellcheck disable=SC3013  # every sh of Debian's has it
   [ "$object" -nt "$file" ] || "$clang" -std=c11 -g -O1 -fsanitize=address,undefined,fuzzer-no-link \
     -fno-sanitize-recover=undefined -ISources/CDaemonStoreLinux/include -ISources/CSystemd/include -ISources/libdaemonstore/include \
@@ -31,6 +34,7 @@ compile() {
   module=$1
   shift
   object=$out/objects/$module.o
+  objects="$objects $object"
   if [ -z "$changed" ] && [ -e "$object" ] && [ -z "$(find "$@" -newer "$object")" ]; then return; fi
   changed=yes
   echo "fuzz: compiling $module"
@@ -55,6 +59,7 @@ for library in Crypto CryptoExtras CryptoBoringWrapper CCryptoBoringSSL CCryptoB
   CXKCPShims SwiftASN1 SwiftProtobuf ArgumentParser ArgumentParserToolInfo; do
   find "$built/$library.build/" -name '*.o' -printf '"%p"\n' 2>/dev/null || true
 done >$out/libraries
-swiftc -use-ld=lld -sanitize=fuzzer,address -o $out/fuzz $out/objects/*.o @$out/libraries -l:libcap.a -lsystemd -lstdc++
+# shellcheck disable=SC2086  # one word for each
+swiftc -use-ld=lld -sanitize=fuzzer,address -o $out/fuzz $objects @$out/libraries -l:libcap.a -lsystemd -lstdc++
 "$clang" -fuse-ld=lld -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
   -o $out/preload Fuzz/preload.c -ldl

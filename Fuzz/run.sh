@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.." || exit
 seconds=$1
 runs=${2:--1}
 [ $# -gt 2 ] && shift 2 || set -- baseline bus command config mountinfo name option policy preload \
-  process program request session trace vault
+  process program request session settings trace vault
 out=$PWD/.build/fuzz
 seed=${FUZZ_SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
 # cryptohomed makes its directories in /run, and the salt in /home: these are empty, and not the host's.

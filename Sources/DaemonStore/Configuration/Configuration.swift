@@ -47,7 +47,7 @@ package struct Configuration: Sendable {
       }
     }
 
-    fileprivate var values: [String] {
+    var values: [String] {
       switch self {
       case .holders: HolderPolicy.allCases.map(\.rawValue)
       case .holdersServices: ["yes", "no"]
@@ -118,7 +118,7 @@ package struct Configuration: Sendable {
         isUnknown = section == nil
         if isUnknown {
           errors.append(
-            "\(place): unknown section \(shownBytes(text)); use [home], [store NAME] or [store *]")
+            "\(place): unknown section \(Self.shown(text)); use [home], [store NAME] or [store *]")
         }
       } else if let section {
         read(text, at: place, in: section)
@@ -130,7 +130,7 @@ package struct Configuration: Sendable {
 
   private mutating func read(_ text: ArraySlice<UInt8>, at place: String, in section: Section) {
     guard let sign = text.firstIndex(of: UInt8(ascii: "=")) else {
-      errors.append("\(place): \(shownBytes(text)) is no setting; write KEY=VALUE")
+      errors.append("\(place): \(Self.shown(text)) is no setting; write KEY=VALUE")
       return
     }
     let name = Self.trimmed(text[..<sign])
@@ -139,18 +139,23 @@ package struct Configuration: Sendable {
       let isReserved = Self.reserved.contains { name.elementsEqual($0.utf8) }
       errors.append(
         isReserved
-          ? "\(place): \(shownBytes(name)) is not supported by this version; remove the line"
-          : "\(place): unknown key \(shownBytes(name)); use "
+          ? "\(place): \(Self.shown(name)) is not supported by this version; remove the line"
+          : "\(place): unknown key \(Self.shown(name)); use "
             + Key.allCases.map(\.rawValue).joined(separator: " or "))
       return
     }
     guard let known = key.values.first(where: { value.elementsEqual($0.utf8) }) else {
       errors.append(
-        "\(place): \(key.rawValue) cannot be \(shownBytes(value)); use "
+        "\(place): \(key.rawValue) cannot be \(Self.shown(value)); use "
           + key.values.joined(separator: ", "))
       return
     }
     settings[section, default: [:]][key] = Setting(value: known, origin: place)
+  }
+
+  /// The beginning of it: a line may be long.
+  private static func shown(_ text: ArraySlice<UInt8>) -> String {
+    text.count > 64 ? "\(shownBytes(text.prefix(64)))…" : shownBytes(text)
   }
 
   private static func section(_ text: ArraySlice<UInt8>) -> Section? {
