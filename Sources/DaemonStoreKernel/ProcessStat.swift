@@ -8,6 +8,8 @@ package struct ProcessStat: Equatable, Sendable {
   package let flags: UInt64
   /// In clock ticks since the machine started: with its number it tells a process from all others.
   package let startTime: UInt64
+  /// How long it has run, in clock ticks. It does not grow while the process is stopped or frozen.
+  package let runTime: UInt64
   package var isKernelThread: Bool { flags & 0x0020_0000 != 0 }  // PF_KTHREAD
   /// Whether nothing of it is left but its status. While one of its threads goes on, it is there.
   package let hasEnded: Bool
@@ -26,6 +28,7 @@ package struct ProcessStat: Equatable, Sendable {
     let fields = text[(end + 1)...].split(separator: UInt8(ascii: " "))
     guard fields.count > 19, let parent: pid_t = fields[1].number(),
       let terminal: UInt64 = fields[4].number(), let flags: UInt64 = fields[6].number(),
+      let userTime: UInt64 = fields[11].number(), let systemTime: UInt64 = fields[12].number(),
       let threads: UInt64 = fields[17].number(),
       let startTime: UInt64 = fields[19].number()
     else { return nil }
@@ -33,6 +36,7 @@ package struct ProcessStat: Equatable, Sendable {
     hasTerminal = terminal != 0
     self.flags = flags
     self.startTime = startTime
+    runTime = userTime &+ systemTime
     let isDead = fields[0].equals("Z") || fields[0].equals("X") || fields[0].equals("x")
     hasEnded = isDead && threads <= 1
   }

@@ -86,7 +86,8 @@ extension Directory {
 /// Takes a user's folders away, in all stores, and so in every jail.
 package enum UserFolders {
   /// The last first. Each mount point goes with its mount: that detaches what a namespace keeps on
-  /// it of its own (rmdir(2) since Linux 3.18).
+  /// it of its own (rmdir(2) since Linux 3.18). For the caller, who holds the user's lock; that of the
+  /// stores is not needed: what lies below a user's name in a store is that user's alone.
   ///
   /// - Parameters:
   ///   - lazily: detach what is busy.
@@ -98,13 +99,11 @@ package enum UserFolders {
     var removals: [Removal] = []
     do {
       guard let trees = try OpenTrees(existingIn: layout) else { return [] }
-      let lock = try trees.lock(for: LockTimeout.logout)
       for tree in StoreTree.allCases.reversed() {
         for store in try trees[tree].stores().reversed() {
           removals += try trees[tree].remove(user, from: store, lazily: lazily, isOurs: isOurs)
         }
       }
-      lock.release()
     } catch {
       removals.append(Removal(path: layout.directory(of: .data), failed: error))
     }

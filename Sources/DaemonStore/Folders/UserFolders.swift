@@ -35,7 +35,6 @@ package struct PreparedFolders: ~Copyable {
   private let user: ObfuscatedUsername
   private let layout: Layout
   private let trees: OpenTrees
-  private let lock: FileLock
   /// `…/H/mount/root` and `root/.cache`.
   private let root: Directory
   private let caches: Directory
@@ -61,6 +60,7 @@ package struct PreparedFolders: ~Copyable {
   ) throws {
     let trees = try OpenTrees(making: layout)
     let (failures, repairs) = try Self.bringIntoOrder(trees, layout, templates)
+    // From here on no lock is held but the user's: a login that stops or waits delays no other.
     let refused = try templates.rejected.filter { refusal in
       try templates.isUnknown
         || templates.rejectedNames.contains {
@@ -70,7 +70,6 @@ package struct PreparedFolders: ~Copyable {
     }
     let data = try root.file(".", flags: LINUX_O_PATH | O_DIRECTORY)
     let cache = try root.directory(".cache", crossingMounts: false)
-    lock = try trees.lock(for: LockTimeout.login)
     self.root = Directory(owning: data, path: root.path)
     caches = consume cache
     self.trees = trees
@@ -94,7 +93,8 @@ package struct PreparedFolders: ~Copyable {
   }
 
   /// Brings the stores into order that are not: their templates appeared after boot, or they have
-  /// drifted. Returns why it did not work, and what was repaired.
+  /// drifted. Only then the lock of the stores is taken, and what is done under it does not touch
+  /// the user's vault. Returns why it did not work, and what was repaired.
   private static func bringIntoOrder(
     _ trees: OpenTrees, _ layout: Layout, _ templates: Templates
   ) throws -> (failures: [StoreName: String], repairs: [String]) {
@@ -102,7 +102,15 @@ package struct PreparedFolders: ~Copyable {
     guard !stores.isEmpty else { return ([:], []) }
     var failures: [StoreName: String] = [:]
     var repairs: [String] = []
-    for entry in try Startup.run(layout, templates: templates, only: stores).entries {
+    let entries: [StartupReport.Entry]
+    do {
+      entries = try Startup.run(layout, templates: templates, only: stores).entries
+    } catch {
+      // Another process has the lock for too long, say. The other stores do not need it.
+      for store in stores { failures[store] = "\(error)" }
+      return (failures, [])
+    }
+    for entry in entries {
       if let problem = entry.problem {
         failures[entry.store] = failures[entry.store] ?? problem
       } else if case .repair(let done) = entry.step {
@@ -117,12 +125,6 @@ package struct PreparedFolders: ~Copyable {
     do {
       let source = try source(of: template, tree)
       reports[report].repairs = source.repairs
-      // Again, under the lock: on bare `/run` no jail would follow.
-      guard try trees[tree].hasStore(template.name) else {
-        throw Refusal(
-          path: layout.path(of: template.name, in: tree),
-          reason: "is no store any more; run this again")
-      }
       guard try trees[tree].isFree(template.name, user, for: source.identity) else {
         reports[report].outcome = .present
         return
@@ -207,15 +209,32 @@ extension OpenTree {
     return true
   }
 
+  /// The root of the store's mount. As long as it is open the store is not unmounted, and to one that
+  /// was detached the kernel attaches nothing. So it is the store that was looked at, without a lock.
+  private func open(_ store: StoreName) throws -> Directory {
+    let reason = "is no store any more; run this again"
+    guard try visible.status(of: store.path) != nil else {
+      throw Refusal(path: visible.path(of: store.path), reason: reason)
+    }
+    let directory = try visible.directory(store.path)
+    let status = try directory.status()
+    // On bare `/run` no jail would follow.
+    guard status.isMountRoot,
+      try underlying.root.status(of: store.path)?.identity == status.identity
+    else { throw Refusal(path: directory.path, reason: reason) }
+    return directory
+  }
+
   /// Makes the mount point and attaches the mount. The point can only be made underlying: a store
   /// is read-only, so that nobody writes where a user's folder is not mounted yet.
   func attach(
     _ mount: consuming DetachedMount, of user: ObfuscatedUsername, in store: StoreName
-  ) throws(SystemError) {
+  ) throws {
+    let directory = try open(store)
     let name: FilePath = "\(store)/\(user)"
     try underlying.root.makeDirectory(name, mode: 0)
     do {
-      try mount.attach(on: name, in: visible)
+      try mount.attach(on: user.path, in: directory)
     } catch {
       _ = try? underlying.root.removeDirectory(name)  // the first error is the one that counts
       throw error

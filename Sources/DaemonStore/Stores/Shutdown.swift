@@ -48,10 +48,14 @@ package enum Shutdown {
     }
     // A store that an earlier run has unmounted in one tree is in the other still.
     let stores = Set(try StoreTree.allCases.flatMap { try trees[$0].stores() })
-    for user in try UserFolders.users(of: layout) {
+    let users = try UserFolders.users(of: layout)
+    // Those who are logged in or out at this moment come last, and share one time to wait.
+    let busy = Set(try users.filter { try isLocked($0, layout) })
+    let deadline = ContinuousClock.now + LockTimeout.logout
+    for user in users.filter({ !busy.contains($0) }) + users.filter(busy.contains) {
       attempt {
         // A logout at the same time would take us for somebody who keeps the user's vault.
-        try locked(user, layout, until: .now + LockTimeout.logout) {
+        try locked(user, layout, until: deadline) {
           try remove(user, layout, stores: stores, into: &report)
         }
       }

@@ -42,7 +42,7 @@ final class OpenTree {
   }
 }
 
-/// Both trees of stores, and the lock that whoever changes them holds.
+/// Both trees of stores, and the lock that a process holds while it changes stores.
 struct OpenTrees {
   let data: OpenTree
   private let cache: OpenTree
@@ -69,7 +69,8 @@ struct OpenTrees {
     }
   }
 
-  /// Waits until no other process changes stores or the folders in them, which takes milliseconds.
+  /// Waits until no other process changes stores, which takes milliseconds. The folders of users in
+  /// them come and go without this lock.
   func lock(for timeout: Duration) throws -> FileLock {
     try FileLock.take(
       ".lock", in: data.visible, until: .now + timeout, for: "changing stores")

@@ -32,9 +32,11 @@ struct PamMachine {
   }
 
   /// What Debian's service of that name has, without what asks other daemons.
-  static func write(service: String, with arguments: String = "") throws {
+  static func write(
+    service: String, with arguments: String = "", cryptohome: String = "/mnt/programs/cryptohome"
+  ) throws {
     let module =
-      "/mnt/programs/pam_daemonstore.so cryptohome=/mnt/programs/cryptohome \(arguments)"
+      "/mnt/programs/pam_daemonstore.so cryptohome=\(cryptohome) \(arguments)"
     try writeFile(
       "/etc/pam.d/\(service)",
       """
