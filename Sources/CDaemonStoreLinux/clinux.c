@@ -237,6 +237,11 @@ int linux_compare_files(pid_t one, pid_t other) {
     return (int)syscall(SYS_kcmp, one, other, KCMP_FILES, 0UL, 0UL);
 }
 
+int linux_compare_file(pid_t one, int number, pid_t other, int other_number) {
+    return (int)syscall(SYS_kcmp, one, other, KCMP_FILE, (unsigned long)number,
+                        (unsigned long)other_number);
+}
+
 struct linux_protection linux_clear_protection(int directory, const char *name) {
     struct linux_protection none = {-1, 0};
     struct stat status;

@@ -307,6 +307,7 @@ const long linux_call_mmap =
 #else
     SYS_mmap2;
 #endif
+const long linux_call_mprotect = SYS_mprotect;
 const long linux_call_prctl = SYS_prctl;
 const long linux_call_execve = SYS_execve;
 const long linux_call_writev = SYS_writev;

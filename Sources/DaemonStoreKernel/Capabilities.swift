@@ -17,6 +17,11 @@ public struct CapabilitySet: OptionSet, Hashable, Sendable {
     try CapabilityState.current(last: 0).permitted
   }
 
+  /// What it uses.
+  package static func effective() throws(SystemError) -> CapabilitySet {
+    try CapabilityState.current(last: 0).effective
+  }
+
   /// The last capability that this kernel knows. Asks prctl(2), so that it needs no `/proc`.
   package static func lastKnown() throws(SystemError) -> UInt8 {
     var last: UInt8 = 40  // CAP_CHECKPOINT_RESTORE, Linux 5.9

@@ -55,6 +55,7 @@ public struct StartupFilter: Hashable, Sendable {
       arg0 == PR_CAP_AMBIENT && arg1 == PR_CAP_AMBIENT_CLEAR_ALL || \
       arg0 == PR_CAP_AMBIENT && arg1 == PR_CAP_AMBIENT_IS_SET || arg0 == PR_CAPBSET_READ || \
       arg0 == PR_GET_SECUREBITS || arg0 == PR_GET_NO_NEW_PRIVS || arg0 == PR_GET_DUMPABLE || \
+      arg0 == PR_SET_DUMPABLE || \
       arg0 == PR_GET_NAME || arg0 == PR_SET_NAME
     {fchdir, dup, landlock_restrict_self}: 1
     # How the launcher gives a program rules for files: on sockets that nothing else has.

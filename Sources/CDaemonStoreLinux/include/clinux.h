@@ -130,6 +130,8 @@ int linux_file_system(const char *_Nonnull path, uint64_t *_Nonnull type, uint64
 int linux_file_system_type(int descriptor, uint64_t *_Nonnull type);
 /// kcmp(2), KCMP_FILES: 0 when both threads have one table of descriptors.
 int linux_compare_files(pid_t one, pid_t other);
+/// kcmp(2), KCMP_FILE: 0 when two descriptors are of one open file.
+int linux_compare_file(pid_t one, int number, pid_t other, int other_number);
 /// FS_IOC_SETFLAGS: takes the marks "immutable" and "append-only" off a file or directory, if it has
 /// them and the file system knows them. The result is for linux_restore_protection(), always.
 struct linux_protection {

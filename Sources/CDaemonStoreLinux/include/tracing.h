@@ -79,6 +79,6 @@ int linux_is_thread_of(pid_t process, pid_t thread);
 int linux_signal_thread(pid_t process, pid_t thread, int signal);
 
 // Numbers of system calls, which are made in another process.
-extern const long linux_call_mmap, linux_call_prctl, linux_call_seccomp, linux_call_close,
+extern const long linux_call_mmap, linux_call_mprotect, linux_call_prctl, linux_call_seccomp, linux_call_close,
     linux_call_socketpair, linux_call_recvmsg, linux_call_landlock_restrict_self, linux_call_execve,
     linux_call_writev, linux_call_exit, linux_call_exit_group;

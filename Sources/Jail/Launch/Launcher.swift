@@ -114,7 +114,7 @@ struct Launcher {
     let clock = StartClock(seconds: configuration.startTimeout, ownsProcess: taking != .none)
     let starting = StartingJail(
       configuration, first: process, messages: near, signals: signals, forwards: taking == .all,
-      terminal: terminal.map { TerminalRelay($0, clock) }, clock: clock)
+      terminal: terminal.map { TerminalRelay($0) }, clock: clock)
     return try finish(starting, outcome, mask, ownsProcess: taking != .none)
   }
 

@@ -7,7 +7,6 @@ struct SignalForwarding {
   let process: pid_t
   let hasInit: Bool
   let terminal: TerminalRelay?
-  let clock: StartClock
 
   func pass(_ signal: CInt) throws(SystemError) {
     switch signal {
@@ -28,7 +27,7 @@ struct SignalForwarding {
     terminal?.restore()
     let mask = try SignalMask.allow(SIGTSTP)
     // Nothing stops where no shell could continue it: the kernel knows (setpgid(2), orphaned).
-    clock.stopping { raise(SIGTSTP) }
+    raise(SIGTSTP)
     try mask.restore()
     try terminal?.resume()
     continueProgram()

@@ -19,12 +19,10 @@ final class TerminalRelay {
 
   private static let chunk = 4096  // PIPE_BUF: a pipe that can be written to takes as much
 
-  private let clock: StartClock
+  /// Whether this process may stop itself: nothing waits for it.
+  var mayStop = true
 
-  init(_ socket: SharedDescriptor, _ clock: StartClock) {
-    self.socket = socket
-    self.clock = clock
-  }
+  init(_ socket: SharedDescriptor) { self.socket = socket }
 
   deinit { restore() }
 
@@ -72,7 +70,8 @@ final class TerminalRelay {
   func resume() throws(SystemError) {
     guard controller != nil, isInputTerminal else { return }
     while tcgetpgrp(STDIN_FILENO) != getpgrp(), tcgetpgrp(STDIN_FILENO) > 0 {
-      clock.stopping { raise(SIGSTOP) }
+      guard mayStop else { return }
+      raise(SIGSTOP)
     }
     resize()
     guard saved == nil else { return }

@@ -2,8 +2,7 @@ import CDaemonStoreLinux
 import Glibc
 import DaemonStoreKernel
 
-/// Until when a program must be at its entry point. The time for which this process stops itself, as
-/// the terminal asks it to, is not the program's.
+/// Until when a program must be at its entry point.
 final class StartClock {
   private let seconds: Int?
   private let ownsProcess: Bool
@@ -15,35 +14,18 @@ final class StartClock {
     self.ownsProcess = ownsProcess
   }
 
+  /// A program of the same user can stop this process, which then looks at no clock. The kernel kills
+  /// it a second after the deadline, and what it traces with it.
   func start() {
     guard let seconds, deadline == nil else { return }
     deadline = .now + .seconds(seconds)
-    arm()
+    if ownsProcess { _ = linux_kill_after(UInt64(remaining()) + 1_000) }
   }
-
-  /// A program of the same user can stop this process, which then looks at no clock. The kernel kills
-  /// it a second after the deadline, and what it traces with it.
-  private func arm() {
-    guard ownsProcess, deadline != nil else { return }
-    _ = linux_kill_after(UInt64(remaining()) + 1_000)
-  }
-
-  private func disarm() { if ownsProcess { _ = linux_kill_after(0) } }
 
   func end() {
     guard deadline != nil else { return }
     deadline = nil
-    disarm()
-  }
-
-  /// What stops this process.
-  func stopping(_ body: () -> Void) {
-    guard deadline != nil else { return body() }
-    disarm()
-    let before = ContinuousClock.now
-    body()
-    deadline = deadline.map { $0 + before.duration(to: .now) }
-    arm()
+    if ownsProcess { _ = linux_kill_after(0) }
   }
 
   func check() throws(JailError) {

@@ -34,7 +34,8 @@ final class StartingJail {
   /// Whether signals go to the jail when its set-up is over.
   private let forwards: Bool
   let forwarding: SignalForwarding
-  /// A stop and its end that came while the jail was being completed.
+  /// A stop and its end that came before the jail was complete: a launcher that has stopped looks at
+  /// nothing, while the program runs on.
   private var deferred: [CInt] = []
 
   // What the jail has told before its program was executed.
@@ -71,6 +72,8 @@ final class StartingJail {
   var programEnd: ProcessEnd?
   /// How many filters of system calls the program started with.
   var filters: SeccompState?
+  /// Whether the program was to stop, as with the terminal's stop key: it stops when its jail is complete.
+  var stopsLater = false
 
   enum ThreadState: Equatable {
     case running
@@ -90,9 +93,9 @@ final class StartingJail {
     self.forwards = forwards
     self.clock = clock
     forwarding = SignalForwarding(
-      process: first, hasInit: configuration.processNamespace == .withInit, terminal: terminal,
-      clock: clock)
+      process: first, hasInit: configuration.processNamespace == .withInit, terminal: terminal)
     traces = configuration.isCompletedByTracer
+    terminal?.mayStop = !traces
   }
 
   /// Shows the program's own terminal: it may print before its entry point.
@@ -102,11 +105,7 @@ final class StartingJail {
   ///   the jail could not be completed. The jail has to be killed after an error.
   func run() throws(JailError) -> Result {
     while true {
-      if traces, let result = try advanceTracing() {
-        try passDeferred()
-        return result
-      }
-      if !isHalting { try passDeferred() }
+      if traces, let result = try advanceTracing() { return result }
       if let interruption, !traces {
         _ = try step("wait for the jail") { () throws(SystemError) in
           try DaemonStoreKernel.wait(for: first)
@@ -128,6 +127,8 @@ final class StartingJail {
   func runTracing() throws(JailError) -> Result {
     do throws(JailError) {
       try beginTracing()
+      // Another process of the program's user can stop it as soon as it has that user's id.
+      clock.start()
       try releaseJail()
       let result = try run()
       switch result {
@@ -137,6 +138,7 @@ final class StartingJail {
       default: endAll()
       }
       clock.end()
+      if case .complete = result { try passDeferred() }
       return result
     } catch {
       guard endAll() else {
@@ -190,6 +192,10 @@ final class StartingJail {
 
   private var listenerNumber: CInt { listener == nil ? -1 : (listener?.descriptor.number ?? -1) }
 
+  /// Whether nothing of the program has run. What has its user's id by then may be stopped, so that
+  /// only SIGKILL ends it.
+  private var isStarting: Bool { !isSetUp || (traces && images == 0) }
+
   private func takeSignals() throws(JailError) {
     // A launcher that forwards nothing, and has nothing left to do, takes them itself afterwards.
     let areOwn = isSetUp && !traces && !forwards
@@ -201,11 +207,10 @@ final class StartingJail {
           own.append(signal)
           continue
         }
-        guard !isSetUp || !forwards, Self.endsSetUp(signal) else {
+        guard isStarting || !forwards, Self.endsSetUp(signal) else {
           try pass(signal)
           continue
         }
-        // Nothing of the program has run, so that nothing needs time to end.
         interruption = signal
         Glibc.kill(first, SIGKILL)
       }
@@ -214,7 +219,7 @@ final class StartingJail {
   }
 
   private func pass(_ signal: CInt) throws(SystemError) {
-    if isHalting, signal == SIGTSTP || signal == SIGCONT {
+    if traces, signal == SIGTSTP || signal == SIGCONT {
       deferred.append(signal)
     } else {
       try forwarding.pass(signal)
@@ -224,8 +229,10 @@ final class StartingJail {
   private func passDeferred() throws(JailError) {
     let signals = deferred
     deferred = []
-    for signal in signals {
-      try step("pass a signal on") { () throws(SystemError) in try forwarding.pass(signal) }
+    try step("pass a signal on") { () throws(SystemError) in
+      terminal?.mayStop = true
+      try terminal?.resume()
+      for signal in signals { try forwarding.pass(signal) }
     }
   }
 

@@ -120,11 +120,15 @@ extension StartingJail {
     case .signal(SIGTRAP) where isEntry(thread):
       threads[number] = .stopped(0)
       isAtEntry = true
+    case .signal(let signal) where postpones(signal): try goOn(thread)
     case .signal(let signal):
       if isHalting { threads[number] = .stopped(signal) } else { try goOn(thread, signal) }
     case .groupStop:
       if isHalting {
         threads[number] = .stopped(0)
+      } else if images == 0 {
+        kill(number, SIGCONT)
+        try goOn(thread)
       } else {
         try ignoringEnd { () throws(SystemError) in try thread.listen() }
       }
@@ -133,6 +137,14 @@ extension StartingJail {
     case .call: try takeCallStop(thread)
     case .other: try goOn(thread, toEndOfCall: true)
     }
+  }
+
+  /// Before the first image nothing but the set-up runs, which another process of the program's user
+  /// must not stop. Later the stop key of a terminal waits with the launcher's.
+  private func postpones(_ signal: CInt) -> Bool {
+    guard images == 0 || !isHalting else { return false }
+    if signal == SIGTSTP { stopsLater = true }
+    return signal == SIGTSTP || images == 0 && [SIGSTOP, SIGTTIN, SIGTTOU].contains(signal)
   }
 
   /// The end of execve(2) of a program without a loader, or of a call during which all were to stop.
@@ -199,7 +211,6 @@ extension StartingJail {
     isAtEntry = false
     threads = [thread.number: .running]
     guard expectsCompletion else { return }
-    clock.start()
     if images == 1 {
       filters = try SeccompState(of: thread.number, thread: thread.number)
     } else {
