@@ -27,7 +27,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # to make packages, and to boot them. `make build` needs the first list alone, on any distribution.
 BUILD_PACKAGES := binutils gcc libc6-dev libcap-dev libmount-dev libpam0g-dev \
 	libstdc++-12-dev libsystemd-dev
-TEST_PACKAGES := attr bash-completion bubblewrap crun dbus-bin dbus-daemon e2fsprogs fish graphviz libcap2-bin libglib2.0-bin \
+TEST_PACKAGES := attr bash-completion btrfs-progs bubblewrap crun dbus-bin dbus-daemon e2fsprogs fish graphviz libcap2-bin libglib2.0-bin \
 	libseccomp-dev mandoc mount pamtester passwd pkg-config podman procps python3 \
 	python3-cryptography python3-jsonschema strace systemd uidmap util-linux zsh
 # The headers of another architecture: its C is compiled, and not linked.

@@ -181,7 +181,6 @@ int linux_reopen_through(int directory, const char *link, int mount) {
 void linux_end_with_parent(void) { prctl(PR_SET_PDEATHSIG, SIGKILL, 0L, 0L, 0L); }
 
 int linux_next_mapping(const char *text, size_t size, size_t *at, struct linux_mapping *out) {
-    struct linux_mapping before = *out;
     while (*at < size) {
         const char *line = text + *at;
         const char *end = memchr(line, '\n', size - *at);
@@ -198,7 +197,7 @@ int linux_next_mapping(const char *text, size_t size, size_t *at, struct linux_m
         out->inode = inode;
         out->range = (size_t)(line - text);
         out->length = strlen(range);
-        if (out->inode != before.inode || out->major != before.major || out->minor != before.minor) return 1;
+        return 1;
     }
     return 0;
 }
@@ -267,8 +266,9 @@ void linux_restore_protection(struct linux_protection protection) {
     close(protection.file);
 }
 
-int linux_get_descriptor(pid_t process, int number) {
-    int pidfd = (int)syscall(SYS_pidfd_open, process, 0U);
+int linux_get_descriptor(pid_t process, pid_t thread, int number) {
+    int pidfd = (int)syscall(SYS_pidfd_open, thread, (unsigned)O_EXCL);  // PIDFD_THREAD
+    if (pidfd < 0 && errno == EINVAL) pidfd = (int)syscall(SYS_pidfd_open, process, 0U);
     if (pidfd < 0) return -1;
     int copy = (int)syscall(SYS_pidfd_getfd, pidfd, number, 0U);
     int code = errno;

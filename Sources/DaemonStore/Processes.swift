@@ -91,11 +91,18 @@ enum Processes {
     }
   }
 
-  /// The threads of a process that have a table of descriptors of their own: one of those that
-  /// share it, as they do unless somebody went to some trouble.
-  static func descriptorTables(of process: pid_t, _ unknowns: Unknowns) -> [pid_t] {
-    threads(of: process, unknowns).filter {
-      $0 == process || linux_compare_files(process, $0) != 0
+  /// Calls `body` with a thread for each table of descriptors that a process has: its threads share one
+  /// as a rule. One that has ended has none, so what it did not show is looked for at the next.
+  static func forEachDescriptorTable(
+    of process: pid_t, _ unknowns: Unknowns, _ body: (_ thread: pid_t) -> Void
+  ) {
+    var seen: [pid_t] = []
+    for thread in threads(of: process, unknowns) {
+      // The first and the last few: comparing each with each takes too long.
+      let others = seen.prefix(2) + seen.dropFirst(2).suffix(2)
+      if others.contains(where: { linux_compare_files($0, thread) == 0 }) { continue }
+      body(thread)
+      seen.append(thread)
     }
   }
 

@@ -10,6 +10,8 @@ package struct ProcessStat: Equatable, Sendable {
   package let startTime: UInt64
   /// How long it has run, in clock ticks. It does not grow while the process is stopped or frozen.
   package let runTime: UInt64
+  /// Whether it is about to end, or has ended.
+  package var isExiting: Bool { flags & 0x4 != 0 }  // PF_EXITING
   package var isKernelThread: Bool { flags & 0x0020_0000 != 0 }  // PF_KTHREAD
   /// Whether nothing of it is left but its status. While one of its threads goes on, it is there.
   package let hasEnded: Bool

@@ -118,8 +118,7 @@ struct linux_mapping {
     unsigned major, minor;
     uint64_t inode;
 };
-/// The next mapping in `text` from `*at`, which is moved behind it, that is of another file than the one before; 0
-/// at the end.
+/// The next mapping of a file in `text` from `*at`, which is moved behind it; 0 at the end.
 int linux_next_mapping(const char *_Nonnull text, size_t size, size_t *_Nonnull at,
                        struct linux_mapping *_Nonnull out);
 /// open_by_handle_at(2) beneath `mount`: an O_PATH descriptor of the file that a handle names.
@@ -141,12 +140,18 @@ struct linux_protection {
 struct linux_protection linux_clear_protection(int directory, const char *_Nonnull name);
 /// Puts the marks back on a regular file that has another name still, and closes it.
 void linux_restore_protection(struct linux_protection protection);
-/// pidfd_getfd(2), Linux 5.6: a copy of a descriptor of another process.
-int linux_get_descriptor(pid_t process, int number);
+/// pidfd_getfd(2), Linux 5.6: a copy of a descriptor of a thread of another process. Before Linux 6.9 it is that of
+/// the first thread.
+int linux_get_descriptor(pid_t process, pid_t thread, int number);
 /// fwrite(3) to standard output, which Swift does not let be named: -1 when not all was taken.
 int linux_print(const void *_Nullable bytes, size_t count);
 /// SIOCUNIXFILE, Linux 4.13: opens what a UNIX socket is bound to, as with O_PATH. ENOENT: nothing.
 int linux_socket_file(int socket);
+/// getsockname(2): the length of the path that a UNIX socket is bound to; 0 for another name, and for none.
+int linux_socket_path(int socket, char *_Nonnull path, size_t size);
+/// The device and the low half of the inode number that a UNIX socket is bound to, by the number of the socket:
+/// sock_diag(7). This thread goes over to the network namespace of the socket. ENOENT: no such socket, or not bound.
+int linux_socket_place(int network_namespace, uint32_t socket, uint64_t *_Nonnull device, uint32_t *_Nonnull inode);
 /// Opens those of the descriptors 0, 1 and 2 that are closed, so that no file gets their number: each
 /// for what it is not used for, and closed again on exec.
 void linux_occupy_standard_descriptors(void);

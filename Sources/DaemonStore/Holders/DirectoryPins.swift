@@ -30,6 +30,7 @@ struct Residents {
     case .removed(from: let shown?): path = shown
     // Nobody knows where it was.
     case .removed(from: nil): return contains(user)
+    case .emptied: return false
     }
     var names = path.components[...]
     guard names.popFirst() == "root" else { return false }
@@ -37,25 +38,8 @@ struct Residents {
     return names.first.flatMap { stores[$0] }?.contains(user) == true
   }
 
-  /// The user whom a process belongs to, if that is not the owner: by the real id, which a set-user-id
-  /// program keeps. nil, too, where the process does not say.
-  func visitor(behind process: pid_t) -> uid_t? {
-    let text: [UInt8]
-    do throws(SystemError) {
-      text = try kernelFile("/proc/\(process)/status")
-    } catch {
-      return nil  // so it counts as one that may be the owner's
-    }
-    guard let user = Self.realID("Uid:", in: text), user != owner, user != 0 else { return nil }
-    return user
-  }
-
-  /// The first number of a line of `/proc/PID/status`.
-  private static func realID(_ label: String, in text: [UInt8]) -> UInt32? {
-    let line = text.split(separator: UInt8(ascii: "\n")).first { $0.starts(with: label.utf8) }
-    let first = line?.split(separator: UInt8(ascii: "\t")).dropFirst().first
-    return first?.number()
-  }
+  /// A user who is neither the owner nor root; nil for those.
+  func visitor(_ user: uid_t) -> uid_t? { user != owner && user != 0 ? user : nil }
 }
 
 /// A directory of a user's data that another user keeps: it cannot be locked as long as something is
@@ -91,6 +75,9 @@ final class DirectoryPins {
     case below(FilePath)
     /// It was removed: nothing is in it, but it keeps the directory that it was in.
     case removed(from: FilePath?)
+    /// A logout has emptied it, moved it out of the vault and removed it: it shows and keeps nothing,
+    /// whichever user has it.
+    case emptied
   }
 
   private let residents: Residents
@@ -98,7 +85,7 @@ final class DirectoryPins {
   private let rootOfMount: (_ file: FileStatus) -> FilePath?
   private(set) var pins: [DirectoryPin] = []
   private(set) var places: Set<Place> = []
-  private var visitors: [pid_t: uid_t?] = [:]
+  private var users: [pid_t: uid_t] = [:]
   private var names: [pid_t: ProcessName] = [:]
   /// Where each directory is, so that the ten thousandth descriptor on one costs next to nothing.
   private var located: [FileIdentity: Place] = [:]
@@ -117,14 +104,35 @@ final class DirectoryPins {
     self.rootOfMount = rootOfMount
   }
 
+  /// Notes whom a process belongs to, before it is looked at: it may be gone when something was found. By
+  /// the real id, which a set-user-id program keeps.
+  ///
+  /// - Parameter directory: that of the process, open: its number may be another's by now.
+  /// - Returns: false when it is gone.
+  func meet(_ process: pid_t, _ directory: borrowing Directory) throws(SystemError) -> Bool {
+    do throws(SystemError) {
+      let file = try directory.file("status", flags: O_RDONLY)
+      let text = try file.read(atMost: .max, shown: directory.path(of: "status")) ?? []
+      guard let user: uid_t = text.field("Uid")?.words.first?.number() else {
+        throw SystemError(operation: "read", path: directory.path(of: "status"), code: EIO)
+      }
+      users[process] = user
+      return true
+    } catch {
+      guard [ENOENT, ESRCH].contains(error.code) else { throw error }
+      return false
+    }
+  }
+
   /// Takes a file of the user's that a process has, if it is a directory and the process a
   /// stranger's; false when it is a holder as any other.
   func take(
     _ file: FileStatus, _ name: FilePath, _ links: borrowing Directory, of process: pid_t,
     _ hold: Holder.Hold
   ) -> Bool {
-    guard file.isDirectory, let user = visitor(process), let place = place(of: file, name, links),
-      !residents.contains(user, at: place)
+    guard file.isDirectory, let user = users[process], let place = place(of: file, name, links),
+      place == .emptied
+        || residents.visitor(user).map({ !residents.contains($0, at: place) }) == true
     else { return false }
     let keeper = names[process] ?? ProcessName(process)
     names[process] = keeper
@@ -148,12 +156,5 @@ final class DirectoryPins {
     let place = locate(file, name, links)
     located[file.identity] = place
     return place
-  }
-
-  private func visitor(_ process: pid_t) -> uid_t? {
-    if let known = visitors[process] { return known }
-    let user = residents.visitor(behind: process)
-    visitors[process] = .some(user)
-    return user
   }
 }

@@ -125,7 +125,11 @@ package final class HolderEnding {
   private static func process(in path: FilePath) -> pid_t? {
     let parts = path.components
     guard parts.count >= 2, parts[0] == "proc" else { return nil }
-    return parts[1].bytes.number(as: pid_t.self).flatMap { $0 == getpid() ? nil : $0 }
+    guard let thread: pid_t = parts[1].bytes.number(), thread != getpid(),
+      let text = try? kernelFile("/proc/\(thread)/status")
+    else { return nil }
+    // What is mapped is found by a thread, whose number is not always that of the process.
+    return text.field("Tgid")?.number()
   }
 
   /// Whether a process is part of a unit of the system, and not of a user's session: by its control

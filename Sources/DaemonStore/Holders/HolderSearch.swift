@@ -17,14 +17,12 @@ struct HolderSearch: ~Copyable {
   typealias Test = (_ file: FileStatus, _ name: FilePath, _ directory: borrowing Directory) -> Bool
 
   private let test: Test
-  /// What is left to judge a socket by whose path leads nowhere any more.
-  private let isNamed: (_ path: FilePath) -> Bool
   /// What counts against a process beside the files that it shows.
   private let doubts: Doubts?
   /// Takes up the directories that other users' processes keep: those are no holders.
   private let pins: DirectoryPins?
-  private let unknowns: Unknowns
-  private var sockets: BoundSockets
+  let unknowns: Unknowns
+  let sockets: BoundSockets
   private let watches: Watches?
   private let waits = SentDescriptors.Waits()
   /// When the search ends, whatever has not been looked at.
@@ -32,10 +30,18 @@ struct HolderSearch: ~Copyable {
   /// The descriptors that the test needs.
   private let kept: [CInt]
 
+  /// A thread of a process.
+  struct Task {
+    let process: pid_t
+    let thread: pid_t
+  }
+
   /// What cannot be inspected, and where it counts.
   struct Doubts {
-    /// Whether a process may have been sent one of the files.
-    let isSuspect: (_ process: borrowing Directory) -> Bool
+    /// Whether a thread may have been sent one of the files.
+    let isSuspect: (_ task: borrowing Directory) -> Bool
+    /// Whether a thread may have bound a socket to one of the files.
+    let mayBind: (_ task: borrowing Directory) -> Bool
     /// Whether a process may have hidden one of the files: it runs as the user.
     let isUsers: (_ process: borrowing Directory) -> Bool
     /// Whether a directory is on a mount that no namespace shows now.
@@ -43,24 +49,23 @@ struct HolderSearch: ~Copyable {
   }
 
   init(
-    for test: @escaping Test, isNamed: @escaping (_ path: FilePath) -> Bool = { _ in false },
+    for test: @escaping Test, mayBeOn: @escaping (_ device: UInt64) -> Bool? = { _ in nil },
     doubts: Doubts? = nil, pins: DirectoryPins? = nil, unknowns: Unknowns = Unknowns(),
     watched: Watches.Open? = nil, keeping kept: [CInt] = [],
     until deadline: ContinuousClock.Instant? = nil
   ) {
     self.test = test
-    self.isNamed = isNamed
     self.doubts = doubts
     self.pins = pins
     self.unknowns = unknowns
-    sockets = BoundSockets(unknowns)
+    sockets = BoundSockets(mayBeOn: mayBeOn, unknowns: unknowns)
     watches = watched.map { Watches($0, unknowns) }
     self.deadline = deadline
     self.kept = kept
   }
 
   /// Whether the time of the search is over. What it leaves out then counts as not inspected.
-  private func isLate() -> Bool {
+  func isLate() -> Bool {
     Inspection.goesOn()
     guard let deadline, ContinuousClock.now >= deadline else { return false }
     unknowns.add("all processes within the time of a logout")
@@ -97,7 +102,11 @@ struct HolderSearch: ~Copyable {
         }
         do throws(SystemError) {
           let directory = try Directory(opening: "/proc/\(process)")
-          sockets.read(from: directory)
+          // Before anything else: what it had says nothing when the process cannot be known.
+          guard try pins?.meet(process, directory) != false else {
+            isComplete = false
+            continue
+          }
           if Processes.isHidden(process, directory) {
             hidden.append(process)
             continue
@@ -105,7 +114,7 @@ struct HolderSearch: ~Copyable {
           holders += uses(of: process, in: directory).map {
             Holder(keeper: .process(ProcessName(process)), hold: $0)
           }
-          if Processes.threads(of: process, unknowns).isEmpty { isComplete = false }
+          if hasEnded(process) { isComplete = false }
         } catch {
           isComplete = false
           unknowns.add(error, about: "/proc/\(process)")
@@ -135,31 +144,40 @@ struct HolderSearch: ~Copyable {
         unseen += detached(name, links)
       }
     }
-    look(.program, "exe", directory)
+    var isSuspect = false
+    var mayBind = false
     for thread in Processes.threads(of: process, unknowns) {
       do throws(SystemError) {
         let task = try directory.directory("task/\(thread)")
+        // Namespaces are a thread's own, and one that has ended is in none.
+        isSuspect = isSuspect || doubts?.isSuspect(task) == true
+        mayBind = mayBind || doubts?.mayBind(task) == true
         look(.workingDirectory, "cwd", task)
         look(.root, "root", task)
       } catch {
         unknowns.add(error, about: directory.path(of: "task/\(thread)"))
       }
     }
-    for thread in Processes.descriptorTables(of: process, unknowns) {
+    Processes.forEachDescriptorTable(of: process, unknowns) { thread in
       do throws(SystemError) {
         let task = try directory.directory("task/\(thread)")
-        try descriptors(of: process, task, in: directory, isUsers: isUsers, &found, &unseen)
+        var look = DescriptorLook(
+          task: Task(process: process, thread: thread), isUsers: isUsers, isSuspect: isSuspect,
+          mayBind: mayBind, unseen: unseen)
+        try descriptors(task, &look)
+        unseen = look.unseen
+        for hold in look.holds where !found.contains(hold) { found.append(hold) }
       } catch {
         unknowns.add(error, about: directory.path(of: "task/\(thread)"))
       }
     }
-    if let file = mapping(of: process, directory) { found.append(.mapping(file)) }
+    for hold in memory(of: process, directory) where !found.contains(hold) { found.append(hold) }
     if let first = unseen.first { found.append(first) }  // what cannot be inspected counts once
     return found
   }
 
   /// nil when the link is gone, or leads to what could not be inspected.
-  private func status(behind name: FilePath, _ links: borrowing Directory) -> FileStatus? {
+  func status(behind name: FilePath, _ links: borrowing Directory) -> FileStatus? {
     do throws(SystemError) {
       return try links.status(behind: name)
     } catch {
@@ -170,15 +188,25 @@ struct HolderSearch: ~Copyable {
 
   /// Whether a file is one of them, and counts: a directory that another user's process keeps is a
   /// pin.
-  private func isHeld(
+  func isHeld(
     _ file: FileStatus, _ name: FilePath, _ links: borrowing Directory, by process: pid_t,
     _ hold: Holder.Hold
   ) -> Bool {
     guard test(file, name, links) else { return false }
-    return pins?.take(file, name, links, of: process, hold) != true
+    // What has ended holds nothing, and its children are looked at.
+    return pins?.take(file, name, links, of: process, hold) != true && !hasEnded(process)
   }
 
-  private func isHeld(_ name: FilePath, _ links: borrowing Directory) -> Bool {
+  /// Whether nothing of a process is left but its status.
+  private func hasEnded(_ process: pid_t) -> Bool {
+    do throws(SystemError) {
+      return ProcessStat(parsing: try kernelFile("/proc/\(process)/stat"))?.hasEnded ?? false
+    } catch {
+      return [ENOENT, ESRCH].contains(error.code)
+    }
+  }
+
+  func isHeld(_ name: FilePath, _ links: borrowing Directory) -> Bool {
     status(behind: name, links).map { test($0, name, links) } == true
   }
 
@@ -193,121 +221,77 @@ struct HolderSearch: ~Copyable {
     return [.detachedTree(shownPath(of: name, links))]
   }
 
-  /// The first file, bound socket, sent file and watch among the descriptors of a thread.
-  private func descriptors(
-    of process: pid_t, _ task: borrowing Directory, in directory: borrowing Directory,
-    isUsers: Bool, _ found: inout [Holder.Hold], _ unseen: inout [Holder.Hold]
-  ) throws(SystemError) {
-    let links = try task.directory("fd")
-    let isSuspect = doubts?.isSuspect(directory) == true
+  /// What is found among the descriptors of a thread.
+  private struct DescriptorLook {
+    let task: Task
+    let isUsers: Bool
+    let isSuspect: Bool
+    let mayBind: Bool
+    /// What cannot be inspected.
+    var unseen: [Holder.Hold]
     var file: FilePath?
     var socket: FilePath?
     var sent: FilePath?
     var watch: FilePath?
+
+    /// A process that has a file open is named by that: a watch of the same process adds nothing.
+    var holds: [Holder.Hold] {
+      [
+        file.map(Holder.Hold.openFile), socket.map(Holder.Hold.socket),
+        sent.map(Holder.Hold.sentFile), file == nil ? watch.map(Holder.Hold.watch) : nil,
+      ].compactMap { $0 }
+    }
+  }
+
+  /// The first file, bound socket, sent file and watch among the descriptors of a thread.
+  private func descriptors(
+    _ task: borrowing Directory, _ look: inout DescriptorLook
+  ) throws(SystemError) {
+    let process = look.task.process
+    let links = try task.directory("fd")
     for (index, name) in try links.names().enumerated() {
       if index % 256 == 255, isLate() { break }
       guard let status = status(behind: name, links) else { continue }
       if status.mode & S_IFMT == S_IFSOCK {
-        if socket == nil, let path = sockets.path(of: status.identity) {
-          let isFound = isHeld("root\(path)", directory)
-          socket =
-            path.isAbsolute && (isFound || isNamed(path))
-            ? path : boundFile(of: name, status.identity, in: process)
-        }
-        let waiting = SentDescriptors.find(
-          at: name, of: process, task, waits: isSuspect && unseen.isEmpty ? waits : nil,
-          unknowns
-        ) { [pins, test] file, name, links in
-          test(file, name, links)
-            && pins?.take(file, name, links, of: process, .sentFile("")) != true
-        }
-        switch waiting {
-        case .sentFile(let path): sent = sent ?? path
-        case let hold?: if isSuspect { unseen.append(hold) }
-        case nil: continue
-        }
+        lookAtSocket(name, status, task, &look)
       } else if let watches, watches.isAnonymous(status) {
         watches.forEachMark(of: name, in: task) { file, name, own in
           if isHeld(file, name, own, by: process, .watch("")) {
-            watch = watch ?? shownPath(of: name, own)
+            look.watch = look.watch ?? shownPath(of: name, own)
           }
         }
-      } else if file == nil, isHeld(status, name, links, by: process, .openFile("")) {
-        file = shownPath(of: name, links)
-      } else if isUsers, status.isDirectory, unseen.isEmpty {
-        unseen += detached(name, links)
+      } else if look.file == nil, isHeld(status, name, links, by: process, .openFile("")) {
+        look.file = shownPath(of: name, links)
+      } else if look.isUsers, status.isDirectory, look.unseen.isEmpty {
+        look.unseen += detached(name, links)
       }
-    }
-    // A process that has a file open is named by that: a watch of the same process adds nothing.
-    for hold in [
-      file.map(Holder.Hold.openFile), socket.map(Holder.Hold.socket),
-      sent.map(Holder.Hold.sentFile), file == nil ? watch.map(Holder.Hold.watch) : nil,
-    ] {
-      if let hold, !found.contains(hold) { found.append(hold) }
     }
   }
 
-  /// The path of what a socket is bound to, if that is one of them: as the kernel has it, whatever
-  /// path it was bound by, and from where. It takes CAP_NET_ADMIN.
-  private func boundFile(of name: FilePath, _ socket: FileIdentity, in process: pid_t) -> FilePath?
-  {
-    guard let number: CInt = name.bytes.number() else { return nil }
-    do throws(SystemError) {
-      let copy = linux_get_descriptor(process, number)
-      guard copy >= 0 else {
-        SentDescriptors.note(errno, process, unknowns)
-        return nil
-      }
-      let descriptor = Descriptor(owning: copy)
-      // Another one, when the table of this thread is its own.
-      guard try descriptor.status().identity == socket else { return nil }
-      let bound = linux_socket_file(copy)
-      // `EPERM`: without CAP_NET_ADMIN. The path of the socket was compared before.
-      if bound < 0, [ENOENT, EPERM, EINVAL, EOPNOTSUPP].contains(errno) { return nil }
-      let file = Descriptor(owning: try check("SIOCUNIXFILE", nil, bound))
-      let own = try Directory(opening: "/proc/\(getpid())/fd")
-      return isHeld("\(file.number)", own) ? shownPath(of: "\(file.number)", own) : nil
-    } catch {
-      unknowns.add(error)
-      return nil
+  private func lookAtSocket(
+    _ name: FilePath, _ status: FileStatus, _ task: borrowing Directory,
+    _ look: inout DescriptorLook
+  ) {
+    guard SentDescriptors.isUnixSocket(name, task, unknowns) else { return }
+    let process = look.task.process
+    if look.socket == nil {
+      look.socket = boundFile(
+        of: name, status.identity, in: task, look.task, mayHide: look.mayBind)
     }
-  }
-
-  /// The first file that a process has mapped. Each file is looked at once, however many mappings there
-  /// are of it: the text of maps costs little.
-  private func mapping(of process: pid_t, _ directory: borrowing Directory) -> FilePath? {
-    do throws(SystemError) {
-      let links = try directory.directory("map_files")
-      let text = try kernelFile(directory.path(of: "maps")).map { CChar(bitPattern: $0) }
-      var mapping = linux_mapping()
-      var place = 0
-      var seen: Set<FileIdentity> = []
-      while linux_next_mapping(text, text.count, &place, &mapping) != 0 {
-        let file = FileIdentity(
-          device: linux_makedev(mapping.major, mapping.minor), inode: mapping.inode)
-        guard !seen.contains(file) else { continue }
-        let range = text[mapping.range..<(mapping.range + mapping.length)]
-        let name = Self.entry(of: range.map { UInt8(bitPattern: $0) })
-        // One that was changed meanwhile has another name by now.
-        guard let status = status(behind: name, links) else { continue }
-        seen.insert(file)
-        if isHeld(status, name, links, by: process, .mapping("")) {
-          return shownPath(of: name, links)
-        }
-        if seen.count % 256 == 255, isLate() { break }
-      }
-    } catch {
-      unknowns.add(error, about: directory.path)
+    let waiting = SentDescriptors.find(
+      at: name, of: look.task, task,
+      waits: look.isSuspect && look.unseen.isEmpty ? waits : nil, unknowns
+    ) { file, name, own in
+      if file.mode & S_IFMT == S_IFSOCK { return boundFile(of: name, in: own) != nil }
+      return test(file, name, own)
+        && pins?.take(file, name, own, of: process, .sentFile("")) != true
     }
-    return nil
-  }
-
-  /// The name in map_files of a range in maps, whose numbers begin with zeros.
-  private static func entry(of range: [UInt8]) -> FilePath {
-    let ends = range.split(separator: UInt8(ascii: "-")).map { end in
-      FilePath(truncating: end.drop { $0 == UInt8(ascii: "0") })
+    switch waiting?.hold {
+    case .sentFile(let path): look.sent = look.sent ?? path
+    // Any user can hide a descriptor in a table that cannot be copied from.
+    case let hold?: if look.isSuspect || waiting?.isHidden == true { look.unseen.append(hold) }
+    case nil: return
     }
-    return ends.count == 2 ? "\(ends[0])-\(ends[1])" : ""
   }
 }
 

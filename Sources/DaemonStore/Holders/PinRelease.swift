@@ -65,13 +65,14 @@ extension UserSubtree {
     }
     if strictly, let pins {
       for (keeper, user, path) in try removedPins() {
-        pins.add(keeper, user, .mountNamespace(path), at: .removed(from: nil))
+        pins.add(keeper, user, .mountNamespace(path), at: .emptied)
       }
     }
     let pinned = (pins?.places ?? []).compactMap { place -> FilePath? in
       switch place {
       case .below(let path): path
       case .removed(let path): path
+      case .emptied: nil
       }
     }
     return Uses(

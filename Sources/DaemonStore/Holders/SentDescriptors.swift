@@ -22,29 +22,55 @@ enum SentDescriptors {
     }
   }
 
+  /// What waits at a socket.
+  struct Finding {
+    let hold: Holder.Hold
+    /// Whether the socket itself could not be copied: then it counts, whichever user has it.
+    let isHidden: Bool
+  }
+
+  /// Whether a descriptor is that of a UNIX socket: the kernel says of those alone how many wait.
+  static func isUnixSocket(
+    _ name: FilePath, _ task: borrowing Directory, _ unknowns: Unknowns
+  ) -> Bool {
+    do throws(SystemError) {
+      return try count(task.path(of: "fdinfo/\(name)")) != nil
+    } catch {
+      unknowns.add(error, about: task.path)
+      return false
+    }
+  }
+
   /// What waits at a socket of a thread that is one of the files, or may be.
   ///
   /// - Parameter waits: to look again if need be: most messages are received at once. nil where
   ///   what is unseen does not count.
   static func find(
-    at name: FilePath, of process: pid_t, _ task: borrowing Directory, waits: Waits?,
+    at name: FilePath, of owner: HolderSearch.Task, _ task: borrowing Directory, waits: Waits?,
     _ unknowns: Unknowns, where test: HolderSearch.Test
-  ) -> Holder.Hold? {
+  ) -> Finding? {
     guard let number: CInt = name.bytes.number() else { return nil }
     do throws(SystemError) {
       for round in 1... {
-        let waiting = try count(task.path(of: "fdinfo/\(number)"))
+        let waiting = try count(task.path(of: "fdinfo/\(number)")) ?? 0
         guard waiting > 0 else { return nil }
-        let copy = linux_get_descriptor(process, number)
-        guard copy >= 0 else {
-          note(errno, process, unknowns)
+        let copy = linux_get_descriptor(owner.process, owner.thread, number)
+        let code = errno
+        if copy < 0, !isAway(code) {
+          note(code, owner.process, unknowns)
           return nil
         }
-        // Not the socket that was counted, when the table of this thread is its own.
-        let socket = Descriptor(owning: copy)
-        guard try isSame(socket, task, number) else { return .sentUnseen(waiting) }
+        // Before Linux 6.9 this is of the table of the first thread, which may have ended.
+        guard copy >= 0, case let socket = Descriptor(owning: copy),
+          try isSame(socket, task, number)
+        else {
+          if round < 5 { continue }
+          return Finding(hold: .sentUnseen(waiting), isHidden: true)
+        }
         let found = try look(at: socket.number, waiting, depth: depth, where: test)
-        guard case .sentUnseen = found, round < 5, waits?.lasts() == true else { return found }
+        guard case .sentUnseen = found, round < 5, waits?.lasts() == true else {
+          return found.map { Finding(hold: $0, isHidden: false) }
+        }
       }
     } catch {
       unknowns.add(error, about: task.path)
@@ -52,12 +78,15 @@ enum SentDescriptors {
     return nil
   }
 
-  /// Notes why a descriptor of a process could not be copied, unless it was closed meanwhile.
+  /// Whether an error of pidfd_getfd(2) says that there is no such descriptor, or no thread that has
+  /// one, any more.
+  private static func isAway(_ code: CInt) -> Bool { code == EBADF || code == ESRCH }
+
+  /// Notes why a descriptor of a process, which is there, could not be copied.
   static func note(_ code: CInt, _ process: pid_t, _ unknowns: Unknowns) {
-    guard code != EBADF else { return }
     unknowns.add(
       SystemError(operation: "pidfd_getfd", path: "/proc/\(process)", code: code),
-      about: "/proc/\(process)")
+      about: isAway(code) ? "/" : "/proc/\(process)")
   }
 
   private static func isSame(
@@ -84,7 +113,7 @@ enum SentDescriptors {
     for number in numbers.prefix(Int(received)) {
       if let status = try own.status(behind: "\(number)"), test(status, "\(number)", own) {
         found = found ?? shownPath(of: "\(number)", own)
-      } else if case let inner = try count("/proc/\(getpid())/fdinfo/\(number)"), inner > 0 {
+      } else if case let inner = try count("/proc/\(getpid())/fdinfo/\(number)") ?? 0, inner > 0 {
         // A socket that was sent can have been sent something itself.
         switch depth > 0 ? try look(at: number, inner, depth: depth - 1, where: test) : nil {
         case .sentFile(let path): found = found ?? path
@@ -96,11 +125,11 @@ enum SentDescriptors {
     return found.map { .sentFile($0) } ?? (unseen > 0 ? .sentUnseen(unseen) : nil)
   }
 
-  /// How many wait at a socket.
-  private static func count(_ path: FilePath) throws(SystemError) -> Int {
+  /// How many wait at a socket; nil for what is no UNIX socket.
+  private static func count(_ path: FilePath) throws(SystemError) -> Int? {
     let label = "scm_fds:".utf8
     let lines = try kernelFile(path).split(separator: UInt8(ascii: "\n"))
-    guard let line = lines.first(where: { $0.starts(with: label) }) else { return 0 }
+    guard let line = lines.first(where: { $0.starts(with: label) }) else { return nil }
     return line.dropFirst(label.count).words.first?.number() ?? 0
   }
 }

@@ -104,10 +104,6 @@ extension Layout {
           if folder.contains(file, link, in: process) { used.insert(folder.user) }
         }
         return false
-      },
-      isNamed: { path in
-        for folder in folders where folder.isNamed(in: path) { used.insert(folder.user) }
-        return false
       })
     // Who cannot be looked at may hold any.
     let uncertain = try search.processes() + unknowns.holders
@@ -117,7 +113,7 @@ extension Layout {
       }
       var processes = uncertain
       if used.contains(folder.user) {
-        var search = HolderSearch(for: folder.contains, isNamed: folder.isNamed)
+        var search = HolderSearch(for: folder.contains, mayBeOn: folder.mayBeOn)
         processes = try search.processes() + unknowns.holders
       }
       return (processes + folder.mounts(in: views, besides: Set(places)) + folder.loopDevices())

@@ -65,12 +65,12 @@ extension UserSubtree {
       guard isOnDevice(backing.device) else { return false }
       if isWholeDevice(backing.device) { return true }
     }
-    if isNamed(in: path) { return true }
     let relative = FilePath(truncating: path.bytes.drop { $0 == UInt8(ascii: "/") })
     let root = try Directory(opening: "/")
     if let file = try root.status(behind: relative), backing == nil || file.identity == backing {
       return contains(file, relative, in: root)
     }
+    if isNamed(in: path) { return true }
     // The path leads elsewhere: that of a mount that was detached begins at its root.
     return backing.map(lists) ?? false
   }

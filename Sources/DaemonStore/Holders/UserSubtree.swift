@@ -180,7 +180,10 @@ package final class UserSubtree {
           let isUnclear =
             mount.layers.contains { !$0.isAbsolute } && !ownOverlays.contains(mount.device)
             && namespace.id.map(namespaceIDs.contains) == true
-          return isUnclear || mount.layers.contains { isPart($0, in: table) }
+          // A stranger may call a layer as he likes, and then a name is no proof.
+          let isNameProof = namespace.owner.map(isStranger) != true
+          return isUnclear
+            || mount.layers.contains { isNameProof && isNamed(in: $0) || isPart($0, in: table) }
         })
       if namespace.isOwn { ownOverlays = Set(table.mounts.map(\.device)) }
       if let id = namespace.id, !namespace.isOwn, !view.shown.isEmpty { namespaceIDs.insert(id) }
@@ -200,9 +203,10 @@ package final class UserSubtree {
   /// keep.
   func search(_ pins: DirectoryPins?, strictly: Bool) -> HolderSearch {
     HolderSearch(
-      for: contains, isNamed: isNamed,
+      for: contains, mayBeOn: mayBeOn,
       doubts: HolderSearch.Doubts(
-        isSuspect: { [self] in strictly || isSuspect($0) }, isUsers: isUsers,
+        isSuspect: { [self] in strictly || isSuspect($0) },
+        mayBind: { [self] in isSuspect($0) || isStoreOwners($0) }, isUsers: isUsers,
         isDetached: isDetachedNow),
       pins: pins, unknowns: unknownFiles,
       watched: { [parts] device, type, handle throws(SystemError) in
@@ -280,7 +284,6 @@ package final class UserSubtree {
 
   /// Whether a path in the namespace of `table` leads to part of it.
   private func isPart(_ path: FilePath, in table: MountTable) -> Bool {
-    if isNamed(in: path) { return true }
     let around = table.mounts.filter { isPath(path, atOrBelow: $0.target) }
     guard let longest = around.map(\.target.cString.count).max(),
       let mount = around.last(where: { $0.target.cString.count == longest })
@@ -337,6 +340,17 @@ package final class UserSubtree {
     }
   }
 
+  /// Whether a process runs as the owner of a folder in the vault.
+  private func isStoreOwners(_ process: borrowing Directory) -> Bool {
+    do throws(SystemError) {
+      let owner = try process.status().owner
+      return owner != 0 && residents?.contains(owner) == true
+    } catch {
+      unknownFiles.add(error, about: process.path)
+      return false
+    }
+  }
+
   /// Whether a process runs as the user.
   func isUsers(_ process: borrowing Directory) -> Bool {
     guard let owner, owner != 0 else { return false }
@@ -379,4 +393,10 @@ package final class UserSubtree {
 
   /// Whether files with this `st_dev` can be part of it.
   func isOnDevice(_ device: UInt64) -> Bool { parts.contains { $0.isOnDevice(device) } }
+
+  /// The same, as far as the device tells: nil for perhaps.
+  func mayBeOn(_ device: UInt64) -> Bool? {
+    if isWholeDevice(device) { return true }
+    return isOnDevice(device) ? nil : false
+  }
 }

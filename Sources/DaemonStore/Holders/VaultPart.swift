@@ -196,6 +196,15 @@ final class VaultPart {
     }
   }
 
+  /// Whether a path, as our own mount shows it, is that of a directory that ``PinRelease`` has emptied
+  /// and removed: root alone makes names there.
+  private func isEmptied(_ shown: FilePath) -> Bool {
+    guard let home = path?.dropping(suffix: "/mount"),
+      let name = shown.dropping(prefix: "\(home)/\(DirectoryRenewal.removedPrefix)")
+    else { return false }
+    return name.isName
+  }
+
   /// Opens the file of a handle, if it is on this file system; nil, too, when it is gone.
   func open(_ handle: [UInt8], _ type: CInt, on device: UInt64) throws(SystemError) -> Descriptor? {
     guard device == self.device else { return nil }
@@ -245,7 +254,8 @@ final class VaultPart {
         return try isStray(file, link, in: process) ? .removed(from: nil) : nil
       }
       guard let relative = Self.relative(shown, to: path) else {
-        return try isStray(file, link, in: process) ? .removed(from: nil) : nil
+        guard try isStray(file, link, in: process) else { return nil }
+        return isEmptied(shown) ? .emptied : .removed(from: nil)
       }
       if file.links > 0 { return .below(relative) }
       return .removed(from: relative.directory.dropping(suffix: "/") ?? "")

@@ -179,7 +179,7 @@ struct NamespaceLink {
       }
     }
     for process in processes where process != own && Inspection.begins(at: "\(process)") {
-      for thread in Processes.descriptorTables(of: process, unknowns) {
+      Processes.forEachDescriptorTable(of: process, unknowns) { thread in
         let task: FilePath = "\(process)/task/\(thread)"
         for name in descriptors(of: task, unknowns) {
           let path: FilePath = "\(task)/fd/\(name)"
