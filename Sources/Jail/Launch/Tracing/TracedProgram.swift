@@ -98,6 +98,9 @@ extension StartingJail {
       if number == first, program == nil { program = first }
       return
     }
+    if number == first, let program, program != first {
+      return try release(TracedThread(first), stop)
+    }
     // Its first stop may come before that of the thread that made it, whose may never come.
     if threads[number] == nil, !doomed.contains(number) { adopt(number) }
     if doomed.contains(number) {
@@ -109,13 +112,10 @@ extension StartingJail {
     case .ended: break
     case .made(let new):
       adopt(new)
-      // An init has made the program, and is not traced any longer. The program may have got further
-      // before the kernel tells of that.
       guard number == first, program == new else {
         return try goOn(thread, toEndOfCall: true)
       }
-      threads[number] = nil
-      try ignoringEnd { () throws(SystemError) in try thread.detach() }
+      try release(thread, stop)
     case .executed: try takeImage(thread)
     case .signal(SIGTRAP) where isEntry(thread):
       threads[number] = .stopped(0)
@@ -137,6 +137,21 @@ extension StartingJail {
     case .call: try takeCallStop(thread)
     case .other: try goOn(thread, toEndOfCall: true)
     }
+  }
+
+  /// An init is not traced any longer when the kernel has told that it made the program, which may have got
+  /// as far as execve(2) before.
+  private func release(_ initProcess: TracedThread, _ stop: TraceStop) throws(JailError) {
+    var signal: CInt = 0
+    if case .signal(let number) = stop { signal = number }
+    try ignoringEnd { () throws(SystemError) in
+      if case .made = stop {
+        try initProcess.detach()
+      } else {
+        try initProcess.resume(delivering: signal)
+      }
+    }
+    threads[first] = nil
   }
 
   /// Before the first image nothing but the set-up runs, which another process of the program's user
