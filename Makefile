@@ -54,7 +54,7 @@ CFLAGS ?= -O2 -g
 TESTS := .build/debug/daemon-storePackageTests.xctest
 
 COMPLETIONS := $(foreach program,$(PROGRAMS),$(foreach shell,bash zsh fish,$(BIN)/completions/$(program).$(shell)))
-VERSION := $(shell sed -n 's/^public let version = "\(.*\)"/\1/p' Sources/DaemonStoreKernel/Version.swift)
+VERSION := $(shell sed -n 's/^package let version = "\(.*\)"/\1/p' Sources/DaemonStoreKernel/Version.swift)
 
 .DEFAULT_GOAL := help
 .PHONY: help deps check-build build links demo test test-sample test-full flood faults model bench docs fuzz fuzz-short lint format \

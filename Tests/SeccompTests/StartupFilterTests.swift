@@ -72,7 +72,8 @@ import Testing
     #expect(filter.program.action("openat", 0, 0, 0x80000) == .allow)
     #expect(filter.program.action("openat", 0, 0, 0x80001) == .killThread)
     #expect(filter.program.action("prctl", 38) == .allow)
-    #expect(filter.program.action("prctl", 4) == .killThread)
+    #expect(filter.program.action("prctl", 4) == .allow)  // PR_SET_DUMPABLE
+    #expect(filter.program.action("prctl", 8) == .killThread)  // PR_SET_KEEPCAPS
     #expect(filter.program.action("prlimit64", 0, 7, 0) == .allow)
     #expect(filter.program.action("prlimit64", 0, 7, 1) == .killThread)
   }
