@@ -9,8 +9,6 @@
 #include <linux/kcmp.h>
 #include <link.h>
 #include <linux/loop.h>
-#include <linux/sockios.h>
-#include <linux/un.h>
 #include <net/if.h>
 #include <sched.h>
 #include <signal.h>
@@ -21,7 +19,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -39,10 +36,6 @@
 
 #ifndef STATX_MNT_ID_UNIQUE
 #define STATX_MNT_ID_UNIQUE 0x4000U  // Linux 6.8; an older kernel gives STATX_MNT_ID
-#endif
-
-#ifndef SCM_PIDFD
-#define SCM_PIDFD 4  // Linux 6.5; Debian 12's headers are older
 #endif
 
 _Static_assert(LINUX_AT_EMPTY_PATH == AT_EMPTY_PATH, "");
@@ -281,8 +274,6 @@ int linux_print(const void *bytes, size_t count) {
     return fwrite(bytes, 1, count, stdout) == count ? 0 : -1;
 }
 
-int linux_socket_file(int socket) { return ioctl(socket, SIOCUNIXFILE); }
-
 void linux_occupy_standard_descriptors(void) {
     // The lowest number that is free is given: once above 2, none of them is.
     for (int number = 0; number <= 2; number++) {
@@ -290,38 +281,6 @@ void linux_occupy_standard_descriptors(void) {
         int mode = number == STDIN_FILENO ? O_WRONLY : O_RDONLY;
         if (open("/dev/null", mode | O_CLOEXEC) < 0) return;
     }
-}
-
-int linux_peek_descriptors(int socket, int *out, int capacity) {
-    int offset = -1;
-    socklen_t size = sizeof offset;
-    // A peek would move the offset, and so change what its owner peeks at next.
-    if (getsockopt(socket, SOL_SOCKET, SO_PEEK_OFF, &offset, &size) == 0 && offset >= 0) {
-        errno = EBUSY;
-        return -1;
-    }
-    static char data[1 << 16];
-    union {
-        struct cmsghdr first;
-        char space[4096];
-    } control;
-    struct iovec part = {data, sizeof data};
-    struct msghdr message = {
-        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
-    if (recvmsg(socket, &message, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0) return -1;
-    int count = 0;
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
-        // SO_PASSPIDFD, of the socket's owner, brings a descriptor of the sender with each message.
-        bool sent = c->cmsg_type == SCM_RIGHTS;
-        if (c->cmsg_level != SOL_SOCKET || (!sent && c->cmsg_type != SCM_PIDFD)) continue;
-        int *descriptors = (int *)CMSG_DATA(c);
-        size_t received = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t i = 0; i < received; i++) {
-            if (sent && count < capacity) out[count++] = descriptors[i];
-            else if (descriptors[i] >= 0) close(descriptors[i]);
-        }
-    }
-    return count;
 }
 
 // The headers of Debian 12 are older than these two, whose numbers are the same everywhere.

@@ -4,14 +4,55 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
+#include <linux/sockios.h>
+#include <linux/un.h>
 #include <linux/unix_diag.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/sysmacros.h>
-#include <sys/un.h>
 #include <unistd.h>
+
+#ifndef SCM_PIDFD
+#define SCM_PIDFD 4  // Linux 6.5; Debian 12's headers are older
+#endif
+
+int linux_socket_file(int socket) { return ioctl(socket, SIOCUNIXFILE); }
+
+int linux_peek_descriptors(int socket, int *out, int capacity) {
+    int offset = -1;
+    socklen_t size = sizeof offset;
+    // A peek would move the offset, and so change what its owner peeks at next.
+    if (getsockopt(socket, SOL_SOCKET, SO_PEEK_OFF, &offset, &size) == 0 && offset >= 0) {
+        errno = EBUSY;
+        return -1;
+    }
+    static char data[1 << 16];
+    union {
+        struct cmsghdr first;
+        char space[4096];
+    } control;
+    struct iovec part = {data, sizeof data};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    if (recvmsg(socket, &message, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0) return -1;
+    int count = 0;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
+        // SO_PASSPIDFD, of the socket's owner, brings a descriptor of the sender with each message.
+        bool sent = c->cmsg_type == SCM_RIGHTS;
+        if (c->cmsg_level != SOL_SOCKET || (!sent && c->cmsg_type != SCM_PIDFD)) continue;
+        int *descriptors = (int *)CMSG_DATA(c);
+        size_t received = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < received; i++) {
+            if (sent && count < capacity) out[count++] = descriptors[i];
+            else if (descriptors[i] >= 0) close(descriptors[i]);
+        }
+    }
+    return count;
+}
 
 int linux_socket_path(int socket, char *path, size_t size) {
     struct sockaddr_un name = {0};

@@ -342,23 +342,20 @@ package final class UserSubtree {
 
   /// Whether a process runs as the owner of a folder in the vault.
   private func isStoreOwners(_ process: borrowing Directory) -> Bool {
-    do throws(SystemError) {
-      let owner = try process.status().owner
-      return owner != 0 && residents?.contains(owner) == true
-    } catch {
-      unknownFiles.add(error, about: process.path)
-      return false
-    }
+    user(of: process).map { residents?.contains($0) == true } ?? false
   }
 
   /// Whether a process runs as the user.
-  func isUsers(_ process: borrowing Directory) -> Bool {
-    guard let owner, owner != 0 else { return false }
+  func isUsers(_ task: borrowing Directory) -> Bool { owner != nil && user(of: task) == owner }
+
+  /// The user whom a process runs as; nil for root, and where that cannot be known.
+  private func user(of process: borrowing Directory) -> uid_t? {
     do throws(SystemError) {
-      return try process.status().owner == owner
+      let user = try process.status().owner
+      return user == 0 ? nil : user
     } catch {
       unknownFiles.add(error, about: process.path)
-      return false
+      return nil
     }
   }
 
