@@ -307,13 +307,6 @@ package struct BusError: Error, Equatable, CustomStringConvertible, Sendable {
 
   package var description: String { message.isEmpty ? name : message }
 
-  /// Whether nobody has the name that was called.
-  package var isOfNobody: Bool {
-    ["ServiceUnknown", "NameHasNoOwner"].contains {
-      name == "org.freedesktop.DBus.Error.\($0)"
-    }
-  }
-
   package static func invalidArguments(_ message: String) -> Self {
     BusError("org.freedesktop.DBus.Error.InvalidArgs", message)
   }
