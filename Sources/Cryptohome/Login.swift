@@ -80,13 +80,13 @@ package enum Login {
   /// Whoever else logs this user in or out waits for it, and it for them.
   ///
   /// - Parameters:
-  ///   - tenure: until when it holds; nil to leave that as it is.
+  ///   - lifetime: until when it holds; nil to leave that as it is.
   ///   - credential: asked for when the vault is locked.
   /// - Throws: when nothing is mounted; nothing is left behind then, and what was locked is locked.
   ///   ``WrongPassword`` and ``AccountMismatch``, too. A store that fails is no error, but a problem
   ///   in the report.
   package static func run(
-    _ request: LoginRequest, _ layout: Layout, tenure: Tenure? = nil,
+    _ request: LoginRequest, _ layout: Layout, lifetime: MountLifetime? = nil,
     credential: () throws -> Credential
   ) throws -> LoginReport {
     let user = try identify(request, layout)
@@ -100,7 +100,7 @@ package enum Login {
       let vault = kind.vault(of: user, layout, size: request.size)
       let wasLocked = try vault.state().map { $0 != .unlocked } ?? false
       do {
-        return try Sessions.mount(user, until: tenure, layout) {
+        return try Sessions.mount(user, until: lifetime, layout) {
           try mount(user, vault, kind, key: key, request, account, templates, layout)
         }
       } catch {

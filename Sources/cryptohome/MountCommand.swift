@@ -78,9 +78,9 @@ struct MountCommand: ChangingCommand {
     if !report.problems.isEmpty { throw Ending(.partial) }
   }
 
-  private func login(_ request: LoginRequest, _ tenure: Tenure?) throws -> LoginReport {
+  private func login(_ request: LoginRequest, _ lifetime: MountLifetime?) throws -> LoginReport {
     do {
-      return try Login.run(request, .system, tenure: tenure) {
+      return try Login.run(request, .system, lifetime: lifetime) {
         try passwords.credential("Password for the vault of \(user): ")
       }
     } catch let error as WrongPassword {
@@ -90,7 +90,7 @@ struct MountCommand: ChangingCommand {
 }
 
 extension LoginReport {
-  /// The stores that have the user's folder, and their twins that have it too.
+  /// The stores that have the user's folder, and whose cache stores have it too.
   fileprivate var storeCount: Int {
     let failed = folders.filter { if case .failed = $0.outcome { true } else { false } }
     return Set(folders.map(\.store)).subtracting(failed.map(\.store)).count

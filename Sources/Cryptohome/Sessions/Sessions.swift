@@ -2,9 +2,9 @@ import DaemonStore
 import Glibc
 import DaemonStoreKernel
 
-/// Until when a login holds.
-package enum Tenure: Sendable {
-  /// Until somebody unmounts the user.
+/// How long a user stays mounted.
+package enum MountLifetime: Sendable {
+  /// Until the user is unmounted by a command or over the bus.
   case byHand
   /// Until all of the user's sessions have ended.
   case sessions
@@ -35,7 +35,7 @@ package enum Sessions {
     // First: nobody who logs out from here on locks the vault.
     try locked(user, layout) { try SessionRecords(of: user, layout).add(session) }
     let request = LoginRequest(username: username, requester: .session)
-    let report = try Login.run(request, layout, tenure: .sessions) { .password(try password()) }
+    let report = try Login.run(request, layout, lifetime: .sessions) { .password(try password()) }
     // Killed meanwhile, it ends nothing any more.
     if !session.leader.isAlive { try lockIfEnded(user, layout) }
     return report
@@ -110,9 +110,10 @@ package enum Sessions {
 
   /// Mounts a user by `body`, and records until when. Under the user's lock.
   static func mount<Value>(
-    _ user: ObfuscatedUsername, until tenure: Tenure?, _ layout: Layout, _ body: () throws -> Value
+    _ user: ObfuscatedUsername, until lifetime: MountLifetime?, _ layout: Layout,
+    _ body: () throws -> Value
   ) throws -> Value {
-    switch tenure {
+    switch lifetime {
     case nil: return try body()
     case .sessions:
       // Before the first mount: a crash in between leaves what the end of the sessions takes away.

@@ -90,7 +90,7 @@ enum DerivationLimit {
 /// The holders of places that have not run for a while.
 private struct StandingHolders {
   /// A password is tried by computing, and a process that computes runs at least that often.
-  private static let patience = Duration.seconds(3)
+  private static let standstill = Duration.seconds(3)
 
   private struct Observation {
     let process: pid_t
@@ -116,6 +116,6 @@ private struct StandingHolders {
         seen[name] = Observation(process: process, stat: stat, since: now)
       }
     }
-    return seen.values.count { $0.since.duration(to: now) >= Self.patience }
+    return seen.values.count { $0.since.duration(to: now) >= Self.standstill }
   }
 }

@@ -86,8 +86,8 @@ extension Directory {
 /// Takes a user's folders away, in all stores, and so in every jail.
 package enum UserFolders {
   /// The last first. Each mount point goes with its mount: that detaches what a namespace keeps on
-  /// it of its own (rmdir(2) since Linux 3.18). For the caller, who holds the user's lock; that of the
-  /// stores is not needed: what lies below a user's name in a store is that user's alone.
+  /// it for itself (rmdir(2) since Linux 3.18). The caller holds the user's lock. The lock of the
+  /// stores is not needed: what lies below a user's name in a store belongs to that user alone.
   ///
   /// - Parameters:
   ///   - lazily: detach what is busy.

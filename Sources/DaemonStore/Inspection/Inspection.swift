@@ -326,8 +326,8 @@ extension Inspection {
     }
   }
 
-  /// What an inspecting process of root's is called for; nil for any other name. What has such a name and
-  /// is none makes a search incomplete, and never complete.
+  /// The label of an inspecting process of root's, which is its name; nil for any other process. Another process
+  /// with such a name can make a search incomplete, but cannot make it seem complete.
   private static func label(of process: pid_t) -> FilePath? {
     guard process != getpid(),
       let comm = (try? kernelFile("/proc/\(process)/comm")).flatMap({ FilePath($0.dropLast()) }),

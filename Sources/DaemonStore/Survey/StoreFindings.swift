@@ -66,13 +66,13 @@ extension SurveyedStore {
       return [
         Finding(
           .storeWithoutTemplate, path, "has no template any more",
-          evidence: ["nobody uses it"], fix: startup)
+          evidence: ["no process and no user uses it"], fix: startup)
       ]
     case .retain(let reason):
       return [
         Finding(
           .storeWithoutTemplate, path, "has no template any more", evidence: [reason],
-          fix: "\(startup)  # when nobody uses it any more")
+          fix: "\(startup)  # when it is not in use any more")
       ]
     case .repair(let repairs):
       return repairs.map { repair in

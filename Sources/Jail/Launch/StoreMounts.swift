@@ -21,7 +21,7 @@ final class StoreMounts {
   /// The ids of the two mounts that the stores are in.
   let identifiers: Set<UInt64>
 
-  /// That every store and its twin are there to be shown, before anything is started.
+  /// That every store and its cache store are there to be shown, before anything is started.
   static func verify(_ names: [FilePath]) throws(JailError) {
     guard !names.isEmpty else { return }
     let text = try step("read the mount table") { () throws(SystemError) in
@@ -91,7 +91,7 @@ final class StoreMounts {
     try step("make all mounts slaves") { () throws(SystemError) in
       try Propagation.slave.set(on: "/", recursive: true)
     }
-    var pairs: [(name: FilePath, store: SharedDescriptor, twin: SharedDescriptor)] = []
+    var pairs: [(name: FilePath, store: SharedDescriptor, cache: SharedDescriptor)] = []
     for name in names {
       pairs.append(
         (
@@ -114,10 +114,10 @@ final class StoreMounts {
       try moveMount(cacheTree.root.descriptor, on: place.descriptor, shown: place.path)
       for pair in pairs {
         let store = try tree.root.directory(pair.name)
-        let twin = try cacheTree.root.directory(pair.name)
+        let cache = try cacheTree.root.directory(pair.name)
         for (mount, place, directory) in [
           (pair.store, SharedDescriptor(store.intoDescriptor()), Self.directory),
-          (pair.twin, SharedDescriptor(twin.intoDescriptor()), Self.cacheDirectory),
+          (pair.cache, SharedDescriptor(cache.intoDescriptor()), Self.cacheDirectory),
         ] {
           let shown: FilePath = "\(directory)/\(pair.name)"
           if builder.configuration.namespaces.contains(.user) {
