@@ -64,7 +64,7 @@ enum VaultFindings {
       fix: "# end these processes, and start them again after a login")
   }
 
-  /// Directories that a logout took for those that it had replaced, because of an exchange.
+  /// What a logout took for directories that it had replaced, because of an exchange: any file by now.
   private static func misplaced(
     _ user: ObfuscatedUsername, _ layout: Layout
   ) throws -> Finding? {
@@ -73,7 +73,9 @@ enum VaultFindings {
     for name in try vault.names()
     where name.dropping(prefix: DirectoryRenewal.removedPrefix) != nil {
       // One that is empty is removed by the next login or logout.
-      if try vault.existing(name)?.names().isEmpty == false { paths.append(vault.path(of: name)) }
+      guard let found = try vault.status(of: name) else { continue }
+      if found.isDirectory, try vault.directory(name).unsortedNames(atMost: 1).isEmpty { continue }
+      paths.append(vault.path(of: name))
     }
     guard let first = paths.first else { return nil }
     return Finding(

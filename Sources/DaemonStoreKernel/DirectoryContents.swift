@@ -6,7 +6,7 @@ extension Directory {
   package func names() throws(SystemError) -> [FilePath] { try unsortedNames().sorted() }
 
   /// - Parameter limit: stop after so many; while others go on making files, a directory may not end.
-  func unsortedNames(atMost limit: Int = .max) throws(SystemError) -> [FilePath] {
+  package func unsortedNames(atMost limit: Int = .max) throws(SystemError) -> [FilePath] {
     let readable = try file(".", flags: O_RDONLY | O_DIRECTORY)
     guard let stream = fdopendir(readable.number) else {
       throw SystemError(operation: "opendir", path: path, code: errno)

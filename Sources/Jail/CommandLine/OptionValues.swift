@@ -101,7 +101,9 @@ enum OptionValues {
     let named = ResourceLimit.Kind.allCases.first { RawArgument($0.name) == word }
     let numbered = constantNumber(word.bytes).flatMap(CInt.init(exactly:))
     guard let kind = named ?? numbered.flatMap(ResourceLimit.Kind.init(rawValue:)) else {
-      throw JailError("Bad rlimit: '\(fields[0])': use a name of getrlimit(2), such as RLIMIT_NOFILE, or its number")
+      throw JailError(
+        "Bad rlimit: '\(fields[0])': use a name of getrlimit(2), such as RLIMIT_NOFILE, or its number"
+      )
     }
     var limits: [UInt64] = []
     for field in fields[1...] {

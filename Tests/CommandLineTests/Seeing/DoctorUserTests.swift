@@ -143,6 +143,10 @@ import Testing
         #expect(list.status == 0 && list.output.contains("others"), "\(list)")
         try remove("\(misplaced)/others")
         try host.expect([], schema)
+        try remove(misplaced)
+        try makeLink(misplaced, to: "/etc")
+        try host.expect(["misplaced-directory"], schema)
+        try remove(misplaced)
 
         try remove("/home/.shadow/\(Host.alice)/vault.json")
         findings = try host.expect(["bad-vault"], schema)
