@@ -133,7 +133,7 @@ demo: build ## Shows the main job, in namespaces of its own: the host is not tou
 
 RUN_TESTS = $(SUDO) env $(if $(CI),CI="$(CI)" NO_COLOR=1) DAEMON_STORE_BUILD="$(BIN)" $(TESTS) --testing-library swift-testing
 # All machines of the tests see the processes of all: these have so many, or wait so long, that others suffer.
-CROWDING_TESTS := PinningTests|LogoutExhaustionTests|helperThatDoesNotEndIsKilled
+CROWDING_TESTS := PinningTests|LogoutExhaustionTests|helperThatDoesNotEndIsKilled|takesNothingEmptiedForAUse
 
 test: build ## Runs every test, those that need root too, and each fuzz target for a few seconds.
 	$(call require,test,$(TEST_PACKAGES))

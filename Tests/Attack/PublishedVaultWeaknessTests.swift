@@ -180,7 +180,9 @@ import Testing
         return 0
     def state():
         keep = ("Uid", "Gid", "Groups", "Cap", "Sig", "NoNewPrivs", "Seccomp", "Umask")
-        status = [line for line in open("/proc/self/status") if line.startswith(keep)]
+        # SigQ counts the signals that wait for all processes of the user.
+        status = [line for line in open("/proc/self/status")
+                  if line.startswith(keep) and not line.startswith("SigQ")]
         limits = [resource.getrlimit(kind) for kind in range(16)]
         descriptors = sorted(os.listdir("/proc/self/fd"))
         places = [os.readlink("/proc/self/" + name) for name in ("cwd", "root", "ns/mnt")]

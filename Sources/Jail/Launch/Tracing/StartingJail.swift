@@ -68,6 +68,8 @@ final class StartingJail {
   var completedImage = 0
   var hasMoreStops = false
   var isHalting = false
+  /// Whether there is an init that has not been let go.
+  var isInitTraced = false
   var isAtEntry = false
   var programEnd: ProcessEnd?
   /// How many filters of system calls the program started with.

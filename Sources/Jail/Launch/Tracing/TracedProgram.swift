@@ -51,7 +51,8 @@ extension StartingJail {
       throw TracingRefusal.error(of: first, error)
     }
     threads = [first: .running]
-    if configuration.processNamespace != .withInit { program = first }
+    isInitTraced = configuration.processNamespace == .withInit
+    if !isInitTraced { program = first }
   }
 
   /// Deals with all stops that have happened; nil while there is more to wait for.
@@ -61,11 +62,21 @@ extension StartingJail {
       if let programEnd, let program { return result(of: programEnd, program) }
       if images > 0, !expectsCompletion {
         try tracing { () throws(SystemError) in try self.detachAll() }
-        return .complete
+        return try completeWithoutInit()
       }
       guard isAtEntry, let program else { return nil }
-      if try complete(TracedThread(program)) { return .complete }
+      if try complete(TracedThread(program)) { return try completeWithoutInit() }
     }
+  }
+
+  /// Waits until the init is not traced any more: the kernel may let the program run before it lets the
+  /// init tell of its birth, and would kill an init that is traced when this thread ends.
+  private func completeWithoutInit() throws(JailError) -> Result {
+    while isInitTraced {
+      try takeStops()
+      if isInitTraced { try awaitEvent() }
+    }
+    return .complete
   }
 
   /// An error of ptrace(2) once the program was executed.
@@ -95,6 +106,7 @@ extension StartingJail {
       threads[number] = nil
       doomed.remove(number)
       if number == program || number == first { programEnd = end }
+      if number == first { isInitTraced = false }
       if number == first, program == nil { program = first }
       return
     }
@@ -146,6 +158,7 @@ extension StartingJail {
     if case .signal(let number) = stop { signal = number }
     try ignoringEnd { () throws(SystemError) in
       if case .made = stop {
+        isInitTraced = false
         try initProcess.detach()
       } else {
         try initProcess.resume(delivering: signal)
