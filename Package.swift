@@ -49,11 +49,10 @@ let package = Package(
     // Safe Swift over the system.
     .target(name: "DaemonStoreKernel", dependencies: ["CDaemonStoreLinux"], swiftSettings: strict),
     .target(
-      name: "MountTable", dependencies: ["CDaemonStoreLinux", "DaemonStoreKernel"],
-      swiftSettings: strict),
-    .target(
       name: "DaemonStoreAccounts", dependencies: ["CDaemonStoreLinux", "DaemonStoreKernel"],
       swiftSettings: strict),
+    // libmount, opened by the commands that give advice.
+    .target(name: "MountAdvice", dependencies: ["DaemonStoreKernel"], swiftSettings: strict),
 
     .target(
       name: "DaemonStoreBus", dependencies: ["CSystemd", "DaemonStoreKernel"], swiftSettings: strict
@@ -67,14 +66,13 @@ let package = Package(
       name: "DaemonStore",
       dependencies: [
         "DaemonStoreAccounts", "CDaemonStoreLinux", "DaemonStoreClient", "DaemonStoreKernel",
-        "MountTable",
       ],
       swiftSettings: strict),
     .target(
       name: "Cryptohome",
       dependencies: [
         "DaemonStoreAccounts", "CDaemonStoreLinux", "DaemonStore", "DaemonStoreKernel",
-        "MountTable", crypto, cryptoExtras,
+        "MountAdvice", crypto, cryptoExtras,
       ],
       swiftSettings: strict),
     .target(
@@ -152,20 +150,20 @@ let package = Package(
       name: "KernelTests", dependencies: ["CDaemonStoreLinux", "DaemonStoreKernel", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
-      name: "MountTableTests",
+      name: "MountTests",
       // libmount, to compare with.
-      dependencies: ["CLibmount", "DaemonStoreKernel", "MountTable", "TestSupport"],
+      dependencies: ["CLibmount", "DaemonStoreKernel", "MountAdvice", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
       name: "DaemonStoreTests",
       dependencies: [
-        "CDaemonStoreLinux", "DaemonStore", "DaemonStoreKernel", "MountTable", "TestSupport",
+        "CDaemonStoreLinux", "DaemonStore", "DaemonStoreKernel", "TestSupport",
       ],
       swiftSettings: strict),
     .testTarget(
       name: "CryptohomeTests",
       dependencies: [
-        "Cryptohome", "DaemonStore", "DaemonStoreKernel", "MountTable", "TestSupport",
+        "Cryptohome", "DaemonStore", "DaemonStoreKernel", "TestSupport",
       ],
       swiftSettings: strict),
     .testTarget(

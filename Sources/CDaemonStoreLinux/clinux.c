@@ -304,10 +304,11 @@ long linux_listmount(uint64_t space, uint64_t parent, uint64_t last, uint64_t *i
 
 int linux_statmount(uint64_t space, uint64_t mount, void *buffer, size_t size) {
     _Static_assert(offsetof(struct linux_mount_status, id_old) == 56, "struct statmount");
-    _Static_assert(offsetof(struct linux_mount_status, point) == 108, "struct statmount");
-    // SB_BASIC, MNT_BASIC, PROPAGATE_FROM, MNT_ROOT, MNT_POINT, FS_TYPE and MNT_OPTS.
+    _Static_assert(offsetof(struct linux_mount_status, source) == 124, "struct statmount");
+    // SB_BASIC, MNT_BASIC, PROPAGATE_FROM, MNT_ROOT, MNT_POINT, FS_TYPE, MNT_OPTS, FS_SUBTYPE and
+    // SB_SOURCE. A kernel leaves out what it does not know.
     struct mount_request request = {
-        .size = sizeof request, .mount = mount, .parameter = 0xbf, .space = space};
+        .size = sizeof request, .mount = mount, .parameter = 0x3bf, .space = space};
     return (int)syscall(NUMBER_STATMOUNT, &request, buffer, size, 0);
 }
 

@@ -1,12 +1,11 @@
 import DaemonStore
 import Glibc
 import DaemonStoreKernel
-import MountTable
+import MountAdvice
 
 /// The file system that `/home` should be on. While it is not mounted, a vault or a salt that is made
 /// would hide behind it later, beside those that it has.
 enum HomeFileSystem {
-  private static let limit = 1 << 20
   /// In the order in which systemd prefers them.
   private static let unitDirectories: [FilePath] = [
     "etc/systemd/system", "run/systemd/system", "run/systemd/generator",
@@ -16,10 +15,10 @@ enum HomeFileSystem {
 
   /// - Throws: ``Refusal`` while fstab or a mount unit lists `/home`, and nothing is mounted there.
   static func requireMounted(_ layout: Layout) throws {
-    guard let source = try lister(layout), try !isMounted(layout) else { return }
+    guard let lister = try lister(layout), try !isMounted(layout) else { return }
     throw Refusal(
       path: layout.below("home"),
-      reason: "is not mounted, though \(source) lists it, so nothing is made there; run: mount "
+      reason: "is not mounted, though \(lister) lists it, so nothing is made there; run: mount "
         + "\(layout.below("home"))  (or cryptohome create --force, where it is not used)")
   }
 
@@ -29,35 +28,35 @@ enum HomeFileSystem {
   }
 
   /// What lists it; nil for nothing.
-  private static func lister(_ layout: Layout) throws -> FilePath? {
+  private static func lister(_ layout: Layout) throws -> String? {
     let fstab = layout.below("etc/fstab")
-    if try lists(fstab) { return fstab }
+    if let entry = try entry(in: fstab) {
+      return "\(fstab) (as \(entry.source), \(entry.fileSystem))"
+    }
     for directory in unitDirectories {
       let path = layout.below("\(directory)/home.mount")
       var status = stat()
       guard stat(path.cString, &status) == 0 else { continue }
       // A masked unit is a link to /dev/null.
-      return status.st_mode & S_IFMT == S_IFREG ? path : nil
+      return status.st_mode & S_IFMT == S_IFREG ? "\(path)" : nil
     }
     return nil
   }
 
-  private static func lists(_ fstab: FilePath) throws -> Bool {
-    let number = open(fstab.cString, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-    guard number >= 0 else {
-      guard errno == ENOENT else {
-        throw SystemError(operation: "open", path: fstab, code: errno)
-      }
-      return false
+  private static func entry(in fstab: FilePath) throws -> MountAdvice.Entry? {
+    var status = stat()
+    guard stat(fstab.cString, &status) == 0 else {
+      if errno == ENOENT { return nil }
+      throw SystemError(operation: "stat", path: fstab, code: errno)
     }
-    let file = Descriptor(owning: number)
-    guard let bytes = try file.read(atMost: limit, shown: fstab) else {
-      throw Refusal(path: fstab, reason: "is larger than 1 MiB, so it cannot be read")
+    // Such as /dev/null.
+    guard status.st_mode & S_IFMT == S_IFREG else { return nil }
+    guard let advice = MountAdvice() else {
+      throw Refusal(
+        path: fstab,
+        reason: "cannot be read without libmount.so.1, so /home may be missing; install libmount, "
+          + "or see that it is mounted and run: cryptohome create --force")
     }
-    return bytes.split(separator: UInt8(ascii: "\n")).contains { line in
-      let fields = line.split { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }
-      guard fields.count > 1, fields[0].first != UInt8(ascii: "#") else { return false }
-      return fields[1].elementsEqual("/home".utf8) || fields[1].elementsEqual("/home/".utf8)
-    }
+    return try advice.entry(for: "/home", in: fstab)
   }
 }

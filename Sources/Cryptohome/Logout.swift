@@ -1,7 +1,6 @@
 import DaemonStore
 import Glibc
 import DaemonStoreKernel
-import MountTable
 
 /// What a logout did, and what it could not do.
 package struct LogoutReport: Sendable {

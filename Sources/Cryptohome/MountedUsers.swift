@@ -1,7 +1,6 @@
 import DaemonStore
 import Glibc
 import DaemonStoreKernel
-import MountTable
 
 /// Who is mounted, and in which stores: all that a mount table shows of users, at one moment.
 package struct MountedUsers: Equatable, Sendable {

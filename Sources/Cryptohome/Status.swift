@@ -1,7 +1,6 @@
 import DaemonStore
 import Glibc
 import DaemonStoreKernel
-import MountTable
 
 /// What the kernel shows of one user.
 package struct UserStatus: Equatable, Sendable {

@@ -1,6 +1,5 @@
 import DaemonStore
 import DaemonStoreKernel
-import MountTable
 
 /// What is wrong with users: with their mounts, and with what is left of those who are logged out.
 package enum UserFindings {

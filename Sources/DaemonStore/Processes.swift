@@ -1,7 +1,6 @@
 import CDaemonStoreLinux
 import Glibc
 import DaemonStoreKernel
-import MountTable
 
 /// A process, named for people.
 package struct ProcessName: Hashable, Sendable, CustomStringConvertible {

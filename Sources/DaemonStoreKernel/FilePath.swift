@@ -54,6 +54,12 @@ public struct FilePath: Hashable, Sendable {
     return FilePath(truncating: bytes.prefix(end))
   }
 
+  /// The directory that an absolute path is in, byte by byte; nil for `/` and for a name.
+  package var parent: FilePath? {
+    guard let last = cString.lastIndex(of: Self.slash), cString.count > 2 else { return nil }
+    return FilePath(unchecked: cString[..<max(last, 1)])
+  }
+
   /// What is between the slashes, without empty parts; `.` and `..` are kept.
   public var components: [FilePath] {
     bytes.split(separator: UInt8(ascii: "/")).map { FilePath(truncating: $0) }
@@ -72,12 +78,29 @@ public struct FilePath: Hashable, Sendable {
   }
 
   /// Whether this path is `directory` or lies below it, by whole components and without looking at
-  /// the file system.
+  /// the file system: for paths that people write. Slashes that repeat count once.
   public func isEqualOrBelow(_ directory: FilePath) -> Bool {
     let own = components
     let other = directory.components
     return isAbsolute == directory.isAbsolute && own.count >= other.count
       && own.prefix(other.count).elementsEqual(other)
+  }
+
+  /// The same byte by byte: for absolute paths from the kernel, in which no slash is too many, and
+  /// `//deleted` is not the name of a file. An empty directory is the beginning of every one.
+  package func isAtOrBelow(_ directory: FilePath) -> Bool {
+    let (own, other) = (cString.dropLast(), directory.cString.dropLast())
+    if other.count == 1, other.first == Self.slash { return isAbsolute }
+    guard own.starts(with: other) else { return false }
+    return own.count == other.count || own[other.count] == Self.slash
+  }
+
+  /// What lies below `new` as this path does below `old`.
+  ///
+  /// - Precondition: this path is `old` or below it, and neither has a slash too many.
+  package func moved(from old: FilePath, to new: FilePath) -> FilePath {
+    let rest = cString.dropLast().dropFirst(old.cString.count - 1).drop { $0 == Self.slash }
+    return rest.isEmpty ? new : new.appending(FilePath(unchecked: rest))
   }
 
   /// The same as text; nil for what is not UTF-8.

@@ -93,7 +93,7 @@ import Testing
         } else {
           // The administrator's word counts: a masked unit is none.
           try makeLink(unit, to: "/dev/null")
-          try writeFile("/mnt/root/etc/fstab", "# home\nUUID=1\t/home ext4 defaults 0 2\n")
+          try writeFile("/mnt/root/etc/fstab", "# home\nUUID=1\t/\\150ome/ ext4 defaults 0 2\n")
         }
         let request = VaultRequest(name: "guest", kind: .plain, owner: Owner(user: 9, group: 9))
         let login = LoginRequest(

@@ -1,6 +1,5 @@
 import DaemonStore
 import DaemonStoreKernel
-import MountTable
 import Testing
 
 @testable import Cryptohome
@@ -107,7 +106,7 @@ private func store(_ name: String) -> StoreName {
   private let a = String(repeating: "a", count: 40)
   private let b = String(repeating: "b", count: 40)
 
-  private func mount(_ id: Int, _ root: FilePath, _ target: FilePath) -> Mount {
+  private func mount(_ id: UInt64, _ root: FilePath, _ target: FilePath) -> Mount {
     Mount(id: id, parent: 1, root: root, target: target)
   }
 

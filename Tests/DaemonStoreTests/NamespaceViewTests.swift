@@ -1,5 +1,4 @@
 import DaemonStoreKernel
-import MountTable
 import Testing
 
 @testable import DaemonStore

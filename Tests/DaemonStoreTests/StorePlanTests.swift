@@ -1,6 +1,5 @@
 import Glibc
 import DaemonStoreKernel
-import MountTable
 import TestSupport
 import Testing
 
@@ -9,16 +8,16 @@ import Testing
 /// The decision for one store, row by row.
 @Suite struct StorePlanTests {
   private static let path: FilePath = "/run/daemon-store/alpha"
-  private static let flags = Set(StorePlan.attributes.names).union(["rw"])
   private static let base = StoreBase(
     mount: Mount(id: 1, parent: 0, device: 5, root: "/", target: "/run", peerGroup: 1))
 
   private static func mount(
-    device: UInt64 = 5, root: FilePath = "/daemon-store/alpha", options: Set<FilePath>? = nil,
+    device: UInt64 = 5, root: FilePath = "/daemon-store/alpha",
+    attributes: MountAttributes = StorePlan.attributes,
     peerGroup: Int? = 9
   ) -> Mount {
     Mount(
-      id: 2, parent: 1, device: device, root: root, target: path, options: options ?? flags,
+      id: 2, parent: 1, device: device, root: root, target: path, attributes: attributes,
       peerGroup: peerGroup)
   }
 
@@ -76,7 +75,7 @@ import Testing
     // The ownership of `/` never is that of a store.
     #expect(try Self.step(mounts: [Self.mount()]) == .repair([.ownership]))
     #expect(
-      try Self.step(mounts: [Self.mount(options: Self.flags.subtracting(["nosuid"]))])
+      try Self.step(mounts: [Self.mount(attributes: StorePlan.attributes.subtracting(.noSetID))])
         == .repair([.ownership, .attributes]))
     #expect(
       try Self.step(mounts: [Self.mount(peerGroup: nil)]) == .repair([.ownership, .unshared]))

@@ -1,5 +1,4 @@
 import DaemonStoreKernel
-import MountTable
 import Testing
 
 @testable import DaemonStore
@@ -11,11 +10,11 @@ import Testing
   ])
 
   private static func mount(
-    root: FilePath = "/daemon-store/D", _ options: Set<FilePath> = Set(StorePlan.attributes.names),
+    root: FilePath = "/daemon-store/D", _ attributes: MountAttributes = StorePlan.attributes,
     peerGroup: Int? = nil, master: Int? = nil
   ) -> Mount {
     Mount(
-      id: 1, parent: 0, root: root, target: "/D", options: options, peerGroup: peerGroup,
+      id: 1, parent: 0, root: root, target: "/D", attributes: attributes, peerGroup: peerGroup,
       master: master)
   }
 
@@ -34,7 +33,7 @@ import Testing
     #expect(Self.role(Self.mount()) == .privateCopy)
     #expect(Self.role(Self.mount(peerGroup: 9)) == .privateCopy, "in a group of its own")
     #expect(Self.role(Self.mount(master: 9)) == .stray(9))
-    #expect(Self.role(Self.mount(["rw"])) == .bareDirectory)
+    #expect(Self.role(Self.mount([])) == .bareDirectory)
     #expect(Self.role(Self.mount(root: "/daemon-store/D//deleted", master: 9)) == .formerStore)
   }
 

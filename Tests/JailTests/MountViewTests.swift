@@ -5,22 +5,21 @@ import Testing
 
 @Suite struct MountViewTests {
   private func view(_ lines: String) throws -> MountView {
-    MountView(try #require(MountInfo.table(Array(lines.utf8))))
+    MountView(try MountTable(parsing: Array(lines.utf8), from: "text").mounts)
   }
 
   private func lines(_ view: MountView) -> [String] {
     view.mounts.map { mount in
-      let path = { (bytes: [UInt8]) in String(decoding: bytes, as: UTF8.self) }
-      return "\(path(mount.target)) \(path(mount.root)) \(path(mount.options))"
-        + mount.propagation.map { " \(path($0))" }.joined()
+      "\(mount.target) \(mount.root) \(mount.attributes.options)"
+        + (mount.peerGroup == nil ? "" : " shared") + (mount.master == nil ? "" : " slave")
     }
   }
 
   private static let host = """
-    1 0 8:1 / / rw,relatime shared - ext4 disk rw
-    2 1 0:2 / /run rw,nosuid,relatime shared - tmpfs run rw
-    3 2 0:2 /daemon-store/D /run/daemon-store/D ro,relatime shared - tmpfs run rw
-    4 2 0:2 /daemon-store-cache/D /run/daemon-store-cache/D ro,relatime shared - tmpfs run rw
+    1 0 8:1 / / rw,relatime shared:1 - ext4 disk rw
+    2 1 0:2 / /run rw,nosuid,relatime shared:1 - tmpfs run rw
+    3 2 0:2 /daemon-store/D /run/daemon-store/D ro,relatime shared:1 - tmpfs run rw
+    4 2 0:2 /daemon-store-cache/D /run/daemon-store-cache/D ro,relatime shared:1 - tmpfs run rw
 
     """
 
@@ -28,7 +27,7 @@ import Testing
     var view = try view(Self.host)
     view.gatherStores(["D"], rest: .private)
     #expect(lines(view) == ["/ / rw,relatime", "/run / rw,nosuid,relatime"])
-    view.placeStores(root: [])
+    view.placeStores(root: "")
     let tree = "/ ro,nosuid,nodev,noexec,relatime,nosymfollow"
     #expect(
       lines(view).dropFirst(2) == [
@@ -42,10 +41,10 @@ import Testing
     var view = try view(Self.host)
     view.setPropagation(.private)
     view.bind(
-      Array("/run/dbus".utf8), on: Array("/x".utf8), recursive: false, set: .readOnly, clear: [],
+      "/run/dbus", on: "/x", recursive: false, set: .readOnly, clear: [],
       propagation: nil)
     view.bind(
-      Array("/run".utf8), on: Array("/y".utf8), recursive: true, set: .noExecution, clear: [],
+      "/run", on: "/y", recursive: true, set: .noExecution, clear: [],
       propagation: .slave)
     #expect(
       lines(view).dropFirst(4) == [
@@ -57,10 +56,10 @@ import Testing
 
   @Test func aNewRootHidesTheRest() throws {
     var view = try view(Self.host)
-    let root = Array("/mnt".utf8)
+    let root: FilePath = "/mnt"
     view.bind(
-      Array("/".utf8), on: root, recursive: false, set: .readOnly, clear: [], propagation: .private)
-    view.add(root + Array("/run".utf8), type: "tmpfs", source: "x", options: "rw,relatime")
+      "/", on: root, recursive: false, set: .readOnly, clear: [], propagation: .private)
+    view.add("\(root)/run", type: "tmpfs", source: "x", attributes: [])
     view.setRoot(root)
     #expect(lines(view) == ["/ / ro,relatime", "/run / rw,relatime"])
   }
@@ -75,8 +74,9 @@ import Testing
   func optionsInTheKernelsOrder(
     _ old: String, _ set: MountAttributes, _ clear: MountAttributes, _ new: String
   ) {
-    #expect(
-      MountView.options(Array(old.utf8), set: set, clear: clear) == Array(new.utf8))
+    let changed = MountAttributes(options: Array(old.utf8)[...])
+      .changed(setting: set, clearing: clear)
+    #expect(changed.options == new)
   }
 
   @Test func aNameCannotForgeASecondLine() {

@@ -1,6 +1,5 @@
 import Glibc
 import DaemonStoreKernel
-import MountTable
 import TestSupport
 import Testing
 
@@ -13,17 +12,17 @@ import Testing
         try mountFilesystem("none", "/mnt/with space\n", nil, MS_SHARED)
         let expected = try mountTable()
         let mounts = try MountTable.current().mounts
-        #expect(mounts.map(\.id) == expected.map(\.id))
-        #expect(mounts.map(\.parent) == expected.map(\.parent))
+        #expect(mounts.map(\.id) == expected.map { UInt64($0.id) })
+        #expect(mounts.map(\.parent) == expected.map { UInt64($0.parent) })
         #expect(mounts.map(\.target.text) == expected.map(\.target))
         #expect(mounts.map(\.root.text) == expected.map(\.root))
         #expect(
-          mounts.map(\.options) == expected.map { Set($0.options.map { FilePath($0) }) })
+          mounts.map { Set($0.attributes.optionWords) } == expected.map(\.options))
         #expect(mounts.map(\.peerGroup) == expected.map(\.peerGroup))
         #expect(mounts.map(\.source.text) == expected.map(\.source))
         let last = try #require(mounts.last)
         #expect(last.target == "/mnt/with space\n" && last.peerGroup != nil, "\(last)")
-        #expect(last.options.isSuperset(of: ["ro", "nosuid"]), "\(last)")
+        #expect(last.attributes.isSuperset(of: [.readOnly, .noSetID]), "\(last)")
       }
     }
   }

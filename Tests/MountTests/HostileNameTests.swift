@@ -1,10 +1,9 @@
 import CLibmount
 import Glibc
-import DaemonStoreKernel
 import TestSupport
 import Testing
 
-@testable import MountTable
+@testable import DaemonStoreKernel
 
 /// Names that mislead whoever reads them as text: each a component of a path.
 let hostileNames: [[UInt8]] = [
@@ -44,8 +43,8 @@ let hostileNames: [[UInt8]] = [
       #expect(Array(mount.root.bytes) == Array("/".utf8) + name)
       #expect(Array(mount.target.bytes) == Array("/mnt/".utf8) + name)
       #expect(Array(mount.source.bytes) == name)
-      #expect(mount.peerGroup == mount.id && mount.fileSystem == "tmpfs")
-      #expect(isPath(mount.target, atOrBelow: "/mnt") && mount.target.components.count == 2)
+      #expect(mount.peerGroup.map { UInt64($0) } == mount.id && mount.fileSystem == "tmpfs")
+      #expect(mount.target.isAtOrBelow("/mnt") && mount.target.components.count == 2)
     }
     #expect(Set(mounts.map(\.target)).count == Set(hostileNames).count)
   }
@@ -55,11 +54,11 @@ let hostileNames: [[UInt8]] = [
     let paths = Set(hostileNames).compactMap { FilePath(Array("/mnt/".utf8) + $0) }
     for left in paths {
       for right in paths where left != right {
-        #expect(!isPath(left, atOrBelow: right), "\(left) below \(right)")
-        #expect(!isPath(left, atOrBelow: right.appending("x")), "\(left) below \(right)/x")
+        #expect(!left.isAtOrBelow(right), "\(left) below \(right)")
+        #expect(!left.isAtOrBelow(right.appending("x")), "\(left) below \(right)/x")
       }
     }
-    #expect(!isPath("/home/.shadow\u{301}/x", atOrBelow: "/home/.shadow"))
+    #expect(!("/home/.shadow\u{301}/x" as FilePath).isAtOrBelow("/home/.shadow"))
   }
 
   /// libmount reads the same from the same text.
@@ -116,14 +115,13 @@ let hostileNames: [[UInt8]] = [
     let options = try path(mnt_fs_get_vfs_options(line)).description
     let fileSystem = try path(mnt_fs_get_fstype(line))
     return Mount(
-      id: Int(mnt_fs_get_id(line)), parent: Int(mnt_fs_get_parent_id(line)),
+      id: UInt64(mnt_fs_get_id(line)), parent: UInt64(mnt_fs_get_parent_id(line)),
       device: UInt64(mnt_fs_get_devno(line)), root: try path(mnt_fs_get_root(line)),
       target: try path(mnt_fs_get_target(line)),
-      options: Set(
-        options.utf8.split(separator: UInt8(ascii: ",")).map { FilePath(truncating: $0) }),
-      fileSystem: fileSystem,
+      attributes: MountAttributes(options: Array(options.utf8)[...]), fileSystem: fileSystem,
       source: try path(mnt_fs_get_source(line)), peerGroup: group("shared:"),
       master: group("master:"),
+      isUnbindable: optional.split(separator: " ").contains("unbindable"),
       layers: fileSystem == "overlay"
         ? overlayLayers(Array(try path(mnt_fs_get_fs_options(line)).bytes)) : [],
       server: fileSystem.dropping(prefix: "fuse") != nil ? 0 : nil)  // as in the text above
@@ -154,7 +152,7 @@ extension String {
         #expect(found.suffix(expected.count) == expected[...])
         for mount in mounts.suffix(expected.count) {
           let directory = try Directory(opening: mount.target)
-          #expect(try directory.status().mountID == UInt64(mount.id), "\(mount.target)")
+          #expect(try directory.status().mountID == mount.id, "\(mount.target)")
         }
       }
     }

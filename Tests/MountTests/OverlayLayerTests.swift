@@ -1,6 +1,6 @@
 import Testing
 
-@testable import MountTable
+@testable import DaemonStoreKernel
 
 @Suite struct OverlayLayerTests {
   @Test(arguments: [

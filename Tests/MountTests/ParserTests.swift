@@ -1,5 +1,4 @@
 import DaemonStoreKernel
-import MountTable
 import Testing
 
 @Suite struct ParserTests {
@@ -14,7 +13,8 @@ import Testing
       mounts == [
         Mount(
           id: 36, parent: 35, device: 98 << 8 | 1, root: "/mnt1", target: "/mnt2",
-          options: ["ro", "noatime"], fileSystem: "ext3", source: "/dev/root", master: 1)
+          attributes: [.readOnly, .noAccessTime], fileSystem: "ext3", source: "/dev/root", master: 1
+        )
       ])
   }
 
@@ -31,6 +31,22 @@ import Testing
     #expect(mounts.map(\.master) == [nil, nil, 7, nil])
     #expect(
       mounts.map(\.propagation) == ["private", "shared:7", "shared:8, slave of 7", "private"])
+  }
+
+  @Test(arguments: [
+    "rw,nosuid,nodev,noexec,noatime,nodiratime,nosymfollow", "ro,relatime", "rw", "rw,nodiratime",
+    "ro,nodev,nodiratime,relatime,nosymfollow,idmapped",
+  ])
+  func attributesAreTheOptions(options: String) throws {
+    let mounts = try parse("1 0 0:1 / / \(options) - tmpfs t rw\n")
+    #expect(mounts.map(\.attributes.options) == [options])
+    let later = try parse("1 0 0:1 / / \(options),fromalaterkernel - tmpfs t rw\n")
+    #expect(later == mounts)
+  }
+
+  @Test func aBackslashWithoutDigitsIsItself() throws {
+    let mounts = try parse(#"1 1 0:1 / /a\0\99\777\04 rw - tmpfs none rw"# + "\n")
+    #expect(mounts.map(\.target) == [#"/a\0\99\777\04"#])
   }
 
   @Test func undoesEscapes() throws {
@@ -96,7 +112,8 @@ import Testing
       ("a", "/", false), ("/é/x", "/é", true), ("/e\u{301}", "/é", false),
     ] {
       #expect(
-        isPath("\(path)", atOrBelow: "\(directory)") == expected, "\(path) below \(directory)")
+        ("\(path)" as FilePath).isAtOrBelow("\(directory)") == expected,
+        "\(path) below \(directory)")
     }
   }
 }

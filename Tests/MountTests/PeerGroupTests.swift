@@ -1,4 +1,4 @@
-import MountTable
+import DaemonStoreKernel
 import Testing
 
 @Suite struct PeerGroupTests {

@@ -91,6 +91,8 @@ struct linux_mount_status {
     uint32_t id_old, parent_old;  // as in mountinfo
     uint64_t attributes, propagation, peer_group, master, propagated_from;
     uint32_t root, point;
+    uint64_t space;
+    uint32_t subtype, source;
 };
 enum { LINUX_MOUNT_STRINGS = 512 };
 /// NS_GET_MNTNS_ID, Linux 6.11: what listmount(2) and statmount(2) call the mount namespace of a
@@ -102,8 +104,8 @@ long linux_listmount(uint64_t space, uint64_t parent, uint64_t last, uint64_t *_
                      size_t capacity);
 /// LSMT_ROOT: of another namespace than ours, the first mount on the root of it.
 extern const uint64_t linux_mount_root;
-/// statmount(2): what mountinfo has, but the mount's own options and its source. EOVERFLOW: `size` is
-/// too small.
+/// statmount(2): what mountinfo has; before Linux 6.13 without the source and a FUSE file system's
+/// subtype. EOVERFLOW: `size` is too small.
 int linux_statmount(uint64_t space, uint64_t mount, void *_Nonnull buffer, size_t size);
 /// name_to_handle_at(2) of what a magic link leads to, then open_by_handle_at(2) beneath `mount`:
 /// an O_PATH descriptor of the same inode, as that mount sees it.

@@ -1,7 +1,6 @@
 import DaemonStore
 import Glibc
 import DaemonStoreKernel
-import MountTable
 
 /// How a user's data is kept.
 package enum VaultKind: String, CaseIterable, Sendable {
@@ -134,7 +133,7 @@ struct EphemeralVault: Vault {
   /// Whether the root of a mount is that of an ephemeral vault.
   static func isMounted(_ status: FileStatus) throws -> Bool {
     try MountTable.current().mounts.contains {
-      UInt64($0.id) == status.mountID && $0.fileSystem == "tmpfs" && $0.source == source
+      $0.id == status.mountID && $0.fileSystem == "tmpfs" && $0.source == source
     }
   }
 

@@ -2,7 +2,7 @@ import DaemonStoreAccounts
 import DaemonStore
 import Glibc
 import DaemonStoreKernel
-import MountTable
+import MountAdvice
 
 /// What a new vault is to be.
 package struct VaultRequest: Sendable {
@@ -235,10 +235,11 @@ extension FscryptVault {
 
   private static func reason(_ shadow: borrowing Directory) throws -> String {
     let id = try shadow.status().mountID
-    guard let mount = try MountTable.current().mounts.first(where: { UInt64($0.id) == id }) else {
+    guard let mount = try MountTable.current().mounts.first(where: { $0.id == id }) else {
       return "its file system cannot encrypt; use ext4 or f2fs"
     }
-    let device = mount.source
+    // The kernel may call it /dev/root, which is no file.
+    let device = try MountAdvice()?.device(of: mount) ?? mount.source
     let cure: String
     switch mount.fileSystem {
     case "ext4": cure = "turn it on with: tune2fs -O encrypt \(device)"

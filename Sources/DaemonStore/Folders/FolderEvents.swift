@@ -1,7 +1,6 @@
 import DaemonStoreClient
 import Glibc
 import DaemonStoreKernel
-import MountTable
 
 /// The coming and going of users' folders, as an ordinary process sees it in any mount namespace:
 /// the kernel wakes it, and one statx(2) a folder tells.

@@ -1,6 +1,5 @@
 import Glibc
 import DaemonStoreKernel
-import MountTable
 
 /// What became of one mount that was to go.
 package struct Removal: Equatable, Sendable {

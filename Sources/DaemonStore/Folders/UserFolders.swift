@@ -1,7 +1,6 @@
 import CDaemonStoreLinux
 import Glibc
 import DaemonStoreKernel
-import MountTable
 
 /// What became of a user's folder in one store.
 package struct FolderReport: Equatable, Sendable {

@@ -1,7 +1,6 @@
 import CDaemonStoreLinux
 import Glibc
 import DaemonStoreKernel
-import MountTable
 
 extension Holder.Hold {
   /// Something that is mounted at or below a mount of the user's.

@@ -1,6 +1,5 @@
 import Glibc
 import DaemonStoreKernel
-import MountTable
 
 /// What is found of a user's data in use.
 package struct Uses: Sendable {

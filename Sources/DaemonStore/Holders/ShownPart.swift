@@ -1,5 +1,4 @@
 import DaemonStoreKernel
-import MountTable
 
 extension Mount {
   /// Whether this can be what belongs at its place, one of those where a user's vault is shown: it

@@ -1,6 +1,5 @@
 import Glibc
 import DaemonStoreKernel
-import MountTable
 
 /// A holder of a store, or of a user's folder in it.
 package struct StoreHolding: Sendable {

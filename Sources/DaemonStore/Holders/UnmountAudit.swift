@@ -1,5 +1,4 @@
 import DaemonStoreKernel
-import MountTable
 
 /// The end of a user's mounts: what they are, and, when they were taken away, who is left.
 package final class UnmountAudit {
@@ -22,7 +21,7 @@ package final class UnmountAudit {
     self.subtree = subtree
     self.isWanted = isWanted
     before = try subtree.views(isWanted)
-    ours = Set(before.filter(\.isOwn).flatMap(\.shown).map { UInt64($0.mount.id) })
+    ours = Set(before.filter(\.isOwn).flatMap(\.shown).map { $0.mount.id })
     upon = try Self.mounts(upon: ours).filter { lazily || Self.isStrangers($0, subtree) }
   }
 
@@ -35,7 +34,7 @@ package final class UnmountAudit {
     let table = try MountTable.current()
     let parents = Dictionary(table.mounts.map { ($0.id, $0.parent) }) { first, _ in first }
     return table.mounts.filter { mount in
-      guard !ours.contains(UInt64(mount.id)) else { return false }
+      guard !ours.contains(mount.id) else { return false }
       var id = mount.parent
       for _ in table.mounts.indices {
         if ours.contains(UInt64(id)) { return true }
@@ -54,7 +53,7 @@ package final class UnmountAudit {
 
   /// Whether the mount with this root may be taken away.
   package func mayGo(_ status: FileStatus) -> Bool {
-    ours.contains(status.mountID) || upon.contains { UInt64($0.id) == status.mountID }
+    ours.contains(status.mountID) || upon.contains { $0.id == status.mountID }
   }
 
   /// What is left of it, in all namespaces.

@@ -1,7 +1,6 @@
 import CDaemonStoreLinux
 import Glibc
 import DaemonStoreKernel
-import MountTable
 
 extension UserSubtree {
   /// All holders of the user's data now: processes, by the files themselves, and loop devices.

@@ -1,7 +1,6 @@
 import CDaemonStoreLinux
 import Glibc
 import DaemonStoreKernel
-import MountTable
 
 /// What belongs to one user, however many mounts show parts of it: the vault `…/H/mount`, and what
 /// is mounted at the places of the user's, which is the same unless the vault was moved, removed or
@@ -187,12 +186,12 @@ package final class UserSubtree {
         })
       if namespace.isOwn { ownOverlays = Set(table.mounts.map(\.device)) }
       if let id = namespace.id, !namespace.isOwn, !view.shown.isEmpty { namespaceIDs.insert(id) }
-      mountIDs.formUnion(view.shown.map { UInt64($0.mount.id) })
+      mountIDs.formUnion(view.shown.map { $0.mount.id })
       for shown in view.shown {
         guard withoutDeletion(shown.mount.root) == shown.mount.root,
           let root = relativeRoot(of: shown.mount)?.dropping(prefix: "/"), !root.isEmpty
         else { continue }
-        mountRoots[UInt64(shown.mount.id)] = root
+        mountRoots[shown.mount.id] = root
       }
       views.append(view)
     }
@@ -272,7 +271,7 @@ package final class UserSubtree {
   /// The path of a mount's root below the vault: `/root/D`; nil when it shows something else.
   func relativeRoot(of mount: Mount) -> FilePath? {
     let root = withoutDeletion(mount.root)
-    return parts.first { $0.mountDevice == mount.device && isPath(root, atOrBelow: $0.root) }
+    return parts.first { $0.mountDevice == mount.device && root.isAtOrBelow($0.root) }
       .flatMap { root.dropping(prefix: $0.root) }
   }
 
@@ -284,7 +283,7 @@ package final class UserSubtree {
 
   /// Whether a path in the namespace of `table` leads to part of it.
   private func isPart(_ path: FilePath, in table: MountTable) -> Bool {
-    let around = table.mounts.filter { isPath(path, atOrBelow: $0.target) }
+    let around = table.mounts.filter { path.isAtOrBelow($0.target) }
     guard let longest = around.map(\.target.cString.count).max(),
       let mount = around.last(where: { $0.target.cString.count == longest })
     else { return false }

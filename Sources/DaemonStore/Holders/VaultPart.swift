@@ -1,7 +1,6 @@
 import CDaemonStoreLinux
 import Glibc
 import DaemonStoreKernel
-import MountTable
 
 /// A directory of a file system below which everything is one user's.
 final class VaultPart {
@@ -42,11 +41,11 @@ final class VaultPart {
     keepsOpen: Bool = true
   ) throws {
     let status = try vault.status()
-    guard let mount = table.mounts.first(where: { UInt64($0.id) == status.mountID }) else {
+    guard let mount = table.mounts.first(where: { $0.id == status.mountID }) else {
       throw Refusal(path: vault.path, reason: missingMount)
     }
     isWhole =
-      mount.root == "/" && isPath(mount.target, atOrBelow: "\(layout.shadow)/\(user.description)")
+      mount.root == "/" && mount.target.isAtOrBelow("\(layout.shadow)/\(user.description)")
     anchor = isWhole && keepsOpen ? try Self.anchor(vault) : nil
     if isWhole || !keepsOpen {
       key = nil
@@ -73,7 +72,7 @@ final class VaultPart {
     let place = try? Directory(opening: mount.target)
     let status = (try? place?.status()) ?? nil
     key = nil
-    let isOnTop = status?.mountID == UInt64(mount.id)
+    let isOnTop = status?.mountID == mount.id
     isWhole = root.isEmpty || root == "/mount"
     switch place {
     case .some(let place) where isOnTop && isWhole: anchor = try? Self.anchor(place)
@@ -106,7 +105,7 @@ final class VaultPart {
 
   /// Whether a mount of `root` of the file system `device` shows part of it.
   func shows(device: UInt64, _ root: FilePath) -> Bool {
-    device == mountDevice && (isWhole || isPath(withoutDeletion(root), atOrBelow: self.root))
+    device == mountDevice && (isWhole || withoutDeletion(root).isAtOrBelow(self.root))
   }
 
   /// Whether `mount` shows a directory that ``PinRelease`` has emptied and removed beside the vault.

@@ -11,6 +11,47 @@ extension ProcessName: Transferable {
   }
 }
 
+extension UInt32: Transferable {
+  func write(to answer: inout Answer) { answer.write(number: self) }
+  init(from answer: inout Answer) throws(SystemError) { self = try answer.number() }
+}
+
+extension Int: Transferable {
+  func write(to answer: inout Answer) { answer.write(number: self) }
+  init(from answer: inout Answer) throws(SystemError) { self = try answer.number() }
+}
+
+extension Mount: Transferable {
+  func write(to answer: inout Answer) {
+    id.write(to: &answer)
+    parent.write(to: &answer)
+    device.write(to: &answer)
+    root.write(to: &answer)
+    target.write(to: &answer)
+    attributes.rawValue.write(to: &answer)
+    fileSystem.write(to: &answer)
+    source.write(to: &answer)
+    peerGroup.write(to: &answer)
+    master.write(to: &answer)
+    isUnbindable.write(to: &answer)
+    layers.write(to: &answer)
+    server.write(to: &answer)
+  }
+
+  init(from answer: inout Answer) throws(SystemError) {
+    // The arguments are read in the order in which they were written.
+    self.init(
+      id: try .init(from: &answer), parent: try .init(from: &answer),
+      device: try .init(from: &answer), root: try .init(from: &answer),
+      target: try .init(from: &answer),
+      attributes: MountAttributes(rawValue: try UInt64(from: &answer)),
+      fileSystem: try .init(from: &answer), source: try .init(from: &answer),
+      peerGroup: try Int?(from: &answer), master: try Int?(from: &answer),
+      isUnbindable: try .init(from: &answer), layers: try .init(from: &answer),
+      server: try UInt32?(from: &answer))
+  }
+}
+
 extension MountNamespace.Keeper: Transferable {
   func write(to answer: inout Answer) {
     switch self {

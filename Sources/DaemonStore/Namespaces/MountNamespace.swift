@@ -1,7 +1,6 @@
 import CDaemonStoreLinux
 import Glibc
 import DaemonStoreKernel
-import MountTable
 
 /// A mount namespace, what keeps it alive, and what is mounted in it.
 package struct MountNamespace: Sendable {
@@ -63,7 +62,7 @@ package struct MountNamespace: Sendable {
       MountNamespace(
         keeper: namespace.keeper, id: namespace.id, isOwn: namespace.isOwn,
         owner: namespace.owner.map { uid_t($0) },
-        table: try table(namespace.texts.map(\.bytes), from: "\(namespace.keeper.description)"),
+        table: try table(namespace),
         listing: namespace.listing.map { MountListing(space: $0) })
     }
   }
@@ -87,7 +86,7 @@ package struct MountNamespace: Sendable {
         FoundNamespace(
           keeper: keeper, id: visit.link?.id, isOwn: visit.isOwn,
           owner: visit.owner.map { UInt64($0) }, texts: texts.map { KernelBytes($0) },
-          listing: visit.listing?.space))
+          hidden: visit.hidden, listing: visit.listing?.space))
     }
     return namespaces
   }
@@ -97,28 +96,25 @@ package struct MountNamespace: Sendable {
     var devices: [UInt64: UInt64] = [:]
     for visit in try NamespaceSurvey.run(needles: [""], unknowns) {
       for text in try visit.texts([""]) ?? [] {
-        for line in text.split(separator: UInt8(ascii: "\n")) {
-          let fields = line.split(separator: UInt8(ascii: " "), maxSplits: 3)
-          guard fields.count == 4, let id: UInt64 = fields[0].number() else { continue }
-          let numbers = fields[2].split(separator: UInt8(ascii: ":"))
-            .compactMap { $0.number(as: UInt32.self) }
-          devices[id] = numbers.count == 2 ? linux_makedev(numbers[0], numbers[1]) : 0
-        }
+        let table = try MountTable(parsing: text, from: "mountinfo of \(visit.path)")
+        for mount in table.mounts + visit.hidden { devices[mount.id] = mount.device }
       }
     }
     return devices
   }
 
-  /// The mounts that are seen from several roots, each once.
-  private static func table(_ texts: [[UInt8]], from source: FilePath) throws -> MountTable? {
-    guard !texts.isEmpty else { return nil }
+  /// The mounts that are seen from several roots, each once, and those that are hidden from all; nil
+  /// when it could not be looked into.
+  private static func table(_ namespace: FoundNamespace) throws -> MountTable? {
+    guard !namespace.texts.isEmpty else { return nil }
     var mounts: [Mount] = []
-    var seen: Set<Int> = []
-    for text in texts {
-      mounts += try MountTable(parsing: text, from: "mountinfo of \(source)").mounts
+    var seen: Set<UInt64> = []
+    for text in namespace.texts {
+      let path: FilePath = "mountinfo of \(namespace.keeper.description)"
+      mounts += try MountTable(parsing: text.bytes, from: path).mounts
         .filter { seen.insert($0.id).inserted }
     }
-    return MountTable(mounts)
+    return MountTable(mounts + namespace.hidden.filter { seen.insert($0.id).inserted })
   }
 }
 
@@ -272,6 +268,13 @@ extension [UInt8] {
   }
 }
 
+extension Mount {
+  /// Whether a needle is in one of the paths that its line of mountinfo has.
+  func names(anyOf needles: [FilePath]) -> Bool {
+    ([root, target, source] + layers).contains { Array($0.bytes).contains(anyOf: needles) }
+  }
+}
+
 /// What an inspecting process has found of mount namespaces.
 private struct FoundNamespaces: Transferable {
   let namespaces: [FoundNamespace]
@@ -300,17 +303,19 @@ private struct FoundNamespace: Transferable {
   let isOwn: Bool
   let owner: UInt64?
   let texts: [KernelBytes]
+  let hidden: [Mount]
   let listing: UInt64?
 
   init(
     keeper: MountNamespace.Keeper, id: UInt64?, isOwn: Bool, owner: UInt64?, texts: [KernelBytes],
-    listing: UInt64?
+    hidden: [Mount], listing: UInt64?
   ) {
     self.keeper = keeper
     self.id = id
     self.isOwn = isOwn
     self.owner = owner
     self.texts = texts
+    self.hidden = hidden
     self.listing = listing
   }
 
@@ -320,6 +325,7 @@ private struct FoundNamespace: Transferable {
     isOwn.write(to: &answer)
     owner.write(to: &answer)
     texts.write(to: &answer)
+    hidden.write(to: &answer)
     listing.write(to: &answer)
   }
 
@@ -329,6 +335,7 @@ private struct FoundNamespace: Transferable {
     isOwn = try .init(from: &answer)
     owner = try UInt64?(from: &answer)
     texts = try .init(from: &answer)
+    hidden = try .init(from: &answer)
     listing = try UInt64?(from: &answer)
   }
 }

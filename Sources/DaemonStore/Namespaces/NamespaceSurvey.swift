@@ -1,7 +1,6 @@
 import CDaemonStoreLinux
 import Glibc
 import DaemonStoreKernel
-import MountTable
 
 /// A walk of an inspecting process through mount namespaces, and back.
 ///
@@ -22,9 +21,10 @@ struct NamespaceSurvey: ~Copyable {
     fileprivate(set) var code: CInt
     /// Why what is hidden in it could not be listed; nil when it was.
     fileprivate(set) var hiddenProblem: SystemError?
-    /// Its mountinfo, as seen from its root, and lines of the same form for what is hidden from
-    /// there; empty when no needle is in it.
+    /// Its mountinfo, as seen from its root; empty when no needle is in it, nor in what is hidden.
     fileprivate(set) var text: [UInt8]
+    /// The mounts that are hidden from there; none when ``text`` is empty.
+    fileprivate(set) var hidden: [Mount] = []
     /// nil before Linux 6.11, and for the namespace of this process.
     let listing: MountListing?
     /// The user who made the user namespace that it belongs to; nil for the namespace of this process
@@ -128,13 +128,24 @@ struct NamespaceSurvey: ~Copyable {
     guard let visit = unfinished else { return }
     unfinished = nil
     do throws(SystemError) {
-      let hidden = try visits[visit].listing?.lines(missingIn: visits[visit].text) ?? []
-      visits[visit].text += hidden
-      queueNamespaces(mountedIn: hidden, visit)
+      let hidden =
+        try visits[visit].listing?.mounts(except: Self.identifiers(in: visits[visit].text)) ?? []
+      visits[visit].hidden = hidden
+      queueNamespaces(hidden, visit)
     } catch {
       visits[visit].hiddenProblem = error
     }
-    if !visits[visit].text.contains(anyOf: needles) { visits[visit].text = [] }
+    guard !visits[visit].text.contains(anyOf: needles),
+      !visits[visit].hidden.contains(where: { $0.names(anyOf: needles) })
+    else { return }
+    visits[visit].text = []
+    visits[visit].hidden = []
+  }
+
+  /// The ids of the mounts in mountinfo. Each is looked for, as a count of the lines may be right by
+  /// chance: the owner of the namespace can unmount one between the two looks.
+  private static func identifiers(in text: [UInt8]) -> Set<UInt64> {
+    Set(text.lines.compactMap { $0.prefix { $0 != UInt8(ascii: " ") }.number() })
   }
 
   /// False when what has led there does so no more: whoever it was has ended, or is in another
@@ -209,7 +220,7 @@ struct NamespaceSurvey: ~Copyable {
       Visit(
         link: link, isOwn: file == nil, parent: parent, path: path, code: code,
         hiddenProblem: listingProblem, text: text, listing: listing, owner: owner, root: root))
-    queueNamespaces(mountedIn: text, visits.count - 1)
+    queueNamespaces(text, visits.count - 1)
     guard code == 0 else { return }
     unfinished = visits.count - 1
     if file == nil { finish() }
@@ -225,16 +236,18 @@ struct NamespaceSurvey: ~Copyable {
     }
   }
 
-  private mutating func queueNamespaces(mountedIn text: [UInt8], _ parent: Int) {
+  private mutating func queueNamespaces(_ text: [UInt8], _ parent: Int) {
     guard text.contains(anyOf: [" - nsfs "]) else { return }
-    let table: MountTable
     do {
-      table = try MountTable(parsing: text, from: "mountinfo of \(visits[parent].path)")
+      queueNamespaces(
+        try MountTable(parsing: text, from: "mountinfo of \(visits[parent].path)").mounts, parent)
     } catch {
       unknowns.add(error)
-      return
     }
-    for mount in table.mounts where mount.fileSystem == "nsfs" {
+  }
+
+  private mutating func queueNamespaces(_ mounts: [Mount], _ parent: Int) {
+    for mount in mounts where mount.fileSystem == "nsfs" {
       guard let id = NamespaceLink.id(in: mount.root) else { continue }
       if missed.contains(id), spare[id] == nil,
         case .success(let file) = namespaceFile(id, at: mount.target)

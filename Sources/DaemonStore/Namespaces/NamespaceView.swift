@@ -1,6 +1,5 @@
 import Glibc
 import DaemonStoreKernel
-import MountTable
 
 /// What one mount namespace shows of a user's data.
 package struct NamespaceView: Sendable {

@@ -1,5 +1,4 @@
 import DaemonStoreKernel
-import MountTable
 
 /// A jail that receives the logins of a store through a mount of its own.
 package struct Follower: Sendable, CustomStringConvertible {

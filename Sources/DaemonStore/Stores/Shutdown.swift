@@ -1,6 +1,5 @@
 import Glibc
 import DaemonStoreKernel
-import MountTable
 
 /// What `daemon-store shutdown` did.
 package struct ShutdownReport: Sendable {
@@ -100,7 +99,7 @@ package enum Shutdown {
     }
     let audit = try UnmountAudit(of: subtree, lazily: false) { mount in
       guard let root = subtree.relativeRoot(of: mount) else { return false }
-      return roots.contains { isPath(root, atOrBelow: $0) }
+      return roots.contains { root.isAtOrBelow($0) }
     }
     let removals = UserFolders.remove(
       user, from: layout, lazily: false, isOurs: audit.mayGo)

@@ -1,6 +1,5 @@
 import Glibc
 import DaemonStoreKernel
-import MountTable
 
 /// What `daemon-store startup` did, or with a dry run would do.
 package struct StartupReport: Equatable, Sendable {

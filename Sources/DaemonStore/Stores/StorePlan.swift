@@ -1,6 +1,5 @@
 import Glibc
 import DaemonStoreKernel
-import MountTable
 
 /// What is found at the place of a store, `/run/daemon-store/D` or its cache store.
 struct StorePlace: Equatable {
@@ -146,7 +145,7 @@ enum StorePlan {
     {
       repairs.append(.ownership)
     }
-    if !mount.options.isSuperset(of: attributes.names) { repairs.append(.attributes) }
+    if !mount.attributes.isSuperset(of: attributes) { repairs.append(.attributes) }
     if mount.peerGroup == nil {
       repairs.append(.unshared)
     } else if mount.peerGroup == base.mount.peerGroup {

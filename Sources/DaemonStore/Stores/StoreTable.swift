@@ -1,6 +1,5 @@
 import Glibc
 import DaemonStoreKernel
-import MountTable
 
 /// One tree of stores, `/run/daemon-store` or its cache store, held open for changing it.
 final class OpenTree {
@@ -85,7 +84,7 @@ struct TreeMounts {
 
   /// - Parameter baseID: the id of the mount that the directory of the tree is on.
   init(_ table: MountTable, directory: FilePath, baseID: UInt64) throws {
-    guard let mount = table.mounts.first(where: { UInt64($0.id) == baseID }) else {
+    guard let mount = table.mounts.first(where: { $0.id == baseID }) else {
       throw Refusal(path: directory, reason: missingMount)
     }
     base = StoreBase(mount: mount)

@@ -1,5 +1,4 @@
 import DaemonStoreKernel
-import MountTable
 
 /// Who uses the stores that are to go. All processes and mount namespaces are searched once for
 /// all stores, however many, and only when there is one.

@@ -1,6 +1,5 @@
 import Glibc
 import DaemonStoreKernel
-import MountTable
 
 /// What became of a template that was to be added or removed.
 package enum TemplateChange: String, Sendable {

@@ -1,5 +1,4 @@
 import DaemonStoreKernel
-import MountTable
 
 extension Layout {
   /// The mount namespaces that show data of these users, who are logged out: somebody has kept a copy

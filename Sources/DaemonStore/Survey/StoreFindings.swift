@@ -1,6 +1,5 @@
 import Glibc
 import DaemonStoreKernel
-import MountTable
 
 extension StoreSurvey {
   /// What is wrong with the templates, the stores, and those who want to follow them. A decision
@@ -126,8 +125,8 @@ extension SurveyedStore {
         } ?? "its directory"
       ]
     case .attributes:
-      let missing = StorePlan.attributes.names.filter { mount?.options.contains($0) != true }
-      return ["it is mounted without \(missing.map(\.description).joined(separator: ","))"]
+      let missing = StorePlan.attributes.subtracting(mount?.attributes ?? []).names
+      return ["it is mounted without \(missing.joined(separator: ","))"]
     case .unshared:
       return [
         "it is \(mount?.propagation ?? "private"), so no jail receives a login",

@@ -1,5 +1,4 @@
 import DaemonStoreKernel
-import MountTable
 
 /// What a mount namespace has of a store.
 package enum StoreRole: Equatable, Sendable {
@@ -32,7 +31,7 @@ package enum StoreRole: Equatable, Sendable {
       self = .follows
     } else if withoutDeletion(mount.root) != mount.root {
       self = .formerStore
-    } else if !mount.options.isSuperset(of: StorePlan.attributes.names) {
+    } else if !mount.attributes.isSuperset(of: StorePlan.attributes) {
       self = .bareDirectory  // a copy of a store has the store's attributes
     } else if let master = mount.master {
       self = .stray(master)
@@ -68,9 +67,9 @@ struct NamespaceMounts {
     let root: FilePath
   }
 
-  private let byID: [Int: Mount]
+  private let byID: [UInt64: Mount]
   private let byPlace: [Place: [Mount]]
-  private let children: [Int: [Mount]]
+  private let children: [UInt64: [Mount]]
   private let mounts: [Mount]
 
   init(_ table: MountTable) {
@@ -107,12 +106,12 @@ struct NamespaceMounts {
   /// nothing over it on the way; and the path of the directory.
   func around(_ root: FilePath, on device: UInt64) -> (mount: Mount, path: FilePath)? {
     for mount in mounts.reversed() where mount.device == device {
-      guard isPath(root, atOrBelow: mount.root) else { continue }
+      guard root.isAtOrBelow(mount.root) else { continue }
       let rest = mount.root == "/" ? root : root.dropping(prefix: mount.root) ?? ""
       let path: FilePath = mount.target == "/" ? rest : "\(mount.target)\(rest)"
       let isCovered = mounts.contains {
         $0.id != mount.id && $0.target.cString.count > mount.target.cString.count
-          && isPath(path, atOrBelow: $0.target)
+          && path.isAtOrBelow($0.target)
           || $0.parent == mount.id && $0.target == mount.target
       }
       if !isCovered { return (mount, path) }

@@ -1,7 +1,6 @@
 import CDaemonStoreLinux
 import Glibc
 import DaemonStoreKernel
-import MountTable
 
 /// What is seen of the stores of this machine at one moment: from the templates, and from the mount
 /// tables of all namespaces.
@@ -123,7 +122,7 @@ private struct MountTables {
   let own: MountTable
   let others: [(namespace: MountNamespace, mounts: NamespaceMounts)]
   /// Our own mounts by what they are mounted in.
-  private let children: [Int: [Mount]]
+  private let children: [UInt64: [Mount]]
   let groups: PeerGroups
   let isThorough: Bool
   /// Of each namespace the users who run something in it, each with one process.

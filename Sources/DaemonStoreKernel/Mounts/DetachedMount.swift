@@ -1,33 +1,6 @@
 import CDaemonStoreLinux
 import Glibc
 
-/// What mount_setattr(2) sets on a mount: `MOUNT_ATTR_…`.
-package struct MountAttributes: OptionSet, Hashable, Sendable {
-  package let rawValue: UInt64
-  package init(rawValue: UInt64) { self.rawValue = rawValue }
-
-  package static let readOnly = Self(rawValue: UInt64(MOUNT_ATTR_RDONLY))
-  package static let noSetID = Self(rawValue: UInt64(MOUNT_ATTR_NOSUID))
-  package static let noDevices = Self(rawValue: UInt64(MOUNT_ATTR_NODEV))
-  package static let noExecution = Self(rawValue: UInt64(MOUNT_ATTR_NOEXEC))
-  /// Linux 5.14.
-  package static let noSymlinkFollow = Self(rawValue: LINUX_MOUNT_ATTR_NOSYMFOLLOW)
-
-  /// `nosuid,nodev`: for a home that programs run from.
-  package static let home: Self = [.noSetID, .noDevices]
-  /// `nosuid,nodev,noexec,nosymfollow`: for a folder that holds nothing but data.
-  package static let data: Self = [.home, .noExecution, .noSymlinkFollow]
-
-  /// As mountinfo calls them.
-  package var names: [FilePath] {
-    let known: [(Self, FilePath)] = [
-      (.readOnly, "ro"), (.noSetID, "nosuid"), (.noDevices, "nodev"), (.noExecution, "noexec"),
-      (.noSymlinkFollow, "nosymfollow"),
-    ]
-    return known.filter { contains($0.0) }.map { $0.1 }
-  }
-}
-
 /// mount_namespaces(7), shared subtrees.
 public enum Propagation: String, Sendable, CaseIterable {
   case shared, slave, `private`, unbindable

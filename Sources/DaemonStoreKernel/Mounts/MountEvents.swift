@@ -1,6 +1,5 @@
 import CDaemonStoreLinux
 import Glibc
-import DaemonStoreKernel
 
 /// The changes of the mount table of this namespace, from now on.
 ///

@@ -27,20 +27,15 @@ package struct MountListing: Sendable {
     try below(linux_mount_root, limit: 1).isEmpty
   }
 
-  /// Lines of mountinfo for the mounts that are missing in `text`, which is the mountinfo of the
-  /// namespace. This process must be in another one.
-  package func lines(missingIn text: [UInt8]) throws(SystemError) -> [UInt8] {
+  /// The mounts of the namespace but those whose id, that of mountinfo, is in `known`. This process must
+  /// be in another namespace.
+  package func mounts(except known: Set<UInt64>) throws(SystemError) -> [Mount] {
     guard let ids = try all() else { return [] }
-    // Each is looked for: a count of the lines may be right by chance, as the owner of the namespace
-    // unmounts one between the two looks.
-    let lines = text.split(separator: UInt8(ascii: "\n"))
-    let known = Set(lines.map { Array($0.prefix { $0 != UInt8(ascii: " ") }) })
-    var missing: [UInt8] = []
+    var missing: [Mount] = []
     for id in ids.below {
-      guard let (status, strings) = try details(of: id),
-        !known.contains(Array("\(status.id_old)".utf8))
+      guard let (status, strings) = try details(of: id), !known.contains(UInt64(status.id_old))
       else { continue }
-      missing += line(status, strings)
+      missing.append(Mount(status, strings))
     }
     return missing
   }
@@ -94,31 +89,31 @@ package struct MountListing: Sendable {
       }
     }
   }
+}
 
-  private func line(_ status: linux_mount_status, _ strings: [UInt8]) -> [UInt8] {
-    func string(_ offset: UInt32) -> ArraySlice<UInt8> {
-      strings.dropFirst(Int(offset)).prefix { $0 != 0 }
+extension Mount {
+  /// - Parameter strings: what the offsets in `status` lead into.
+  init(_ status: linux_mount_status, _ strings: [UInt8]) {
+    func text(_ offset: UInt32) -> FilePath {
+      FilePath(truncating: strings.dropFirst(Int(offset)))
     }
-    // Bits of enum statmount_mask: what was not given is not there.
-    let hasPoint = status.mask & 0x10 != 0 && !string(status.point).isEmpty
-    let options = status.mask & 0x80 != 0 ? string(status.options) : []
-    var line = Array("\(status.id_old) \(status.parent_old) \(status.major):\(status.minor) ".utf8)
-    line += Self.quoted(string(status.root)) + [UInt8(ascii: " ")]
-    line += (hasPoint ? Self.quoted(string(status.point)) : [UInt8(ascii: "/")])
-    line += " rw".utf8
-    if status.peer_group != 0 { line += " shared:\(status.peer_group)".utf8 }
-    if status.master != 0 { line += " master:\(status.master)".utf8 }
-    line += " - ".utf8 + Self.quoted(string(status.type)) + " none ".utf8
-    line += options.isEmpty ? Array("rw".utf8) : Array(options)
-    line.append(UInt8(ascii: "\n"))
-    return line
-  }
-
-  /// As mountinfo has it, and statmount(2) has not.
-  private static func quoted(_ bytes: ArraySlice<UInt8>) -> [UInt8] {
-    bytes.flatMap { byte -> [UInt8] in
-      guard " \t\n\\".utf8.contains(byte) else { return [byte] }
-      return [UInt8(ascii: "\\")] + [byte >> 6, byte >> 3 & 7, byte & 7].map { $0 + 0x30 }
+    // STATMOUNT_…: what the kernel has given of it, in later versions than 6.8.
+    func given(_ mask: UInt64, _ offset: UInt32) -> FilePath {
+      status.mask & mask == 0 ? "" : text(offset)
     }
+    let point = given(0x10, status.point)
+    let type = text(status.type)
+    let subtype = given(0x100, status.subtype)
+    self.init(
+      id: UInt64(status.id_old), parent: UInt64(status.parent_old),
+      device: linux_makedev(status.major, status.minor), root: text(status.root),
+      target: point.isEmpty ? "/" : point,
+      attributes: MountAttributes(rawValue: status.attributes),
+      fileSystem: subtype.isEmpty ? type : "\(type).\(subtype)",
+      source: given(0x200, status.source),
+      peerGroup: status.peer_group == 0 ? nil : Int(truncatingIfNeeded: status.peer_group),
+      master: status.master == 0 ? nil : Int(truncatingIfNeeded: status.master),
+      isUnbindable: status.propagation & UInt64(MS_UNBINDABLE) != 0
+    ) { Array(given(0x80, status.options).bytes) }
   }
 }

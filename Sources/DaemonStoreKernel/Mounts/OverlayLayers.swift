@@ -1,5 +1,3 @@
-import DaemonStoreKernel
-
 /// The directories that an overlay is made of, from its options: `lowerdir` (several, with a colon
 /// between them), `upperdir` and `workdir`, and the form of the newer mount calls, `lowerdir+` and
 /// `datadir+`. A backslash quotes a comma, a colon or another backslash.

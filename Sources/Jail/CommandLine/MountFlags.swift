@@ -68,14 +68,6 @@ public struct MountFlags: OptionSet, Hashable, Sendable {
   }
 }
 
-extension MountAttributes {
-  static let noAccessTime = Self(rawValue: 0x10)
-  static let strictAccessTime = Self(rawValue: 0x20)
-  static let noDirectoryAccessTime = Self(rawValue: 0x80)
-  /// All kinds of access time: they are one field, cleared before one of them is set.
-  static let accessTime = Self(rawValue: 0x70)
-}
-
 /// Digits alone: what `UInt64(_:radix:)` takes, without a sign.
 func unsigned(_ bytes: some Sequence<UInt8>, radix: Int) -> UInt64? {
   let bytes = Array(bytes)

@@ -18,7 +18,7 @@ final class JailBuilder {
   var devices: DeviceDirectory?
   private var userData: UserDataMounts?
   /// The mount table, until the next step: reading it is what costs most on a host with many.
-  private var knownTable: [MountInfo]?
+  private var knownTable: [Mount]?
   private var processes: SharedDescriptor?
   private var workingDirectory: SharedDescriptor?
   private var newProcesses: SharedDescriptor?
@@ -251,7 +251,7 @@ final class JailBuilder {
   }
 
   /// The whole mount table that this process can reach.
-  private func mountTable() throws(JailError) -> [MountInfo] {
+  private func mountTable() throws(JailError) -> [Mount] {
     guard let processes else { throw JailError("/proc was not opened") }
     let text = try step("read the mount table") { () throws(SystemError) in
       let file = Descriptor(
@@ -260,11 +260,11 @@ final class JailBuilder {
           openat(processes.descriptor.number, "self/mountinfo", O_RDONLY | O_CLOEXEC)))
       return try file.read(atMost: .max, shown: "/proc/self/mountinfo") ?? []
     }
-    return try MountInfo.known(text)
+    return try MountTable.ofThisProcess(text).mounts
   }
 
   /// Detaching one takes those below it along, so the table is read again until none is left.
-  private func removeUserData(_ known: [MountInfo]?) throws(JailError) {
+  private func removeUserData(_ known: [Mount]?) throws(JailError) {
     guard let userData else { return }
     var left = Int.max
     var known = known
@@ -275,12 +275,12 @@ final class JailBuilder {
       guard let first = mounts.first else { return }
       guard mounts.count < left else {
         throw JailError(
-          "--daemon-store: cannot take \(shownBytes(first.target)) out of "
+          "--daemon-store: cannot take \(first.target) out of "
             + "the jail, which would hold on to a user's data")
       }
       left = mounts.count
       for mount in mounts {
-        let target = mount.target.map { CChar(bitPattern: $0) } + [0]
+        let target = mount.target.cString
         // Gone already with one above it, or hidden by another: the next turn tells.
         let top = open(target, LINUX_O_PATH | O_CLOEXEC | O_NOFOLLOW)
         guard top >= 0, try identifier(ofMount: Descriptor(owning: top)) == mount.id else {

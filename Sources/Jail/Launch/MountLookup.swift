@@ -91,15 +91,12 @@ extension JailBuilder {
     guard configuration.propagation == .unchanged, configuration.namespaces.contains(.mount),
       !configuration.namespaces.contains(.user)
     else { return }
-    let text = try step("-K") { () throws(SystemError) in
-      try kernelFile("/proc/thread-self/mountinfo")
-    }
-    let table = try MountInfo.known(text)
+    let table = try MountTable.ofThisThread().mounts
     guard let mount = table.first(where: { $0.id == id }),
       let covered = itself ? mount : table.first(where: { $0.id == mount.parent })
     else { throw JailError("-K without a value: \(what): the mount below it is not in sight") }
-    guard !covered.isShared else {
-      throw JailError(JailConfiguration.sharedMountText(shownBytes(covered.target)))
+    guard covered.peerGroup == nil else {
+      throw JailError(JailConfiguration.sharedMountText(covered.target.description))
     }
   }
 }

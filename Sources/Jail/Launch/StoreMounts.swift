@@ -24,11 +24,8 @@ final class StoreMounts {
   /// That every store and its cache store are there to be shown, before anything is started.
   static func verify(_ names: [FilePath]) throws(JailError) {
     guard !names.isEmpty else { return }
-    let text = try step("read the mount table") { () throws(SystemError) in
-      try kernelFile("/proc/thread-self/mountinfo")
-    }
-    var table: [UInt64: MountInfo] = [:]
-    for mount in try MountInfo.known(text) { table[mount.id] = mount }
+    var table: [UInt64: Mount] = [:]
+    for mount in try MountTable.ofThisThread().mounts { table[mount.id] = mount }
     for name in names {
       for directory in [directory, cacheDirectory] {
         let store = try open(name, in: directory)
@@ -48,17 +45,16 @@ final class StoreMounts {
   /// What keeps a mount from being a store: another file system, one that can be written to, or one
   /// that no login would reach a jail from. nil where the table does not show it, as in a namespace
   /// without this `/proc`.
-  private static func problem(with mount: MountInfo?, at path: FilePath) -> String? {
+  private static func problem(with mount: Mount?, at path: FilePath) -> String? {
     guard let mount else { return nil }
     // The directory of the store, as its file system sees it: /run may be a part of another.
-    let place = Array(path.bytes.dropFirst("/run".utf8.count))
-    guard mount.root.suffix(place.count).elementsEqual(place) else {
+    guard let place = path.dropping(prefix: "/run"), mount.root.dropping(suffix: place) != nil
+    else {
       return "something else is mounted there"
     }
-    let first = mount.options.prefix { $0 != UInt8(ascii: ",") }
-    guard first.elementsEqual("ro".utf8) else { return "it can be written to" }
-    return mount.isShared || mount.isSlave
-      ? nil : "it is private, so that no login would arrive"
+    guard mount.attributes.contains(.readOnly) else { return "it can be written to" }
+    return mount.peerGroup == nil && mount.master == nil
+      ? "it is private, so that no login would arrive" : nil
   }
 
   private static func open(_ name: FilePath, in directory: FilePath) throws(JailError)

@@ -7,21 +7,13 @@ struct ExpectedMounts {
   private var view: MountView
   private let configuration: JailConfiguration
 
-  var mounts: [MountInfo] { view.mounts }
+  var mounts: [Mount] { view.mounts }
 
   init(_ plan: JailPlan) throws(JailError) {
     configuration = plan.configuration
     try StoreMounts.verify(configuration.daemonStores)
     if let file = configuration.mountNamespaceFile { try Self.enter(file) }
-    let table = try step("read the mount table") { () throws(SystemError) in
-      try kernelFile("/proc/thread-self/mountinfo")
-    }
-    var mounts = try MountInfo.known(table)
-    for index in mounts.indices {
-      // Which peer group is of no interest, and differs from run to run.
-      mounts[index].propagation = Self.kinds(mounts[index].propagation)
-    }
-    view = MountView(mounts)
+    view = MountView(try MountTable.ofThisThread().mounts)
     for jailStep in plan.steps { try follow(jailStep) }
   }
 
@@ -32,23 +24,14 @@ struct ExpectedMounts {
     }
   }
 
-  private static func kinds(_ tags: [[UInt8]]) -> [[UInt8]] {
-    var kinds: [[UInt8]] = []
-    for tag in tags {
-      let name = tag.prefix { $0 != UInt8(ascii: ":") }
-      if name.elementsEqual("propagate_from".utf8) { continue }
-      kinds.append(name.elementsEqual("master".utf8) ? Array("slave".utf8) : Array(name))
-    }
-    return kinds
-  }
-
-  private var root: [UInt8] { configuration.root.path.map { resolved($0) } ?? [] }
+  /// Empty where there is no new root.
+  private var root: FilePath { configuration.root.path.map { resolved($0) } ?? "" }
 
   /// Where a path leads to on the host now; itself where it leads nowhere.
-  private func resolved(_ path: FilePath) -> [UInt8] {
-    guard let real = realpath(path.cString, nil) else { return Array(path.bytes) }
+  private func resolved(_ path: FilePath) -> FilePath {
+    guard let real = realpath(path.cString, nil) else { return path }
     defer { free(real) }
-    return Array(FilePath(cString: real).bytes)
+    return FilePath(cString: real)
   }
 
   private mutating func follow(_ jailStep: JailStep) throws(JailError) {
@@ -72,15 +55,15 @@ struct ExpectedMounts {
       view.bindOnItself(root)
     case .placeStores: view.placeStores(root: root)
     case .placeDevices:
-      try refuseIfShared(root + Array("/dev".utf8), isRemoved: root.isEmpty)
+      try refuseIfShared("\(root)/dev", isRemoved: root.isEmpty)
       view.placeDevices(
         root: root, inUserNamespace: configuration.namespaces.contains(.user))
     case .placeTerminal:
       let hasPlace = root.isEmpty ? access("/dev/pts", F_OK) == 0 : false
       if hasPlace || configuration.minimalDevices {
         view.add(
-          root + Array("/dev/pts".utf8), type: "devpts", source: "devpts",
-          options: "rw,nosuid,noexec,relatime")
+          "\(root)/dev/pts", type: "devpts", source: "devpts",
+          attributes: [.noSetID, .noExecution])
       }
     case .changeRoot(let path):
       try step("-C \(path)") { () throws(SystemError) in
@@ -90,21 +73,20 @@ struct ExpectedMounts {
     case .pivotRoot: view.setRoot(root)
     case .mountTemporaryDirectory:
       view.add(
-        Array("/tmp".utf8), type: "tmpfs", source: "none",
-        options: "rw,nosuid,nodev,noexec,relatime")
+        "/tmp", type: "tmpfs", source: "none", attributes: [.home, .noExecution])
     case .placeProcesses:
-      let place = root + Array("/proc".utf8)
+      let place: FilePath = "\(root)/proc"
       let isInUserNamespace = configuration.namespaces.contains(.user)
       try refuseIfShared(place, isRemoved: !isInUserNamespace)
       if !isInUserNamespace { view.unmount(place) }
       view.add(
-        place, type: "proc", source: "proc", options: "ro,nosuid,nodev,noexec,relatime")
+        place, type: "proc", source: "proc", attributes: [.readOnly, .home, .noExecution])
     default: break
     }
   }
 
   private mutating func follow(_ mount: JailMount) throws(JailError) {
-    let target = root + (mount.target == "/" && !root.isEmpty ? [] : Array(mount.target.bytes))
+    let target: FilePath = mount.target == "/" && !root.isEmpty ? root : "\(root)\(mount.target)"
     let source = resolved(mount.source)
     switch mount.kind {
     case .bind(let writable):
@@ -131,22 +113,21 @@ struct ExpectedMounts {
         view.move(source, to: target)
       } else {
         view.add(
-          target, type: type.bytes, source: Array(mount.source.bytes),
-          options: MountView.options(Array("rw,relatime".utf8), set: flags.attributes, clear: time))
+          target, type: FilePath(type), source: mount.source,
+          attributes: MountAttributes().changed(setting: flags.attributes, clearing: time))
       }
     }
   }
 
   /// As the mount itself does: `-K`, and a mount of the caller's namespace would be covered.
-  private func refuseIfShared(_ place: [UInt8], isRemoved: Bool) throws(JailError) {
+  private func refuseIfShared(_ place: FilePath, isRemoved: Bool) throws(JailError) {
     guard configuration.propagation == .unchanged, configuration.namespaces.contains(.mount),
       !configuration.namespaces.contains(.user)
     else { return }
-    let parent = Array(FilePath(truncating: place.dropLast()).directory.bytes)
     let top = view.covering(place)
-    let covered = isRemoved && top?.target == place ? view.covering(parent) : top
-    if let covered, covered.isShared {
-      throw JailError(JailConfiguration.sharedMountText(shownBytes(covered.target)))
+    let covered = isRemoved && top?.target == place ? place.parent.flatMap(view.covering) : top
+    if let covered, covered.peerGroup != nil {
+      throw JailError(JailConfiguration.sharedMountText(covered.target.description))
     }
   }
 
@@ -155,10 +136,9 @@ struct ExpectedMounts {
   }
 
   /// Whether the source will be there at its turn: it is there now, and no earlier mount hides it.
-  private func exists(_ mount: JailMount, _ source: [UInt8]) throws(JailError) -> Bool {
+  private func exists(_ mount: JailMount, _ source: FilePath) throws(JailError) -> Bool {
     let isHidden =
-      view.covering(source).map { $0.device.starts(with: "new:".utf8) && $0.target != source }
-      ?? false
+      view.covering(source).map { MountView.isNew($0) && $0.target != source } ?? false
     if access(mount.source.cString, F_OK) == 0, !isHidden { return true }
     if mount.isOptional { return false }
     throw JailError(

@@ -11,7 +11,7 @@ struct Explanation {
   private let state: ProgramState
   /// The ABI that rules for files would be enforced with; 0 for not at all.
   private let landlockABI: Int
-  private let mounts: [MountInfo]
+  private let mounts: [Mount]
 
   /// The process enters the mount namespace of `-V` to read its table, and stays there.
   init(_ plan: JailPlan) throws(JailError) {
@@ -86,8 +86,12 @@ struct Explanation {
     ]
   }
 
-  private static func kinds(_ mount: MountInfo) -> String {
-    mount.propagation.isEmpty ? "private" : mount.propagation.map(text).joined(separator: ",")
+  /// Which peer group is of no interest, and differs from run to run.
+  private static func kinds(_ mount: Mount) -> String {
+    let kinds =
+      (mount.peerGroup == nil ? [] : ["shared"]) + (mount.master == nil ? [] : ["slave"])
+      + (mount.isUnbindable ? ["unbindable"] : [])
+    return kinds.isEmpty ? "private" : kinds.joined(separator: ",")
   }
 
   /// As it is, for JSON; what is not UTF-8 shows as `\xNN`.
@@ -139,10 +143,10 @@ struct Explanation {
     }
     lines += ["", "mounts:"]
     for mount in mounts {
-      let root = mount.root == [UInt8(ascii: "/")] ? "" : "[\(shownBytes(mount.root))]"
+      let root = mount.root == "/" ? "" : "[\(mount.root)]"
       lines.append(
-        "  \(shownBytes(mount.target)) \(shownBytes(mount.type)) \(shownBytes(mount.options)) "
-          + "\(Self.kinds(mount)) \(shownBytes(mount.source))\(root)")
+        "  \(mount.target) \(mount.fileSystem) \(mount.attributes.options) "
+          + "\(Self.kinds(mount)) \(mount.source)\(root)")
     }
     return lines.map { oneLine($0) + "\n" }.joined()
   }
@@ -172,13 +176,12 @@ struct Explanation {
     }
     let table = mounts.map { mount in
       JSONText.object([
-        ("target", .string(Self.text(mount.target))), ("type", .string(Self.text(mount.type))),
-        (
-          "options",
-          .strings(mount.options.split(separator: UInt8(ascii: ",")).map { Self.text($0) })
-        ),
+        ("target", .string(Self.text(mount.target.bytes))),
+        ("type", .string(Self.text(mount.fileSystem.bytes))),
+        ("options", .strings(mount.attributes.optionWords)),
         ("propagation", .string(Self.kinds(mount))),
-        ("source", .string(Self.text(mount.source))), ("root", .string(Self.text(mount.root))),
+        ("source", .string(Self.text(mount.source.bytes))),
+        ("root", .string(Self.text(mount.root.bytes))),
       ])
     }
     return JSONText.object([

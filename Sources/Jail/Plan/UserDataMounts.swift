@@ -1,10 +1,12 @@
+import DaemonStoreKernel
+
 /// Which mounts are users' data. A jail that keeps a private copy of one pins it: the home could
 /// not be unmounted, nor its key removed, while the jail runs.
 struct UserDataMounts: Equatable {
   /// A part of a file system, wherever it is mounted.
   struct Part: Hashable {
-    let device: [UInt8]
-    let root: [UInt8]
+    let device: UInt64
+    let root: FilePath
   }
 
   private var parts: Set<Part> = []
@@ -13,32 +15,29 @@ struct UserDataMounts: Equatable {
   private var shadow: Part?
 
   /// Below these, every mount is a user's.
-  private static let homes = ["/home/.shadow", "/home/user", "/home/root"].map { Array($0.utf8) }
-  private static let stores = ["/run/daemon-store", "/run/daemon-store-cache"].map {
-    Array($0.utf8)
-  }
+  private static let homes: [FilePath] = ["/home/.shadow", "/home/user", "/home/root"]
+  private static let stores: [FilePath] = ["/run/daemon-store", "/run/daemon-store-cache"]
 
   /// Looks through the whole table of the namespace that users' homes are mounted in.
-  init(_ table: [MountInfo]) {
+  init(_ table: [Mount]) {
     for mount in table where Self.belongsToUser(mount.target) {
       parts.insert(Part(device: mount.device, root: mount.root))
     }
     let home = Self.homes[0]
-    var covering: MountInfo?
-    for mount in table where isPath(home, atOrBelow: mount.target) {
-      if mount.target.count >= covering?.target.count ?? 0 { covering = mount }
+    var covering: Mount?
+    for mount in table where home.isAtOrBelow(mount.target) {
+      if mount.target.cString.count >= covering?.target.cString.count ?? 0 { covering = mount }
     }
     if let covering {
       shadow = Part(
-        device: covering.device,
-        root: Self.join(covering.root, home.dropFirst(covering.target.count)))
+        device: covering.device, root: home.moved(from: covering.target, to: covering.root))
     }
   }
 
   /// The mounts to take out, in the order of doing: those mounted last come first.
   ///
   /// - Parameter keeping: the ids of mounts that are exempt, with all below them.
-  func mounts(in table: [MountInfo], keeping: Set<UInt64>) -> [MountInfo] {
+  func mounts(in table: [Mount], keeping: Set<UInt64>) -> [Mount] {
     var parents: [UInt64: UInt64] = [:]
     for mount in table { parents[mount.id] = mount.parent }
     return table.reversed().filter { mount in
@@ -60,38 +59,34 @@ struct UserDataMounts: Equatable {
     return false
   }
 
-  private func matches(_ mount: MountInfo) -> Bool {
+  private func matches(_ mount: Mount) -> Bool {
     let isInPlace = (Self.homes + Self.stores).contains {
-      isPath(mount.target, atOrBelow: $0) && mount.target.count > $0.count
+      mount.target.isAtOrBelow($0) && mount.target != $0
     }
     if isInPlace { return true }
-    if let shadow, shadow.device == mount.device, isPath(mount.root, atOrBelow: shadow.root) {
-      let rest = mount.root.dropFirst(shadow.root == [UInt8(ascii: "/")] ? 0 : shadow.root.count)
-      let words = rest.split(separator: UInt8(ascii: "/"))
-      if words.count >= 2, Self.isUser(words[0]), words[1].elementsEqual("mount".utf8) {
-        return true
-      }
+    if let shadow, shadow.device == mount.device, mount.root.isAtOrBelow(shadow.root) {
+      let words = mount.root.moved(from: shadow.root, to: "/").components
+      if words.count >= 2, Self.isUser(words[0]), words[1] == "mount" { return true }
     }
     return isInPart(mount)
   }
 
   /// Whether it shows a part or something below it: looks for each directory above its root, so
   /// that the cost does not grow with the number of users.
-  private func isInPart(_ mount: MountInfo) -> Bool {
-    let slash = UInt8(ascii: "/")
+  private func isInPart(_ mount: Mount) -> Bool {
     var root = mount.root
     while true {
       if parts.contains(Part(device: mount.device, root: root)) { return true }
-      guard root.count > 1, let last = root.lastIndex(of: slash) else { return false }
-      root = last == 0 ? [slash] : Array(root[..<last])
+      guard let parent = root.parent else { return false }
+      root = parent
     }
   }
 
   /// `/home/user/H/…`, `/run/daemon-store/D/H/…`, with an obfuscated user name for H.
-  private static func belongsToUser(_ target: [UInt8]) -> Bool {
+  private static func belongsToUser(_ target: FilePath) -> Bool {
     for (directories, index) in [(homes, 0), (stores, 1)] {
-      for directory in directories where isPath(target, atOrBelow: directory) {
-        let words = target.dropFirst(directory.count).split(separator: UInt8(ascii: "/"))
+      for directory in directories where target.isAtOrBelow(directory) {
+        let words = target.moved(from: directory, to: "/").components
         if words.count > index, isUser(words[index]) { return true }
       }
     }
@@ -99,19 +94,11 @@ struct UserDataMounts: Equatable {
   }
 
   /// 40 lower-case hexadecimal digits.
-  private static func isUser(_ word: ArraySlice<UInt8>) -> Bool {
-    word.count == 40
-      && word.allSatisfy {
+  private static func isUser(_ word: FilePath) -> Bool {
+    word.bytes.count == 40
+      && word.bytes.allSatisfy {
         (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0)
           || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains($0)
       }
-  }
-
-  /// `root` and what follows it, with one slash between them.
-  private static func join(_ root: [UInt8], _ rest: ArraySlice<UInt8>) -> [UInt8] {
-    let slash = UInt8(ascii: "/")
-    let tail = Array(rest.drop { $0 == slash })
-    if tail.isEmpty { return root }
-    return (root.last == slash ? Array(root.dropLast()) : root) + [slash] + tail
   }
 }

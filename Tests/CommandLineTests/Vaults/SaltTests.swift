@@ -44,6 +44,28 @@ import Testing
     }
   }
 
+  /// It may list a /home that is not mounted.
+  @Test func fstabThatCannotBeReadKeepsVaultsFromBeingMade() async {
+    await #expect(processExitsWith: .success) {
+      inHost(.shared) { host in
+        try writeFile("/etc/fstab", "UUID=1 / ext4 defaults 0 1\n")
+        try remove(Self.path)
+        let create = "/mnt/programs/cryptohome create alice --vault plain"
+        let hidden = try host.script(
+          """
+          unshare -m sh -c '
+          for file in $(ldconfig -p | sed -n "s/.*libmount.so.1 .*=> //p"); do
+            mount --bind /dev/null "$file" || exit 9
+          done
+          \(create); echo status $?; ls /var/lib/system_salt; \(create) --force'
+          """)
+        #expect(hidden.status == 0 && hidden.lines.first == "status 1", "\(hidden)")
+        #expect(hidden.complains(of: "/etc/fstab", "libmount.so.1", "--force"), "\(hidden)")
+        try host.succeed("cryptohome", "mount", "alice")
+      }
+    }
+  }
+
   @Test(arguments: ["empty", "cut", "oversized", "directory", "link"], [Self.path, Self.legacy])
   func oneThatCannotBeUsedIsNeverReplaced(kind: String, place: String) async {
     await #expect(processExitsWith: .success) { [kind, place] in
