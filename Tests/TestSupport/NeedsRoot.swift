@@ -1,4 +1,5 @@
 import Glibc
+import Synchronization
 import Testing
 
 /// For a suite whose cases change mounts. As a plain user it is skipped, with the reason; under
@@ -15,14 +16,42 @@ package struct NeedsRoot: SuiteTrait, TestTrait, TestScoping {
   package func provideScope(
     for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
   ) async throws {
+    // Each case enters by itself; a suite, or a test with arguments, is only what they are in.
+    guard testCase != nil else { return try await function() }
     await Turnstile.shared.enter()
+    let start = ContinuousClock.now
+    let outcome: Result<Void, any Error>
     do {
-      try await function()
+      outcome = .success(try await function())
     } catch {
-      await Turnstile.shared.leave()
-      throw error
+      outcome = .failure(error)
     }
+    TestTimes.add(test, .now - start)
     await Turnstile.shared.leave()
+    try outcome.get()
+  }
+}
+
+/// What the tests have taken, each from its turn on. At the end of the process the slowest are printed.
+private enum TestTimes {
+  private static let times = Mutex<[String: Duration]>([:])
+
+  static func add(_ test: Test, _ time: Duration) {
+    let isFirst = times.withLock { times in
+      let name = "\(test.id)".split(separator: "/").dropLast().joined(separator: "/")
+      times[name, default: .zero] += time
+      return times.count == 1
+    }
+    if isFirst { atexit { TestTimes.report() } }
+  }
+
+  private static func report() {
+    let times = times.withLock { $0 }.sorted { $0.value > $1.value }
+    print("The slowest of \(times.count) tests that need root, with all their arguments:")
+    for (name, time) in times.prefix(15) {
+      let tenths = Int(time / .milliseconds(100))
+      print("  \(tenths / 10).\(tenths % 10) s  \(name)")
+    }
   }
 }
 
