@@ -31,7 +31,7 @@ func fuzzOptionValues(_ bytes: [UInt8]) {
   case 3: if let size = try? OptionValues.size(value) { precondition(size > 0) }
   case 4: _ = try? OptionValues.limit(value)
   case 5: _ = try? OptionValues.secureBits(value)
-  case 6: _ = try? CapabilitySet(optionText: value, last: 40)
+  case 6: try? CapabilitySet(optionText: value).check(value, last: 40)
   case 7: _ = try? OptionValues.variable(value)
   case 8:
     guard let name = try? OptionValues.store(value) else { return }
@@ -58,8 +58,9 @@ func fuzzCommandLine(_ bytes: [UInt8]) {
       guard path == "p" else { throw SystemError(operation: "open", path: nil, code: ENOENT) }
       return Array("read: 1\n".utf8)
     }, canLog: { true }, isOpen: { $0 < 3 })
-  var parser = CommandLineParser(world: world)
-  guard let command = try? parser.parse(words, program: "minijail0") else { return }
+  guard let command = try? Command(reading: words, launcher: "minijail0", world: world) else {
+    return
+  }
   guard let plan = try? JailPlan(command.configuration) else { return }
-  precondition(!plan.steps.isEmpty)
+  precondition(!plan.stepDescriptions.isEmpty)
 }

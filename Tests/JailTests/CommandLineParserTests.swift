@@ -161,7 +161,7 @@ import Testing
     let configuration = try Self.parse(words).configuration
     do throws(JailError) {
       let plan = try JailPlan(configuration)
-      Issue.record("planned: \(plan.steps)")
+      Issue.record("planned: \(plan.stepDescriptions)")
     } catch {
       #expect(error.description.contains(fragment), "\(error)")
       #expect(error.status == 1)

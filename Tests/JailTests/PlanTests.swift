@@ -5,7 +5,7 @@ import Testing
 
 @Suite struct PlanTests {
   private func steps(_ words: [String]) throws -> [String] {
-    try JailPlan(try CommandLineParserTests.parse(words).configuration).steps.map(\.description)
+    try JailPlan(try CommandLineParserTests.parse(words).configuration).stepDescriptions
   }
 
   @Test func aStoreDaemonWithTheUsersDataTakenOut() throws {

@@ -44,6 +44,18 @@ public struct SystemCallFilter: Equatable, Sendable {
     }
   }
 
+  /// What is loaded before execve(2).
+  ///
+  /// - Parameter whileLoading: whether the program has a loader, and ``completion`` comes after that.
+  func program(whileLoading: Bool) throws(JailError) -> FilterProgram {
+    guard whileLoading else { return program }
+    guard let startup else { throw JailError("\(name): there is no filter for a loader") }
+    return startup
+  }
+
+  /// For messages.
+  var loading: String { "load the filter of \(name) (needs no_new_privs, -n)" }
+
   /// `-s`: what seccomp(2) calls strict mode, as a filter, since a start-up filter and that mode
   /// exclude each other.
   static func strict() throws(JailError) -> SystemCallFilter {

@@ -1,91 +1,65 @@
 import CDaemonStoreLinux
 import Glibc
 import DaemonStoreKernel
-import Seccomp
 
-/// Carries a plan out in the process that becomes the jail. Every failure is final: the process
-/// ends, its namespaces with it, and nothing has run.
+/// Carries steps out that every process can take for itself, in the process that becomes the jail. Every
+/// failure is final: the process ends, its namespaces with it, and nothing has run.
 final class JailBuilder {
-  let configuration: JailConfiguration
+  let context: JailContext
   let log: Log
   /// Opened before anything changed.
-  private var network: SharedDescriptor?
-  private var mountNamespace: SharedDescriptor?
-  private let libraryPath: FilePath?
+  private var network: Handover<SharedDescriptor>
+  private var mountNamespace: Handover<SharedDescriptor>
 
-  // What one step leaves for a later one.
-  var stores: StoreMounts?
-  var devices: DeviceDirectory?
-  private var userData: UserDataMounts?
+  private var stores = Handover<StoreMounts>("the daemon stores")
+  var devices = Handover<DeviceDirectory>("the new /dev")
+  private var userData = Handover<UserDataMounts>("the mounts of users' data")
+  private var processes = Handover<SharedDescriptor>("/proc of the host")
+  private var newProcesses = Handover<SharedDescriptor>("the new /proc")
+  var fileRestriction = Handover<FileRestriction>("the rules for files")
   /// The mount table, until the next step: reading it is what costs most on a host with many.
   private var knownTable: [Mount]?
-  private var processes: SharedDescriptor?
+  /// Where the launcher was called, if a mount may hide that from a path.
   private var workingDirectory: SharedDescriptor?
-  private var newProcesses: SharedDescriptor?
-  /// The program's own terminal, until the program has it.
-  private var terminal: JailTerminal?
-  /// Whether a part of the jail is done when the loader of the program is done, and whether that
-  /// loader is root's.
-  var isCompletedLater = false
-  var trustsLoader = true
-  /// The library, if that part is left to it.
-  var library: PreloadLibrary?
-  /// The filter of system calls for the library, made before limits are in force.
-  var sealedFilter: SharedDescriptor?
-  /// What executes the program, where it has other files than the caller.
-  var trampoline: SharedDescriptor?
-  /// The rules for files that are in force in the end.
-  var ruleset: SharedRuleset?
-  /// Those that are in force before, where a loader has to do its work first.
-  var firstRuleset: SharedRuleset?
 
-  init(
-    _ configuration: JailConfiguration, log: Log, library: FilePath? = nil,
-    network: SharedDescriptor? = nil,
-    mountNamespace: SharedDescriptor? = nil
-  ) {
-    self.configuration = configuration
+  init(_ context: JailContext, log: Log, _ namespaces: NamespaceFiles) {
+    self.context = context
     self.log = log
-    libraryPath = library
-    self.network = network
-    self.mountNamespace = mountNamespace
+    network = Handover("the network namespace of -e", namespaces.network)
+    mountNamespace = Handover("the mount namespace of -V", namespaces.mount)
   }
 
-  /// Everything but the steps of ``JailProcess``: what two processes do together, and what comes so
-  /// close to the program that nothing else can be done any more. Those are errors here.
-  func carryOut(_ jailStep: JailStep) throws(JailError) {
-    switch jailStep {
+  /// Everything of the host that the set-up had open.
+  func forgetDescriptors() {
+    stores.forget()
+    devices.forget()
+    userData.forget()
+    processes.forget()
+    newProcesses.forget()
+    network.forget()
+    mountNamespace.forget()
+    knownTable = nil
+    workingDirectory = nil
+  }
+
+  // MARK: Namespaces
+
+  func carryOut(_ namespaceStep: NamespaceStep) throws(JailError) {
+    switch namespaceStep {
     case .newSession: try startSession()
-    case .denyTerminalInput: try denyTerminalInput()
     case .becomeMapped(let user, let group): try becomeMapped(user, group)
-    case .openLibrary:
-      guard let libraryPath else { return }
-      let staysInPlace =
-        configuration.namespaces.isDisjoint(with: [.mount, .user])
-        && configuration.root == .none && configuration.mountNamespaceFile == nil
-      library = try PreloadLibrary(libraryPath, mayStayInPlace: staysInPlace)
-    case .enterMounts(let file):
-      guard let mountNamespace else { throw JailError("-V \(file): it was not opened") }
-      try step("-V \(file)") { () throws(SystemError) in
-        try NamespaceKinds.mount.enter(mountNamespace.descriptor, shown: file)
-      }
-    case .unshare(let kinds):
-      try step("-\(Self.option(of: kinds)): new \(kinds.fileName) namespace") {
-        () throws(SystemError) in try kinds.unshare()
-      }
-      if kinds == .mount { try rememberDirectories() }
-    case .setPropagation(let mode):
-      try step("make all mounts \(mode.rawValue)") { () throws(SystemError) in
-        try mode.set(on: "/", recursive: true)
+    case .unshare(let new):
+      try step("\(new.option): new \(new.kinds.fileName) namespace") {
+        () throws(SystemError) in try new.kinds.unshare()
       }
     case .setHostName(let name):
       try step("--uts=\(name)") { () throws(SystemError) in
         try check("sethostname", FilePath(name), linux_sethostname(name.cString))
       }
     case .enterNetwork(let file):
-      guard let network else { throw JailError("-e\(file): it was not opened") }
+      let namespace = try network.get()
       try step("-e\(file)") { () throws(SystemError) in
-        try NamespaceKinds.network.enter(network.descriptor, shown: file)
+        try NamespaceKinds.network.enter(namespace.descriptor, shown: file)
       }
     case .raiseLoopback:
       if linux_loopback_up() != 0 {
@@ -95,74 +69,6 @@ final class JailBuilder {
       try step("-w: new session keyring") { () throws(SystemError) in
         try check("keyctl", nil, linux_new_session_keyring())
       }
-    case .gatherStores, .findUserData, .removeUserData, .buildDevices, .mount, .makeMountPoint,
-      .placeStores, .placeDevices, .placeTerminal, .changeRoot, .pivotRoot,
-      .mountTemporaryDirectory,
-      .buildProcesses, .placeProcesses:
-      try carryOutMount(jailStep)
-    case .openTerminal: terminal = try JailTerminal(configuration)
-    case .closeDescriptors: forgetDescriptors()
-    case .inspectProgram: try inspectProgram()
-    case .prepareFileAccess(let access): try prepare(access)
-    case .setSecureBits, .setGroups, .setGroup, .setUser, .limitCapabilities, .raiseAmbient,
-      .setNoNewPrivileges, .restrictFileAccess, .setSystemCallTable:
-      try dropPrivilege(jailStep)
-    case .loadFilter:
-      guard let filter = configuration.filter else { throw Self.misplaced(jailStep) }
-      try loadFilter(filter, isCompletedLater ? filter.startup : filter.program)
-    case .setLimits, .forkInit, .takeTerminal, .requestCompletion, .prepareProgram, .tellCalls,
-      .execute:
-      throw Self.misplaced(jailStep)
-    }
-  }
-
-  /// Makes the terminal this process's, and gives the launcher its side. What leads to it is closed,
-  /// but for the standard descriptors.
-  func giveTerminal(through socket: SharedDescriptor) throws(JailError) {
-    try terminal?.take(sending: socket)
-    terminal = nil
-  }
-
-  /// What of the terminal is needed until then.
-  var terminalDescriptors: [CInt] { terminal?.descriptors ?? [] }
-
-  static func misplaced(_ jailStep: JailStep) -> JailError {
-    JailError("\(jailStep): this step cannot be done here")
-  }
-
-  /// The last thing but `execve`: from here on, the filter decides what this process can still do.
-  private func loadFilter(_ filter: SystemCallFilter, _ program: FilterProgram?) throws(JailError) {
-    guard let program else { throw JailError("\(filter.name): there is no filter for a loader") }
-    try step(Self.loading(filter)) {
-      () throws(SystemError) in
-      try SystemCallFilters.load(program.bytes, flags: filter.flags)
-    }
-  }
-
-  static func loading(_ filter: SystemCallFilter) -> String {
-    "load the filter of \(filter.name) (needs no_new_privs, -n)"
-  }
-
-  /// Everything of the host that the set-up had open.
-  private func forgetDescriptors() {
-    stores = nil
-    devices = nil
-    userData = nil
-    knownTable = nil
-    processes = nil
-    workingDirectory = nil
-    newProcesses = nil
-    network = nil
-    mountNamespace = nil
-  }
-
-  private static func option(of kinds: NamespaceKinds) -> String {
-    switch kinds {
-    case .ipc: "l"
-    case .uts: "-uts"
-    case .network: "e"
-    case .cgroup: "N"
-    default: "v"
     }
   }
 
@@ -180,50 +86,58 @@ final class JailBuilder {
     try step(what) { () throws(SystemError) in try check("setsid", nil, setsid()) }
   }
 
-  private func denyTerminalInput() throws(JailError) {
-    let program = try TerminalFilter.program()
-    try step("--no-new-sessions: deny typing into the terminal (needs no_new_privs, -n)") {
-      () throws(SystemError) in try SystemCallFilters.load(program)
+  /// Ids that the namespace does not map could make no file in it.
+  private func becomeMapped(_ user: UInt32?, _ group: UInt32?) throws(JailError) {
+    if let group {
+      try step("-M: become group \(group)") { () throws(SystemError) in
+        try Credentials.setGroup(group)
+      }
     }
-  }
-
-  /// Both on the mounts of the new namespace; the old one's would not be found in it.
-  private func rememberDirectories() throws(JailError) {
-    workingDirectory = try held("the working directory", ".")
-    if configuration.removesUserData { processes = try held("/proc", "/proc") }
-  }
-
-  private func held(_ what: String, _ path: FilePath) throws(JailError) -> SharedDescriptor {
-    try step(what) { () throws(SystemError) in
-      SharedDescriptor(try Descriptor(followingLinks: path, flags: LINUX_O_PATH | O_DIRECTORY))
+    if let user {
+      try step("-m: become user \(user)") { () throws(SystemError) in
+        try Credentials.setUser(user)
+      }
     }
-  }
-
-  /// Relative sources are looked up from where the launcher was called.
-  func returnToWorkingDirectory() throws(SystemError) {
-    guard let workingDirectory else { return }
-    try changeDirectory(to: workingDirectory.descriptor, shown: ".")
   }
 
   // MARK: Mounts
 
-  private func carryOutMount(_ mountStep: JailStep) throws(JailError) {
+  func carryOut(_ mountStep: MountStep) throws(JailError) {
     let known = knownTable
     knownTable = nil
     switch mountStep {
+    case .enterNamespace(let file):
+      let namespace = try mountNamespace.get()
+      try step("-V \(file)") { () throws(SystemError) in
+        try NamespaceKinds.mount.enter(namespace.descriptor, shown: file)
+      }
+    case .newNamespace(let opensProcesses):
+      try step("-v: new mnt namespace") { () throws(SystemError) in
+        try NamespaceKinds.mount.unshare()
+      }
+      // Both on the mounts of the new namespace; the old one's would not be found in it.
+      workingDirectory = try held("the working directory", ".")
+      if opensProcesses { processes.leave(try held("/proc", "/proc")) }
+    case .setPropagation(let mode):
+      try step("make all mounts \(mode.rawValue)") { () throws(SystemError) in
+        try mode.set(on: "/", recursive: true)
+      }
     case .gatherStores(let names, let rest):
-      stores = try StoreMounts(gathering: names, rest: rest, builder: self)
+      stores.leave(try StoreMounts(gathering: names, rest: rest, builder: self))
+    case .buildProcesses: newProcesses.leave(try Self.buildProcesses())
     case .findUserData:
       let table = try mountTable()
-      userData = UserDataMounts(table)
+      userData.leave(UserDataMounts(table))
       knownTable = table
     case .removeUserData: try removeUserData(known)
-    case .buildDevices: devices = try DeviceDirectory(hasTerminal: configuration.ownTerminal)
+    case .buildDevices(let hasTerminal):
+      devices.leave(try DeviceDirectory(hasTerminal: hasTerminal))
     case .mount(let mount): try perform(mount)
+    case .mountInDevices(let mount): try prepareInDevices(mount)
+    case .placeProcesses(let root): try placeProcesses(in: root)
     case .makeMountPoint(let path): try makeMountPoint(path)
-    case .placeStores(let root): try stores?.place(in: root, builder: self)
-    case .placeDevices(let root): try devices?.place(in: root, builder: self)
-    case .placeTerminal(let root): try terminal?.place(in: root, builder: self)
+    case .placeStores(let root): try stores.get().place(in: root, builder: self)
+    case .placeDevices(let root): try devices.get().place(in: root, builder: self)
     case .changeRoot(let path):
       try step("-C \(path)") { () throws(SystemError) in
         try DaemonStoreKernel.changeRoot(to: path)
@@ -238,21 +152,24 @@ final class JailBuilder {
           "none", on: "/tmp", type: "tmpfs", flags: UInt(MountFlags.standard.rawValue),
           data: "size=\(bytes),mode=1777", shown: "/tmp")
       }
-    case .buildProcesses: try buildProcesses()
-    case .placeProcesses(let root): try placeProcesses(in: root)
-    case .newSession, .denyTerminalInput, .becomeMapped, .enterMounts, .openLibrary, .unshare,
-      .setPropagation, .setHostName, .enterNetwork, .raiseLoopback, .joinSessionKeyring,
-      .openTerminal, .takeTerminal, .closeDescriptors, .inspectProgram, .prepareFileAccess,
-      .setLimits, .setSecureBits, .setGroups, .setGroup, .setUser, .limitCapabilities,
-      .raiseAmbient, .setNoNewPrivileges, .restrictFileAccess, .setSystemCallTable,
-      .requestCompletion, .prepareProgram, .loadFilter, .tellCalls, .forkInit, .execute:
-      throw Self.misplaced(mountStep)
     }
+  }
+
+  private func held(_ what: String, _ path: FilePath) throws(JailError) -> SharedDescriptor {
+    try step(what) { () throws(SystemError) in
+      SharedDescriptor(try Descriptor(followingLinks: path, flags: LINUX_O_PATH | O_DIRECTORY))
+    }
+  }
+
+  /// Relative sources are looked up from where the launcher was called.
+  func returnToWorkingDirectory() throws(SystemError) {
+    guard let workingDirectory else { return }
+    try changeDirectory(to: workingDirectory.descriptor, shown: ".")
   }
 
   /// The whole mount table that this process can reach.
   private func mountTable() throws(JailError) -> [Mount] {
-    guard let processes else { throw JailError("/proc was not opened") }
+    let processes = try processes.get()
     let text = try step("read the mount table") { () throws(SystemError) in
       let file = Descriptor(
         owning: try check(
@@ -265,13 +182,13 @@ final class JailBuilder {
 
   /// Detaching one takes those below it along, so the table is read again until none is left.
   private func removeUserData(_ known: [Mount]?) throws(JailError) {
-    guard let userData else { return }
+    let userData = try userData.get()
     var left = Int.max
     var known = known
     while true {
       let table = if let known { known } else { try mountTable() }
       known = nil
-      let mounts = userData.mounts(in: table, keeping: stores?.identifiers ?? [])
+      let mounts = userData.mounts(in: table, keeping: stores.current?.identifiers ?? [])
       guard let first = mounts.first else { return }
       guard mounts.count < left else {
         throw JailError(
@@ -320,23 +237,9 @@ final class JailBuilder {
     try DaemonStoreKernel.changeRoot(to: ".")
   }
 
-  /// Ids that the namespace does not map could make no file in it.
-  private func becomeMapped(_ user: UInt32?, _ group: UInt32?) throws(JailError) {
-    if let group {
-      try step("-M: become group \(group)") { () throws(SystemError) in
-        try Credentials.setGroup(group)
-      }
-    }
-    if let user {
-      try step("-m: become user \(user)") { () throws(SystemError) in
-        try Credentials.setUser(user)
-      }
-    }
-  }
-
   /// A new one that shows the jail's own processes.
-  private func buildProcesses() throws(JailError) {
-    newProcesses = try step("-r, -p: new /proc") { () throws(SystemError) in
+  private static func buildProcesses() throws(JailError) -> SharedDescriptor {
+    try step("-r, -p: new /proc") { () throws(SystemError) in
       let mount = try DetachedMount(
         newFilesystem: "proc", source: "proc", options: [],
         attributes: [.readOnly, .noSetID, .noDevices, .noExecution])
@@ -345,10 +248,10 @@ final class JailBuilder {
   }
 
   private func placeProcesses(in newRoot: FilePath?) throws(JailError) {
-    guard let newProcesses else { return }
+    let newProcesses = try newProcesses.get()
     if let newRoot {
       // Only what is mounted by -b or -k makes a new root that is missing.
-      let option = if case .pivotRoot = configuration.root { "-P" } else { "-C" }
+      let option = if case .pivotRoot = context.root { "-P" } else { "-C" }
       try step("\(option) \(newRoot)") { () throws(SystemError) in
         _ = try Descriptor(followingLinks: newRoot, flags: LINUX_O_PATH | O_DIRECTORY)
       }

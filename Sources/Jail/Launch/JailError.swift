@@ -57,12 +57,12 @@ struct ExecutionFailure {
   let text: String
   let status: CInt
 
-  init(_ configuration: JailConfiguration, _ code: CInt) {
-    text = Self.start(configuration) + String(cString: strerror(code))
+  init(_ program: RawArgument, _ code: CInt) {
+    text = Self.start(program) + String(cString: strerror(code))
     status = code == ENOENT ? ExitStatus.notFound : ExitStatus.notExecutable
   }
 
-  static func start(_ configuration: JailConfiguration) -> String {
-    oneLine("execve failed: \(configuration.program): ")
+  static func start(_ program: RawArgument) -> String {
+    oneLine("execve failed: \(program): ")
   }
 }

@@ -4,65 +4,115 @@ import DaemonStoreKernel
 
 /// The child of the launcher: it becomes the jail, and then the program, or with `-p` process 1
 /// that has the program as its child. Nothing here returns to the launcher's code.
-struct JailProcess {
-  let plan: JailPlan
-  let log: Log
+final class JailProcess {
+  private let steps: JailSteps
+  private let builder: JailBuilder
   /// What was blocked before the launcher blocked everything.
-  let mask: SignalMask
+  private let mask: SignalMask
   /// What the caller had for SIGCHLD: the program inherits it.
-  let childSignal: sighandler_t?
-  /// Where the library is that finishes the jail inside the program; nil when none may be needed.
-  let library: FilePath?
+  private let childSignal: sighandler_t?
   /// From the launcher: a packet each time that it has done its part. To the launcher:
   /// ``StartingJail/Report``; `T` when the launcher is to complete the jail, with the rules for files;
   /// `R` when the library has done it; `X` when this process ends and its status says why; `L` and a
   /// number when a listener will be open there.
-  let launcher: SharedDescriptor
-  /// Where the launcher takes the program's own terminal from.
-  let terminalSocket: SharedDescriptor?
+  private let launcher: SharedDescriptor
   /// What the launcher sees when no descriptor is open any more.
-  let outcome: SharedOutcome
+  private let outcome: SharedOutcome
   /// What the program inherits from the caller.
-  let inheritedNumbers: [CInt]
-  let network: SharedDescriptor?
-  let mountNamespace: SharedDescriptor?
+  private let inheritedNumbers: [CInt]
+
+  /// Where the library is that finishes the jail inside the program.
+  private var libraryPath: Handover<FilePath>
+  private var library = Handover<PreloadLibrary>("the library")
+  /// Where the launcher takes the program's own terminal from.
+  private var terminalSocket: Handover<SharedDescriptor>
+  private var terminal = Handover<JailTerminal>("the program's terminal")
+  /// What is left to do when the loader of the program is done.
+  private var completion = LoaderCompletion.none
+  private var trampoline = Handover<SharedDescriptor>("what executes the program")
+  private var prepared = Handover<PreparedProgram>("the words of the program")
+
+  private var program: ProgramStart { steps.program }
+  private var log: Log { builder.log }
+
+  init(
+    _ steps: JailSteps, _ builder: JailBuilder, mask: SignalMask, childSignal: sighandler_t?,
+    library: FilePath?, launcher: SharedDescriptor, terminalSocket: SharedDescriptor?,
+    outcome: SharedOutcome, inheritedNumbers: [CInt]
+  ) {
+    self.steps = steps
+    self.builder = builder
+    self.mask = mask
+    self.childSignal = childSignal
+    self.launcher = launcher
+    self.outcome = outcome
+    self.inheritedNumbers = inheritedNumbers
+    libraryPath = Handover("the path of the library", library)
+    self.terminalSocket = Handover("the socket of the terminal", terminalSocket)
+  }
 
   func becomeJail() -> Never {
+    // Never freed: behind a filter, nothing could be closed.
+    _ = Unmanaged.passRetained(self)
     do throws(JailError) {
       try awaitLauncher()
-      let builder = JailBuilder(
-        plan.configuration, log: log, library: library, network: network,
-        mountNamespace: mountNamespace)
-      // Never freed: behind a filter, nothing could be closed.
-      _ = Unmanaged.passRetained(builder)
-      var program: PreparedProgram?
-      for (index, jailStep) in plan.steps.enumerated() {
-        switch jailStep {
-        case .setLimits:
-          try makeTrampoline(builder)  // while files can be made
-          try tellLauncher(StartingJail.Report.wantsLimits)
-          try awaitLauncher()
-        case .closeDescriptors:
-          try builder.carryOut(jailStep)
-          try closeDescriptors(during: "the set-up", but: neededLater(builder))
-        case .forkInit: try forkInit(builder, rest: plan.steps[(index + 1)...])
-        case .takeTerminal:
-          if let terminalSocket { try builder.giveTerminal(through: terminalSocket) }
-        case .requestCompletion: try requestCompletion(builder)
-        case .prepareProgram: program = try prepare(builder)
-        // The trampoline's.
-        case .loadFilter where plan.configuration.usesTrampoline: break
-        case .tellCalls where plan.configuration.usesTrampoline: break
-        case .tellCalls: try tellCalls()
-        case .execute: try execute(program, builder.trampoline)
-        default: try builder.carryOut(jailStep)
+      for setUpStep in steps.setUp { try carryOut(setUpStep) }
+      if steps.forksInit { try forkInit() }
+      for finalStep in steps.ending {
+        switch finalStep {
+        case .privilege(let step): try builder.carryOut(step)
+        case .program(let step): try carryOut(step)
         }
       }
-      throw JailError("the plan does not end with the program")
+      try execute()
     } catch {
       for line in error.details + [error.description] { log.error(line) }
       tell("X")
       _exit(error.status)
+    }
+  }
+
+  private func carryOut(_ setUpStep: SetUpStep) throws(JailError) {
+    switch setUpStep {
+    case .namespace(let step): try builder.carryOut(step)
+    case .mount(let step): try builder.carryOut(step)
+    case .privilege(let step): try builder.carryOut(step)
+    case .launch(let step): try carryOut(step)
+    case .closeDescriptors:
+      builder.forgetDescriptors()
+      try closeDescriptors(during: "the set-up", but: neededLater)
+    case .prepareFileAccess(let access): try builder.prepare(access, completion)
+    case .setLimits:
+      try makeTrampoline()  // while files can be made
+      try tellLauncher(StartingJail.Report.wantsLimits)
+      try awaitLauncher()
+    }
+  }
+
+  private func carryOut(_ launchStep: LaunchStep) throws(JailError) {
+    switch launchStep {
+    case .openLibrary(let mayStayInPlace):
+      library.leave(try PreloadLibrary(try libraryPath.get(), mayStayInPlace: mayStayInPlace))
+    case .openTerminal(let ownDevices, let owner):
+      terminal.leave(try JailTerminal(ownDevices: ownDevices, owner: owner))
+    case .placeTerminal(let root): try terminal.get().place(in: root, builder: builder)
+    case .inspectProgram(let inspection):
+      completion = try inspection.completion { () throws(JailError) in try library.get() }
+      library.forget()  // it may be of no use after all
+    }
+  }
+
+  private func carryOut(_ programStep: ProgramStep) throws(JailError) {
+    switch programStep {
+    case .takeTerminal:
+      // What leads to it is closed then, but for the standard descriptors.
+      try terminal.take().take(sending: try terminalSocket.get())
+    case .requestCompletion(let refusal): try requestCompletion(refusal)
+    case .prepare: prepared.leave(try prepare())
+    case .limitCalls(.load(let filter)):
+      try JailBuilder.load(filter, whileLoading: completion.isLater)
+    case .limitCalls(.tell): try tellCalls()
+    case .leaveToTrampoline: break  // prepare() has made it do this
     }
   }
 
@@ -86,39 +136,41 @@ struct JailProcess {
   }
 
   /// What the last steps need: nothing of it leads to a file of the host, but the library's directory.
-  private func neededLater(_ builder: JailBuilder) -> [CInt] {
+  private var neededLater: [CInt] {
     var numbers = inheritedByProgram + [0, 1, 2, launcher.descriptor.number]
-    numbers += builder.library?.descriptors ?? []
+    numbers += library.current?.descriptors ?? []
     if let connection = log.connection { numbers.append(connection) }
-    if let terminalSocket { numbers.append(terminalSocket.descriptor.number) }
+    if let socket = terminalSocket.current { numbers.append(socket.descriptor.number) }
     if let file = outcome.file { numbers.append(file.descriptor.number) }
-    return numbers + builder.terminalDescriptors
+    return numbers + (terminal.current?.descriptors ?? [])
   }
 
   private var inheritedByProgram: [CInt] {
-    inheritedNumbers + plan.configuration.preservedDescriptors.filter { fcntl($0, F_GETFD) >= 0 }
+    inheritedNumbers + program.preservedDescriptors.filter { fcntl($0, F_GETFD) >= 0 }
   }
 
   /// What is open when the program is looked up: what it inherits, and what the library needs.
-  private func openAtExecution(_ builder: JailBuilder) -> [CInt] {
+  private var openAtExecution: [CInt] {
     var numbers = inheritedByProgram
-    if plan.configuration.ownTerminal { numbers += [0, 1, 2] }
-    if let library = builder.library {
-      numbers += library.descriptors + [launcher.descriptor.number]
-      if let file = builder.sealedFilter { numbers.append(file.descriptor.number) }
-      if let ruleset = builder.ruleset { numbers.append(ruleset.ruleset.descriptor.number) }
-    }
+    if program.hasOwnTerminal { numbers += [0, 1, 2] }
+    guard case .library(let library, let filter) = completion else { return numbers }
+    numbers += library.descriptors + [launcher.descriptor.number]
+    if let filter { numbers.append(filter.file.descriptor.number) }
+    if let rules = laterRules { numbers.append(rules.ruleset.descriptor.number) }
     return numbers
   }
 
+  /// The rules for files that come into force when the loader is done.
+  private var laterRules: SharedRuleset? { builder.fileRestriction.current?.later }
+
   /// Gives the launcher what it needs to complete the jail when the loader is done.
-  private func requestCompletion(_ builder: JailBuilder) throws(JailError) {
-    guard builder.isCompletedLater else { return }
-    if plan.configuration.endsWithNoNewPrivileges { try builder.refuseUntraced() }
-    let ruleset = builder.firstRuleset == nil ? nil : builder.ruleset
+  private func requestCompletion(_ refusal: UntracedRefusal?) throws(JailError) {
+    guard case .tracer(let trustsLoader) = completion else { return }
+    try refusal?.load()
+    let rules = laterRules
     try step("let the launcher complete the jail") { () throws(SystemError) in
       try ReportSockets.send(
-        Array((builder.trustsLoader ? "T" : "Tu").utf8), with: ruleset?.ruleset.descriptor.number,
+        Array((trustsLoader ? "T" : "Tu").utf8), with: rules?.ruleset.descriptor.number,
         to: launcher.descriptor.number)
     }
   }
@@ -133,36 +185,32 @@ struct JailProcess {
   }
 
   /// Everything that the last calls need.
-  private func prepare(_ builder: JailBuilder) throws(JailError) -> PreparedProgram {
-    let configuration = plan.configuration
-    let program = configuration.program
-    var environment = EnvironmentEdit.apply(
-      configuration.environment, to: currentEnvironment())
-    try makeTrampoline(builder)
-    let path = try self.path(builder)
-    if let library = builder.library {
+  private func prepare() throws(JailError) -> PreparedProgram {
+    var environment = EnvironmentEdit.apply(program.environment, to: currentEnvironment())
+    try makeTrampoline()
+    let path = try path()
+    if let library = completion.library {
       let orders = try step("preload the library") { () throws(SystemError) -> String in
-        try self.orders(builder)
+        try self.orders()
       }
       environment = try library.prepare(
         environment, report: launcher.descriptor, orders: orders, log: log)
     }
-    for number in configuration.preservedDescriptors { _ = fcntl(number, F_SETFD, 0) }
+    for number in program.preservedDescriptors { _ = fcntl(number, F_SETFD, 0) }
     signal(SIGCHLD, childSignal)
     try step("restore signals") { () throws(SystemError) in try mask.restore() }
     let result = PreparedProgram(
-      path: path, words: [program] + configuration.arguments, environment: environment)
+      path: path, words: [program.program] + program.arguments, environment: environment)
     try tellLauncher(StartingJail.Report.isSetUp)
-    let open = openAtExecution(builder)
-    if configuration.learnedPolicy != nil {
-      let number = Self.lowestFree(open)
-      let reporting = builder.library == nil ? "" : "r\(launcher.descriptor.number)"
-      tell("L\(number)\(reporting)")
-    } else if builder.library == nil {
+    let open = openAtExecution
+    if program.tellsCalls {
+      let reporting = completion.library == nil ? "" : "r\(launcher.descriptor.number)"
+      tell("L\(Self.lowestFree(open))\(reporting)")
+    } else if completion.library == nil {
       tell("R")
     }
     var stay = open
-    if let file = builder.trampoline, let memory = outcome.file {
+    if let file = trampoline.current, let memory = outcome.file {
       stay += [file.descriptor.number, memory.descriptor.number]
       _ = fcntl(memory.descriptor.number, F_SETFD, 0)
     }
@@ -170,10 +218,9 @@ struct JailProcess {
     return result
   }
 
-  private func path(_ builder: JailBuilder) throws(JailError) -> RawArgument {
-    let program = plan.configuration.program
-    return builder.library == nil
-      ? program : RawArgument(bytes: try absolutePath(program.bytes))
+  private func path() throws(JailError) -> RawArgument {
+    completion.library == nil
+      ? program.program : RawArgument(bytes: try absolutePath(program.program.bytes))
   }
 
   /// The number that the next descriptor gets.
@@ -181,53 +228,36 @@ struct JailProcess {
     (0..<CInt.max).first { !open.contains($0) } ?? 0
   }
 
-  private func makeTrampoline(_ builder: JailBuilder) throws(JailError) {
-    let configuration = plan.configuration
-    guard configuration.usesTrampoline, builder.trampoline == nil, let memory = outcome.file else {
-      return
-    }
-    var parameters = Trampoline.Parameters(
-      path: try path(builder), outcome: memory.descriptor.number)
-    if let filter = configuration.filter {
-      let program = builder.isCompletedLater ? filter.startup : filter.program
-      guard let program else { throw JailError("\(filter.name): there is no filter for a loader") }
-      parameters.filter = (program.bytes, filter.flags.rawValue)
-    }
-    if configuration.learnedPolicy != nil {
-      parameters.listener = (
-        Learning.filter, Self.listening.rawValue, Self.lowestFree(openAtExecution(builder))
-      )
-    }
-    if configuration.background {
-      parameters.complaint = "minijail0: \(ExecutionFailure.start(configuration))"
-    }
-    let file = Trampoline.file(configuration.trampolineCalls, parameters)
+  /// Once: with limits, before they are in force.
+  private func makeTrampoline() throws(JailError) {
+    guard program.usesTrampoline, trampoline.current == nil else { return }
+    guard let memory = outcome.file else { throw JailError("the launcher shares no memory") }
+    let complaint =
+      program.isInBackground ? "minijail0: \(ExecutionFailure.start(program.program))" : nil
+    let file = try Trampoline.file(
+      steps.trampolineCalls,
+      Trampoline.Parameters(
+        path: try path(), outcome: memory.descriptor.number,
+        isCompletedLater: completion.isLater, listener: Self.lowestFree(openAtExecution),
+        complaint: complaint))
     // Who cannot read it cannot look into the process either; the launcher has to, for a listener.
-    let permissions: mode_t = configuration.learnedPolicy == nil ? 0o111 : 0o555
+    let permissions: mode_t = program.tellsCalls ? 0o555 : 0o111
     do throws(SystemError) {
-      builder.trampoline = SharedDescriptor(
-        try Descriptor(program: file, name: "minijail-trampoline", permissions: permissions))
+      trampoline.leave(
+        SharedDescriptor(
+          try Descriptor(program: file, name: "minijail-trampoline", permissions: permissions)))
     } catch {
       let hint = error.code == EACCES ? " (vm.memfd_noexec=2 forbids programs in memory)" : ""
-      throw JailError("prepare the execution of \(configuration.program): \(error)\(hint)")
+      throw JailError("prepare the execution of \(program.program): \(error)\(hint)")
     }
-  }
-
-  private static var listening: SystemCallFilters.Flags {
-    let flags: SystemCallFilters.Flags = [.listens, .waitsThroughSignals]
-    return SystemCallFilters.knows(flags) ? flags : .listens  // before 5.19
   }
 
   /// What the library is to do, in the letters of minijailpreload.c.
-  private func orders(_ builder: JailBuilder) throws(SystemError) -> String {
-    let configuration = plan.configuration
-    var orders = ""
-    if configuration.capabilities != nil, !configuration.raisesAmbient { orders += "a" }
-    if let ruleset = builder.ruleset {
-      orders += "l\(try inherited(ruleset.ruleset.descriptor))"
-    }
-    if let file = builder.sealedFilter, let filter = configuration.filter {
-      orders += "f\(try inherited(file.descriptor))g\(filter.flags.rawValue)"
+  private func orders() throws(SystemError) -> String {
+    var orders = program.clearsAmbient ? "a" : ""
+    if let rules = laterRules { orders += "l\(try inherited(rules.ruleset.descriptor))" }
+    if case .library(_, let filter?) = completion {
+      orders += "f\(try inherited(filter.file.descriptor))g\(filter.flags.rawValue)"
     }
     return orders
   }
@@ -235,32 +265,27 @@ struct JailProcess {
   /// Every call waits for the launcher from here on, `execve` first.
   private func tellCalls() throws(JailError) {
     try step("--learn (needs no_new_privs, -n)") { () throws(SystemError) in
-      close(try SystemCallFilters.load(Learning.filter, flags: Self.listening))
+      close(try SystemCallFilters.load(Learning.filter, flags: Learning.flags))
     }
   }
 
   /// Replaces this process by the program, with the word that names it as it was typed.
-  private func execute(
-    _ program: PreparedProgram?, _ trampoline: SharedDescriptor?
-  ) throws(JailError) -> Never {
-    guard let program else { throw JailError("the program was not prepared") }
-    program.execute(trampoline: trampoline?.descriptor.number)
+  private func execute() throws(JailError) -> Never {
+    let words = try prepared.get()
+    words.execute(
+      trampoline: program.usesTrampoline ? try trampoline.get().descriptor.number : nil)
     let code = errno
     outcome.executionError = code
-    if plan.configuration.background {
-      writeLine(
-        "minijail0: \(ExecutionFailure(plan.configuration, code).text)", to: STDERR_FILENO)
-    }
-    _exit(ExecutionFailure(plan.configuration, code).status)
+    let failure = ExecutionFailure(program.program, code)
+    if program.isInBackground { writeLine("minijail0: \(failure.text)", to: STDERR_FILENO) }
+    _exit(failure.status)
   }
 
   // MARK: Process 1
 
   /// Returns in the child; this process gives up what the child will give up, but for its calls, and
   /// reaps until its namespace is empty.
-  private func forkInit(
-    _ builder: JailBuilder, rest: ArraySlice<JailStep>
-  ) throws(JailError) {
+  private func forkInit() throws(JailError) {
     // Before there is a program that could see another name; its own comes with execve.
     _ = "minijail-init".withCString { linux_prctl(PR_SET_NAME, UInt(bitPattern: $0), 0, 0) }
     // Neither is its memory the program's to look at, also where that has the same user.
@@ -278,12 +303,10 @@ struct JailProcess {
     }
     // Nobody looks through process 1's descriptors, and no reader waits for it to close them.
     try closeDescriptors(during: "the set-up", but: [0, 1, 2])
-    for jailStep in rest {
-      switch jailStep {
-      // Those are its child's.
-      case .takeTerminal, .requestCompletion, .prepareProgram, .loadFilter, .tellCalls, .execute:
-        break
-      default: try builder.carryOut(jailStep)
+    for finalStep in steps.ending {
+      switch finalStep {
+      case .privilege(let step): try builder.carryOut(step)
+      case .program: break  // its child's
       }
     }
     do throws(SystemError) { try reapAll(program) } catch {

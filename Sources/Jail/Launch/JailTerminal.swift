@@ -9,33 +9,33 @@ final class JailTerminal {
   private let controller: SharedDescriptor
   private let terminal: SharedDescriptor
 
-  init(_ configuration: JailConfiguration) throws(JailError) {
+  /// - Parameter owner: who the program will be.
+  init(ownDevices: Bool, owner: UInt32?) throws(JailError) {
     (devices, controller, terminal) = try step("--pty") { () throws(SystemError) in
       var devices: SharedDescriptor?
       let sides: (controller: SharedDescriptor, terminal: SharedDescriptor)
-      if configuration.namespaces.contains(.mount) {
+      if ownDevices {
         let mount = try DetachedMount(
           newFilesystem: "devpts", source: "devpts",
           options: [("mode", "620"), ("ptmxmode", "666")],
           attributes: [.noSetID, .noExecution])
-        sides = try Self.sides(of: try PseudoTerminal(in: mount.root), configuration)
+        sides = try Self.sides(of: try PseudoTerminal(in: mount.root), owner)
         devices = SharedDescriptor(mount.intoDescriptor())
       } else {
-        sides = try Self.sides(of: try PseudoTerminal(), configuration)
+        sides = try Self.sides(of: try PseudoTerminal(), owner)
       }
       return (devices, sides.controller, sides.terminal)
     }
   }
 
   private static func sides(
-    of pseudoterminal: consuming PseudoTerminal, _ configuration: JailConfiguration
+    of pseudoterminal: consuming PseudoTerminal, _ owner: UInt32?
   ) throws(SystemError) -> (SharedDescriptor, SharedDescriptor) {
     if let caller = (CInt(0)...2).first(where: { isatty($0) == 1 }) {
       try pseudoterminal.resemble(caller)
     }
-    if let user = configuration.user {
-      try check(
-        "fchown", "terminal", fchown(pseudoterminal.terminal.number, user.number, gid_t.max))
+    if let owner {
+      try check("fchown", "terminal", fchown(pseudoterminal.terminal.number, owner, gid_t.max))
     }
     let sides = pseudoterminal.release()
     return (

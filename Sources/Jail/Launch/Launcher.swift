@@ -78,8 +78,7 @@ struct Launcher {
     let inherited = try step("look at the open descriptors") { () throws(SystemError) in
       try InheritedDescriptors.current()
     }
-    let network = try SharedDescriptor.namespace(configuration.networkNamespaceFile, option: "-e")
-    let mounts = try SharedDescriptor.namespace(configuration.mountNamespaceFile, option: "-V ")
+    let namespaces = try NamespaceFiles(configuration)
     try StoreMounts.verify(configuration.daemonStores)
     // With -K the jail's mounts can be the host's: what would be refused at its turn is refused now.
     if configuration.propagation == .unchanged, configuration.mountNamespaceFile == nil {
@@ -103,9 +102,9 @@ struct Launcher {
       terminal = nil
       guard let far else { _exit(ExitStatus.failure) }
       let jailed = JailProcess(
-        plan: plan, log: log, mask: mask, childSignal: child, library: library, launcher: far,
-        terminalSocket: terminalSocket, outcome: outcome, inheritedNumbers: inherited,
-        network: network, mountNamespace: mounts)
+        plan.steps, JailBuilder(plan.steps.context, log: log, namespaces), mask: mask,
+        childSignal: child, library: library, launcher: far, terminalSocket: terminalSocket,
+        outcome: outcome, inheritedNumbers: inherited)
       jailed.becomeJail()
     }
     far = nil
@@ -113,7 +112,7 @@ struct Launcher {
     guard let near else { throw JailError("the jail has no socket") }
     let clock = StartClock(seconds: configuration.startTimeout, ownsProcess: taking != .none)
     let starting = StartingJail(
-      configuration, first: process, messages: near, signals: signals, forwards: taking == .all,
+      plan, first: process, messages: near, signals: signals, forwards: taking == .all,
       terminal: terminal.map { TerminalRelay($0) }, clock: clock)
     return try finish(starting, outcome, mask, ownsProcess: taking != .none)
   }

@@ -6,6 +6,12 @@ struct Learning {
   /// Everything waits for the launcher: one instruction, SECCOMP_RET_USER_NOTIF.
   static let filter: [UInt8] = [6, 0, 0, 0, 0, 0, 0xc0, 0x7f]
 
+  /// How it is loaded.
+  static var flags: SystemCallFilters.Flags {
+    let flags: SystemCallFilters.Flags = [.listens, .waitsThroughSignals]
+    return SystemCallFilters.knows(flags) ? flags : .listens  // before 5.19
+  }
+
   /// Calls of libc for threads that meet at a lock, and for the memory of one more thread.
   private static let ofThreads = [
     "futex", "madvise", "munmap", "sched_yield", "sched_getaffinity", "rt_sigprocmask", "openat",

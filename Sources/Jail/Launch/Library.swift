@@ -49,15 +49,13 @@ extension JailConfiguration {
     // As a program that minijail0 starts, which has a loader, as a rule.
     configuration.noNewPrivileges = endsWithNoNewPrivileges
     configuration.linkage = .static  // its loader has run: nothing waits for it
-    let plan = try JailPlan(configuration)
+    let steps = try JailPlan(configuration).steps
+    let confinement = try steps.confinement()
     try StoreMounts.verify(daemonStores)
-    let builder = JailBuilder(
-      configuration, log: Log(),
-      network: try SharedDescriptor.namespace(networkNamespaceFile, option: "-e"),
-      mountNamespace: try SharedDescriptor.namespace(mountNamespaceFile, option: "-V "))
+    let builder = JailBuilder(steps.context, log: Log(), try NamespaceFiles(configuration))
     // Never freed: behind a filter, nothing could be closed.
     _ = Unmanaged.passRetained(builder)
-    for jailStep in plan.steps { try builder.confine(jailStep) }
+    for confinementStep in confinement { try builder.confine(confinementStep) }
   }
 
   /// The first part that differs from its default though it says nothing to a process that confines
@@ -83,8 +81,13 @@ extension JailConfiguration {
 
 extension JailBuilder {
   /// One step in a process that goes on afterwards.
-  fileprivate func confine(_ jailStep: JailStep) throws(JailError) {
-    switch jailStep {
+  fileprivate func confine(_ confinementStep: ConfinementStep) throws(JailError) {
+    switch confinementStep {
+    case .namespace(let step): try carryOut(step)
+    case .mount(let step): try carryOut(step)
+    case .privilege(let step): try carryOut(step)
+    case .closeDescriptors: forgetDescriptors()
+    case .prepareFileAccess(let access): try prepare(access, .none)
     case .setLimits(let limits):
       for limit in limits {
         try step("-R \(limit.kind.name)") { () throws(SystemError) in
@@ -92,20 +95,7 @@ extension JailBuilder {
             limit.kind.rawValue, soft: limit.soft, hard: limit.hard, named: "\(limit.kind.name)")
         }
       }
-    case .raiseAmbient(let wanted):
-      // The capabilities are this process's already; ambient ones are for what it executes.
-      if configuration.raisesAmbient { try carryOut(.raiseAmbient(wanted)) }
-    case .prepareProgram, .execute: break  // of a program, and there is none
-    case .newSession, .denyTerminalInput, .becomeMapped, .enterMounts, .openLibrary, .unshare,
-      .setPropagation, .gatherStores, .setHostName, .enterNetwork, .raiseLoopback,
-      .joinSessionKeyring, .findUserData, .removeUserData, .buildDevices, .mount, .makeMountPoint,
-      .placeStores, .placeDevices, .openTerminal, .placeTerminal, .takeTerminal, .changeRoot,
-      .pivotRoot, .mountTemporaryDirectory, .buildProcesses, .placeProcesses, .closeDescriptors,
-      .inspectProgram, .prepareFileAccess, .setSecureBits,
-      .setGroups, .setGroup, .setUser, .limitCapabilities, .setNoNewPrivileges,
-      .restrictFileAccess, .setSystemCallTable, .requestCompletion, .loadFilter, .tellCalls,
-      .forkInit:
-      try carryOut(jailStep)
+    case .loadFilter(let filter): try Self.load(filter)
     }
   }
 }

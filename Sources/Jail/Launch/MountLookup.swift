@@ -7,7 +7,7 @@ import DaemonStoreKernel
 extension JailBuilder {
   /// Root's ids and the caller's are known to a user namespace, and all others look alike.
   private var trustedLinkOwners: Set<uid_t> {
-    configuration.namespaces.contains(.user) ? [65534] : []
+    context.isInUserNamespace ? [65534] : []
   }
 
   /// What the source of a mount leads to.
@@ -18,7 +18,7 @@ extension JailBuilder {
       guard error.code == ELOOP else { throw error }
     }
     var walk = try PathWalk(
-      from: mount.source, trusting: trustedLinkOwners, refusing: configuration.isStrict)
+      from: mount.source, trusting: trustedLinkOwners, refusing: context.isStrict)
     let place = try walk.open(mount.source)
     warn(of: walk.foreignLink, on: "source", of: mount)
     return place
@@ -32,7 +32,7 @@ extension JailBuilder {
   ) throws(SystemError) -> Destination {
     let place = try Destination(
       target, in: root, newRoot: newRoot, making: missing, trusting: trustedLinkOwners,
-      refusing: configuration.isStrict)
+      refusing: context.isStrict)
     warn(of: place.foreignLink, on: "target", of: mount)
     return place
   }
@@ -46,8 +46,8 @@ extension JailBuilder {
 
   /// Why a source may be missing in spite of appearances.
   func hint(forMissing mount: JailMount) -> String {
-    guard configuration.root == .none else { return "" }
-    let hiding = configuration.mounts.prefix { $0 != mount }.last {
+    guard context.root == .none else { return "" }
+    let hiding = context.mounts.prefix { $0 != mount }.last {
       !$0.isBind && !$0.isChange && mount.source.isEqualOrBelow($0.target)
     }
     guard let hiding else { return "" }
@@ -71,7 +71,7 @@ extension JailBuilder {
       try old.descriptor.status(shown: old.shown)
     }
     let goes =
-      status.isMountRoot && !configuration.namespaces.contains(.user)
+      status.isMountRoot && !context.isInUserNamespace
       && (newRoot == nil || target == "/proc")
     try refuseIfShared(status.mountID, itself: !goes, what)
     try step(what) { () throws(SystemError) in
@@ -88,9 +88,7 @@ extension JailBuilder {
   /// With `-K`, mounts are as the caller's namespace has them: what is mounted on a shared one, or
   /// taken from it, changes the caller's, too.
   private func refuseIfShared(_ id: UInt64, itself: Bool, _ what: String) throws(JailError) {
-    guard configuration.propagation == .unchanged, configuration.namespaces.contains(.mount),
-      !configuration.namespaces.contains(.user)
-    else { return }
+    guard context.sharesMounts else { return }
     let table = try MountTable.ofThisThread().mounts
     guard let mount = table.first(where: { $0.id == id }),
       let covered = itself ? mount : table.first(where: { $0.id == mount.parent })

@@ -6,7 +6,7 @@ extension JailBuilder {
   /// The root that destinations are looked up in, opened anew each time: an earlier mount may have
   /// come on top of it. A new root that is missing is made; it stays behind.
   func openRoot() throws(SystemError) -> SharedDescriptor {
-    let path = configuration.root.path ?? "/"
+    let path = context.root.path ?? "/"
     let flags = LINUX_O_PATH | O_DIRECTORY
     if let root = try SharedDescriptor(opening: path, flags: flags) { return root }
     guard path.isAbsolute else {
@@ -20,32 +20,30 @@ extension JailBuilder {
 
   /// A mount point is made for the program's user, as in the reference.
   func missing(isDirectory: Bool) -> PathWalk.Missing {
-    .init(
-      isDirectory: isDirectory, owner: configuration.user?.number ?? 0,
-      group: configuration.group?.number ?? 0)
+    .init(isDirectory: isDirectory, owner: context.user, group: context.group)
+  }
+
+  /// One `-b` or `-k` in the new `/dev`: what is left to do when that is shown.
+  func prepareInDevices(_ mount: JailMount) throws(JailError) {
+    let devices = try devices.get()
+    guard mount.isBind else { return devices.wait(for: .init(mount: mount, clone: nil)) }
+    if let clone = try cloned(mount) {
+      devices.wait(for: .init(mount: mount, clone: clone))
+    }
   }
 
   /// One `-b` or `-k`.
   func perform(_ mount: JailMount) throws(JailError) {
-    if devices != nil, mount.target.isEqualOrBelow("/dev"), mount.target.components.count > 1 {
-      // The new /dev is not there before all mounts are: what comes into it waits. What it shows
-      // is opened now, in its turn.
-      let clone = try mount.isBind ? cloned(mount) : nil
-      if !mount.isBind || clone != nil {
-        devices?.wait(for: DeviceDirectory.Waiting(mount: mount, clone: clone))
-      }
-      return
-    }
     if mount.isBind {
       guard let clone = try cloned(mount) else { return }
       try mounting(mount) { () throws(SystemError) in
         let root = try openRoot()
-        try attach(clone, mount.target, in: root, configuration.root.path, for: mount)
+        try attach(clone, mount.target, in: root, context.root.path, for: mount)
       }
     } else {
       try mounting(mount) { () throws(SystemError) in
         let root = try openRoot()
-        try mountNew(mount, mount.target, in: root, configuration.root.path)
+        try mountNew(mount, mount.target, in: root, context.root.path)
       }
       try mounting(mount) { () throws(SystemError) in try returnToWorkingDirectory() }
     }
@@ -79,8 +77,7 @@ extension JailBuilder {
       try setAttributes(of: mount, on: detached)
       return SharedDescriptor(detached.intoDescriptor())
     } catch {
-      let isPart =
-        error.code == EINVAL && !mount.isRecursive && configuration.namespaces.contains(.user)
+      let isPart = error.code == EINVAL && !mount.isRecursive && context.isInUserNamespace
       throw JailError(
         "mount \(mount.source) on \(mount.target): \(error)"
           + (isPart
@@ -96,7 +93,7 @@ extension JailBuilder {
     var set: MountAttributes = []
     var clear: MountAttributes = []
     // A clone of a mount that is a slave would be one too.
-    var propagation: Propagation? = configuration.propagation == .set(.private) ? .private : nil
+    var propagation: Propagation? = context.copiesArePrivate ? .private : nil
     switch mount.kind {
     case .bind(let writable):
       if writable { clear = .readOnly } else { set = .readOnly }

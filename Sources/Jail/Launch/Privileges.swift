@@ -2,10 +2,31 @@ import CDaemonStoreLinux
 import Glibc
 import DaemonStoreKernel
 
+/// The rules for files as the kernel takes them.
+enum FileRestriction {
+  /// The kernel or the caller wants none, which was told.
+  case none
+  case whole(SharedRuleset)
+  /// The first ones are in force while a loader has to do its work, the others after that.
+  case staged(first: SharedRuleset, later: SharedRuleset)
+
+  /// What is in force from before the program.
+  var first: SharedRuleset? {
+    switch self {
+    case .none: nil
+    case .whole(let rules), .staged(let rules, _): rules
+    }
+  }
+
+  /// What comes when the loader is done.
+  var later: SharedRuleset? { if case .staged(_, let rules) = self { rules } else { nil } }
+}
+
 extension JailBuilder {
   /// One step of giving up what the caller is. None of them can be taken back.
-  func dropPrivilege(_ privilegeStep: JailStep) throws(JailError) {
+  func carryOut(_ privilegeStep: PrivilegeStep) throws(JailError) {
     switch privilegeStep {
+    case .denyTerminalInput: try denyTerminalInput()
     case .setSecureBits(let bits):
       try step("-c: lock the securebits") { () throws(SystemError) in
         // In a jail within a jail, execve(2) has cleared KEEP_CAPS for good; without the fixup it
@@ -27,8 +48,9 @@ extension JailBuilder {
       try step("-u \(user.shown)") { () throws(SystemError) in
         try Credentials.setUser(user.number)
       }
-    case .limitCapabilities(let wanted): try limit(to: wanted)
-    case .raiseAmbient(let wanted):
+    case .limitCapabilities(let wanted, let limitsBounding):
+      try limit(to: wanted, limitsBounding: limitsBounding)
+    case .raiseAmbient(let wanted, _):
       try step("-c: raise the ambient capabilities") { () throws(SystemError) in
         try wanted.raiseAmbient(last: try CapabilitySet.lastKnown())
       }
@@ -37,21 +59,31 @@ extension JailBuilder {
         try processControl(PR_SET_NO_NEW_PRIVS, 1, named: "PR_SET_NO_NEW_PRIVS")
       }
     case .restrictFileAccess:
+      let restriction = try fileRestriction.get()
       try step("restrict access to files (needs no_new_privs, -n)") { () throws(SystemError) in
-        try (firstRuleset ?? ruleset)?.ruleset.restrictSelf()
+        try restriction.first?.ruleset.restrictSelf()
       }
     case .setSystemCallTable(let name):
       try step("-a \(name)") { () throws(SystemError) in
         try check("prctl(PR_ALT_SYSCALL)", nil, linux_alternate_system_calls(name.cString))
       }
-    case .newSession, .denyTerminalInput, .becomeMapped, .enterMounts, .openLibrary, .unshare,
-      .setPropagation, .gatherStores, .setHostName, .enterNetwork, .raiseLoopback,
-      .joinSessionKeyring, .findUserData, .removeUserData, .buildDevices, .mount, .makeMountPoint,
-      .placeStores, .placeDevices, .openTerminal, .placeTerminal, .takeTerminal, .changeRoot,
-      .pivotRoot, .mountTemporaryDirectory, .buildProcesses, .placeProcesses, .closeDescriptors,
-      .inspectProgram, .prepareFileAccess, .setLimits, .requestCompletion, .prepareProgram,
-      .loadFilter, .tellCalls, .forkInit, .execute:
-      throw Self.misplaced(privilegeStep)
+    }
+  }
+
+  private func denyTerminalInput() throws(JailError) {
+    let program = try TerminalFilter.program()
+    try step("--no-new-sessions: deny typing into the terminal (needs no_new_privs, -n)") {
+      () throws(SystemError) in try SystemCallFilters.load(program)
+    }
+  }
+
+  /// The last thing but `execve`: from here on, the filter decides what this process can still do.
+  static func load(
+    _ filter: SystemCallFilter, whileLoading: Bool = false
+  ) throws(JailError) {
+    let program = try filter.program(whileLoading: whileLoading)
+    try step(filter.loading) { () throws(SystemError) in
+      try SystemCallFilters.load(program.bytes, flags: filter.flags)
     }
   }
 
@@ -59,10 +91,12 @@ extension JailBuilder {
 
   /// The rules as the kernel takes them. A path that is missing gets nothing, and everything that
   /// no rule names is denied.
-  func prepare(_ access: FileAccess) throws(JailError) {
+  ///
+  /// - Parameter completion: what is left for the time when the loader is done.
+  func prepare(_ access: FileAccess, _ completion: LoaderCompletion) throws(JailError) {
     guard access.abi > 0 else {
       log.warning("--landlock-abi 0: the program's access to files is not restricted")
-      return
+      return fileRestriction.leave(.none)
     }
     let known: Int
     do throws(SystemError) { known = try FileRuleset.kernelABI() } catch {
@@ -76,17 +110,23 @@ extension JailBuilder {
       let text =
         "this kernel has no Landlock (CONFIG_SECURITY_LANDLOCK, lsm=landlock): the program's "
         + "access to files is not restricted"
-      if configuration.isStrict { throw JailError("--strict: \(text)") }
-      return log.warning(text)
+      if context.isStrict { throw JailError("--strict: \(text)") }
+      log.warning(text)
+      return fileRestriction.leave(.none)
     }
     let abi = min(known, access.abi)
     if known < min(access.abi, FileRights.newestABI) { try warnOfOldLandlock(known) }
-    ruleset = try newRuleset(access, abi: abi, isFinal: true)
+    let whole = try newRuleset(access, abi: abi, isWhole: true)
     // The rest of the restriction comes when the loader is done.
-    guard isCompletedLater, library != nil || !access.allowsExecution else { return }
-    let first = try newRuleset(access.whileLoading, abi: abi, isFinal: false)
+    let library: PreloadLibrary?
+    switch completion {
+    case .library(let preloaded, _): library = preloaded
+    case .tracer where !access.allowsExecution: library = nil
+    case .none, .tracer: return fileRestriction.leave(.whole(whole))
+    }
+    let first = try newRuleset(access.whileLoading, abi: abi, isWhole: false)
     try step("rules for files") { () throws(SystemError) in try library?.allow(in: first.ruleset) }
-    firstRuleset = first
+    fileRestriction.leave(.staged(first: first, later: whole))
   }
 
   private func warnOfOldLandlock(_ known: Int) throws(JailError) {
@@ -95,12 +135,12 @@ extension JailBuilder {
     let text =
       "this kernel has Landlock ABI \(known): \(free) not restricted; --landlock-abi \(known) "
       + "accepts that"
-    if configuration.isStrict { throw JailError("--strict: \(text)") }
+    if context.isStrict { throw JailError("--strict: \(text)") }
     log.warning(text)
   }
 
   private func newRuleset(
-    _ access: FileAccess, abi: Int, isFinal: Bool
+    _ access: FileAccess, abi: Int, isWhole: Bool
   ) throws(JailError) -> SharedRuleset {
     try step("rules for files") { () throws(SystemError) in
       let ruleset = try FileRuleset(handling: .known(abi: abi))
@@ -108,7 +148,7 @@ extension JailBuilder {
         var rights = rule.kind.rights(abi: abi)
         let place: Descriptor
         do throws(SystemError) { place = try Descriptor(followingLinks: rule.path) } catch {
-          if isFinal, !rule.isOptional {
+          if isWhole, !rule.isOptional {
             log.warning(
               "--fs-path-\(rule.kind.rawValue) \(rule.path): \(error); the program will be denied "
                 + "all of it")
@@ -124,7 +164,7 @@ extension JailBuilder {
     }
   }
 
-  private func limit(to wanted: CapabilitySet) throws(JailError) {
+  private func limit(to wanted: CapabilitySet, limitsBounding: Bool) throws(JailError) {
     let permitted = try step("-c") { () throws(SystemError) in try CapabilitySet.permitted() }
     let missing = wanted.subtracting(permitted)
     guard missing.isEmpty else {
@@ -134,9 +174,7 @@ extension JailBuilder {
     // The right to drop from the bounding set goes last.
     try step("-c: limit the capabilities") { () throws(SystemError) in
       try wanted.union(.setpcap).apply()
-      if configuration.skippedSecureBits.isDisjoint(with: [.noRoot, .noRootLocked]) {
-        try wanted.limitBoundingSet(last: last)
-      }
+      if limitsBounding { try wanted.limitBoundingSet(last: last) }
       try wanted.apply()
     }
   }

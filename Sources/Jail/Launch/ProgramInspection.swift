@@ -2,9 +2,50 @@ import CDaemonStoreLinux
 import Glibc
 import DaemonStoreKernel
 
+/// What a loader of the program leaves for the time when it is done, and to whom.
+enum LoaderCompletion {
+  /// There is no loader, or nothing to do.
+  case none
+  case tracer(trustsLoader: Bool)
+  /// With the filter of system calls, in a file that was made before limits are in force.
+  case library(PreloadLibrary, filter: (file: SharedDescriptor, flags: SystemCallFilters.Flags)?)
+
+  var isLater: Bool { if case .none = self { false } else { true } }
+
+  var library: PreloadLibrary? {
+    if case .library(let library, _) = self { library } else { nil }
+  }
+}
+
 /// How the program is started, as its file says inside the jail, where every path means what it
 /// means to execve(2).
-enum ProgramInspection {
+struct ProgramInspection: Equatable, Sendable {
+  /// Who does what waits for the loader.
+  enum Completer: Equatable, Sendable {
+    /// Without no_new_privs only CAP_SYS_ADMIN may load a filter, and it may be gone later.
+    case tracer(refusingUntracedNow: UntracedRefusal?)
+    case library(SystemCallFilter?)
+  }
+
+  let program: RawArgument
+  let completer: Completer
+  let clearsAmbient: Bool
+  /// What the bounding set will be; nil where it is not limited.
+  let bounding: CapabilitySet?
+  let isInUserNamespace: Bool
+
+  init(_ configuration: JailConfiguration) {
+    program = configuration.program
+    completer =
+      configuration.usesLibrary
+      ? .library(configuration.filter)
+      : .tracer(
+        refusingUntracedNow: configuration.endsWithNoNewPrivileges ? nil : configuration.untraced)
+    clearsAmbient = configuration.clearsAmbientLater
+    bounding = configuration.limitsBoundingSet ? configuration.capabilities : nil
+    isInUserNamespace = configuration.namespaces.contains(.user)
+  }
+
   enum Kind: Equatable {
     /// No loader of ours runs: the kernel starts it, or refuses it.
     case alone
@@ -87,30 +128,17 @@ enum ProgramInspection {
   #endif
 }
 
-extension JailBuilder {
+extension ProgramInspection {
   /// Whether a part of the jail waits for a loader after all, and whether that can work.
-  func inspectProgram() throws(JailError) {
-    try findLoader()
-    // Without no_new_privs only CAP_SYS_ADMIN may load a filter, and it may be gone later.
-    if isCompletedLater, configuration.isCompletedByTracer, !configuration.endsWithNoNewPrivileges {
-      try refuseUntraced()
-    }
-  }
-
-  /// Makes everything a tracee that the program makes.
-  func refuseUntraced() throws(JailError) {
-    let program = try UntracedFilter.program(refusesRings: configuration.hasFileRulesForLater)
-    try step("let the launcher complete the jail (needs no_new_privs, -n, or CAP_SYS_ADMIN)") {
-      () throws(SystemError) in try SystemCallFilters.load(program)
-    }
-  }
-
-  private func findLoader() throws(JailError) {
-    let program = configuration.program
+  ///
+  /// - Parameter library: gives the library, where that is the completer.
+  func completion(
+    _ library: () throws(JailError) -> PreloadLibrary
+  ) throws(JailError) -> LoaderCompletion {
     var path: [UInt8] = []
+    let staysHere = if case .tracer = completer { true } else { false }
     let kind = try step("look at \(program)") { () throws(SystemError) in
-      try ProgramInspection.kind(
-        of: program, staysHere: !configuration.usesLibrary, path: &path)
+      try Self.kind(of: program, staysHere: staysHere, path: &path)
     }
     let file = RawArgument(bytes: path)
     switch kind {
@@ -119,41 +147,48 @@ extension JailBuilder {
       throw JailError(
         "\(program): its interpreter '\(RawArgument(bytes: path))' must be a full path here")
     case .alone:
-      if configuration.clearsAmbientLater {
+      if clearsAmbient {
         throw JailError(
           "\(program) is statically linked, or its interpreter is: capabilities (-c) need --ambient"
         )
       }
-      library = nil
+      return .none
     case .dynamic(let elf):
-      try ProgramInspection.checkMachine(elf, program)
+      try Self.checkMachine(elf, program)
       try checkCapabilities(of: file)
-      isCompletedLater = true
-      if configuration.usesLibrary {
-        try ProgramInspection.checkLoader(elf, program)
-        try prepareLibrary()
-      } else {
-        trustsLoader = isOfRoot(elf.loader ?? [])
+      switch completer {
+      case .tracer(let refusal):
+        try refusal?.load()
+        return .tracer(trustsLoader: isOfRoot(elf.loader ?? []))
+      case .library(let filter):
+        try Self.checkLoader(elf, program)
+        return try Self.prepare(try library(), filter)
       }
     case nil:
-      // What it is shows when it is executed, to the tracer alone.
-      isCompletedLater = configuration.isCompletedByTracer
-      if configuration.usesLibrary, access(file.cString, F_OK) == 0 {
-        throw JailError(
-          "\(program): \(file) cannot be read: how it is linked does not show, which "
-            + "--jail-by=preload has to know")
+      switch completer {
+      case .tracer(let refusal):
+        // What it is shows when it is executed, to the tracer alone.
+        try refusal?.load()
+        return .tracer(trustsLoader: true)
+      case .library:
+        guard access(file.cString, F_OK) != 0 else {
+          throw JailError(
+            "\(program): \(file) cannot be read: how it is linked does not show, which "
+              + "--jail-by=preload has to know")
+        }
+        return .none
       }
-      library = nil
     }
   }
 
-  private func prepareLibrary() throws(JailError) {
+  private static func prepare(
+    _ library: PreloadLibrary, _ filter: SystemCallFilter?
+  ) throws(JailError) -> LoaderCompletion {
     try step("preload the library") { () throws(SystemError) in
-      try library?.rememberWorkingDirectory()
-      if let filter = configuration.filter {
-        sealedFilter = SharedDescriptor(
-          try Descriptor(sealing: filter.completion.bytes, name: "seccomp"))
-      }
+      try library.rememberWorkingDirectory()
+      guard let filter else { return .library(library, filter: nil) }
+      let file = try Descriptor(sealing: filter.completion.bytes, name: "seccomp")
+      return .library(library, filter: (SharedDescriptor(file), filter.flags))
     }
   }
 
@@ -161,15 +196,12 @@ extension JailBuilder {
   private func isOfRoot(_ loader: [UInt8]) -> Bool {
     var status = stat()
     guard stat(RawArgument(bytes: loader).cString, &status) == 0 else { return false }
-    return status.st_uid == 0
-      || configuration.namespaces.contains(.user) && status.st_uid == 65534  // overflowuid
+    return status.st_uid == 0 || isInUserNamespace && status.st_uid == 65534  // overflowuid
   }
 
   /// The kernel refuses a file whose effective capabilities are not in the bounding set.
   private func checkCapabilities(of file: RawArgument) throws(JailError) {
-    guard let wanted = configuration.capabilities,
-      configuration.skippedSecureBits.isDisjoint(with: [.noRoot, .noRootLocked])
-    else { return }
+    guard let bounding else { return }
     var permitted: UInt64 = 0
     var isEffective: CInt = 0
     let path = file.cString
@@ -177,7 +209,7 @@ extension JailBuilder {
       try check(
         "getxattr", "security.capability", linux_file_capabilities(path, &permitted, &isEffective))
     }
-    let missing = CapabilitySet(rawValue: permitted).subtracting(wanted)
+    let missing = CapabilitySet(rawValue: permitted).subtracting(bounding)
     guard isEffective != 0, !missing.isEmpty else { return }
     let names = missing.names.joined(separator: ",")
     throw JailError(

@@ -110,14 +110,13 @@ public final class RunningJail {
   /// with.
   private func executionFailed(_ end: ProcessEnd) -> End? {
     guard outcome.executionError != 0 else { return nil }
-    if let filter = configuration.filter,
-      Trampoline.failedCall(configuration.trampolineCalls, at: outcome.failedCall) == .loadFilter
-    {
+    let failedStep = Trampoline.failedStep(starting.trampolineCalls, at: outcome.failedCall)
+    if case .load(let filter) = failedStep {
       let error = SystemError(operation: "seccomp", path: nil, code: outcome.executionError)
-      log.error("\(JailBuilder.loading(filter)): \(error)")
+      log.error("\(filter.loading): \(error)")
       return .ended(.exited(ExitStatus.failure), programSignal: nil)
     }
-    let failed = ExecutionFailure(configuration, outcome.executionError)
+    let failed = ExecutionFailure(configuration.program, outcome.executionError)
     if !configuration.background { log.error(failed.text) }
     // What a filter does to the call that ends the process is no violation of the program's.
     return .ended(.exited(failed.status), programSignal: nil)

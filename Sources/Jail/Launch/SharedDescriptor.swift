@@ -20,9 +20,19 @@ final class SharedDescriptor {
   }
 }
 
-extension SharedDescriptor {
-  /// The file of a namespace to enter, opened before anything changes.
-  static func namespace(_ file: FilePath?, option: String) throws(JailError) -> SharedDescriptor? {
+/// The files of the namespaces that a jail enters, opened before anything changes.
+struct NamespaceFiles {
+  let network: SharedDescriptor?
+  let mount: SharedDescriptor?
+
+  init(_ configuration: JailConfiguration) throws(JailError) {
+    network = try Self.open(configuration.networkNamespaceFile, option: "-e")
+    mount = try Self.open(configuration.mountNamespaceFile, option: "-V ")
+  }
+
+  private static func open(
+    _ file: FilePath?, option: String
+  ) throws(JailError) -> SharedDescriptor? {
     guard let file else { return nil }
     return try step("\(option)\(file)") { () throws(SystemError) in
       // A pipe is no namespace, and must not be waited for.

@@ -116,7 +116,7 @@ final class StoreMounts {
           (pair.cache, SharedDescriptor(cache.intoDescriptor()), Self.cacheDirectory),
         ] {
           let shown: FilePath = "\(directory)/\(pair.name)"
-          if builder.configuration.namespaces.contains(.user) {
+          if builder.context.isInUserNamespace {
             try Self.bind(mount.descriptor, on: place.descriptor, shown: shown)
           } else {
             try moveMount(mount.descriptor, on: place.descriptor, shown: shown)

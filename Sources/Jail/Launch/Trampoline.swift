@@ -7,13 +7,12 @@ import DaemonStoreKernel
 /// host's file, open in the jail, could be written to later. It is a file in memory that makes a list
 /// of system calls, the last of which is execve(2) (decision 0020).
 enum Trampoline {
-  /// What it does, in this order.
-  enum Call: Equatable {
-    /// Maps and closes the memory where it says what has failed.
+  /// What it does, in this order, beside the calls of a plan: maps and closes the memory where it says
+  /// what has failed, and executes the program in the end.
+  private enum Call {
     case mapOutcome, closeOutcome
-    case loadFilter
-    /// Makes all calls wait for the launcher, and closes the descriptor of that.
-    case tellCalls, closeListener
+    case loadFilter([UInt8], SystemCallFilters.Flags)
+    case close(CInt)
     case execute
   }
 
@@ -21,11 +20,30 @@ enum Trampoline {
   struct Parameters {
     let path: RawArgument
     let outcome: CInt
-    var filter: (program: [UInt8], flags: UInt32)?
-    /// The filter for ``Call/tellCalls``, its flags and the number that its listener gets.
-    var listener: (program: [UInt8], flags: UInt32, number: CInt)?
+    /// Whether the program has a loader, so that the rest of a filter comes later.
+    let isCompletedLater: Bool
+    /// The number that the listener gets.
+    let listener: CInt
     /// What standard error is told when execve(2) fails, before the reason; nil for nothing.
-    var complaint: String?
+    let complaint: String?
+  }
+
+  private static func calls(
+    _ steps: [CallStep], _ parameters: Parameters
+  ) throws(JailError) -> [Call] {
+    var calls: [Call] = [.mapOutcome, .closeOutcome]
+    for step in steps {
+      switch step {
+      case .load(let filter):
+        let program = try filter.program(whileLoading: parameters.isCompletedLater)
+        calls.append(.loadFilter(program.bytes, filter.flags))
+      case .tell:
+        // Makes all calls wait for the launcher, and closes the descriptor of that.
+        calls.append(.loadFilter(Learning.filter, Learning.flags))
+        calls.append(.close(parameters.listener))
+      }
+    }
+    return calls + [.execute]
   }
 
   /// In x86-64 and aarch64, with the address of the parameters at 0x1000200:
@@ -136,14 +154,24 @@ enum Trampoline {
   private static let callSize = 56
   private static let textSize = 64
 
-  /// Which call of the first list has failed, as it says itself where that goes on.
-  static func failedCall(_ calls: [Call], at address: CInt) -> Call? {
+  /// Which step has failed, as the address says where the first list goes on; nil for the rest.
+  static func failedStep(_ steps: [CallStep], at address: CInt) -> CallStep? {
+    var places: [CallStep?] = [nil, nil]
+    for step in steps {
+      switch step {
+      case .load: places.append(step)
+      case .tell: places += [step, step]
+      }
+    }
     let index = (Int(address) - Int(dataAddress) - listPlace) / callSize - 1
-    return calls.indices.contains(index) ? calls[index] : nil
+    return places.indices.contains(index) ? places[index] : nil
   }
 
   /// The file: elf(5).
-  static func file(_ calls: [Call], _ parameters: Parameters) -> [UInt8] {
+  static func file(
+    _ steps: [CallStep], _ parameters: Parameters
+  ) throws(JailError) -> [UInt8] {
+    let calls = try calls(steps, parameters)
     var image = Image()
     let first = calls.map { call($0, parameters, &image) }
     let execute = address(listPlace + callSize * (calls.count - 1))
@@ -175,12 +203,6 @@ enum Trampoline {
     _ call: Call, _ parameters: Parameters, _ image: inout Image
   ) -> [UInt64] {
     let outcome = UInt64(parameters.outcome)
-    func load(_ program: [UInt8], _ flags: UInt32) -> [UInt64] {
-      let list = image.add(words([UInt64(program.count / 8), image.add(program)]))
-      return [
-        UInt64(linux_call_seccomp), UInt64(SECCOMP_SET_MODE_FILTER), UInt64(flags), list,
-      ]
-    }
     switch call {
     case .mapOutcome:
       return [
@@ -188,11 +210,12 @@ enum Trampoline {
         UInt64(MAP_SHARED | MAP_FIXED), outcome, 0,
       ]
     case .closeOutcome: return [UInt64(linux_call_close), outcome]
-    case .loadFilter: return load(parameters.filter?.program ?? [], parameters.filter?.flags ?? 0)
-    case .tellCalls:
-      return load(parameters.listener?.program ?? [], parameters.listener?.flags ?? 0)
-    case .closeListener:
-      return [UInt64(linux_call_close), UInt64(parameters.listener?.number ?? 0)]
+    case .loadFilter(let program, let flags):
+      let list = image.add(words([UInt64(program.count / 8), image.add(program)]))
+      return [
+        UInt64(linux_call_seccomp), UInt64(SECCOMP_SET_MODE_FILTER), UInt64(flags.rawValue), list,
+      ]
+    case .close(let number): return [UInt64(linux_call_close), UInt64(number)]
     case .execute:
       return [UInt64(linux_call_execve), image.add(parameters.path.bytes + [0])]
     }

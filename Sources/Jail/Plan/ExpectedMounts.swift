@@ -6,15 +6,17 @@ import DaemonStoreKernel
 struct ExpectedMounts {
   private var view: MountView
   private let configuration: JailConfiguration
+  private let context: JailContext
 
   var mounts: [Mount] { view.mounts }
 
   init(_ plan: JailPlan) throws(JailError) {
     configuration = plan.configuration
+    context = plan.steps.context
     try StoreMounts.verify(configuration.daemonStores)
     if let file = configuration.mountNamespaceFile { try Self.enter(file) }
     view = MountView(try MountTable.ofThisThread().mounts)
-    for jailStep in plan.steps { try follow(jailStep) }
+    for setUpStep in plan.steps.setUp { try follow(setUpStep) }
   }
 
   private static func enter(_ file: FilePath) throws(JailError) {
@@ -34,17 +36,37 @@ struct ExpectedMounts {
     return FilePath(cString: real)
   }
 
-  private mutating func follow(_ jailStep: JailStep) throws(JailError) {
-    switch jailStep {
+  private mutating func follow(_ setUpStep: SetUpStep) throws(JailError) {
+    switch setUpStep {
+    case .mount(let step): try follow(step)
+    case .namespace(.enterNetwork(let file)):
+      try step("-e\(file)") { () throws(SystemError) in
+        _ = try Descriptor(followingLinks: file, flags: O_RDONLY)
+      }
+    case .launch(.placeTerminal):
+      let hasPlace = root.isEmpty ? access("/dev/pts", F_OK) == 0 : false
+      if hasPlace || configuration.minimalDevices {
+        view.add(
+          "\(root)/dev/pts", type: "devpts", source: "devpts",
+          attributes: [.noSetID, .noExecution])
+      }
+    // None of these changes a mount.
+    case .namespace(.newSession), .namespace(.becomeMapped), .namespace(.unshare),
+      .namespace(.setHostName), .namespace(.raiseLoopback), .namespace(.joinSessionKeyring),
+      .launch(.openLibrary), .launch(.openTerminal), .launch(.inspectProgram), .privilege,
+      .closeDescriptors, .prepareFileAccess, .setLimits:
+      break
+    }
+  }
+
+  private mutating func follow(_ mountStep: MountStep) throws(JailError) {
+    switch mountStep {
+    case .enterNamespace, .newNamespace, .buildProcesses, .buildDevices: break  // as the table is
     case .setPropagation(let mode): view.setPropagation(mode)
     case .gatherStores(let names, let rest): view.gatherStores(names, rest: rest)
     case .findUserData: view.findUserData()
     case .removeUserData: view.removeUserData()
-    case .enterNetwork(let file):
-      try step("-e\(file)") { () throws(SystemError) in
-        _ = try Descriptor(followingLinks: file, flags: O_RDONLY)
-      }
-    case .mount(let mount): try follow(mount)
+    case .mount(let mount), .mountInDevices(let mount): try follow(mount)
     case .makeMountPoint(let path):
       // A mount makes a root that is missing.
       if configuration.mounts.isEmpty {
@@ -56,15 +78,7 @@ struct ExpectedMounts {
     case .placeStores: view.placeStores(root: root)
     case .placeDevices:
       try refuseIfShared("\(root)/dev", isRemoved: root.isEmpty)
-      view.placeDevices(
-        root: root, inUserNamespace: configuration.namespaces.contains(.user))
-    case .placeTerminal:
-      let hasPlace = root.isEmpty ? access("/dev/pts", F_OK) == 0 : false
-      if hasPlace || configuration.minimalDevices {
-        view.add(
-          "\(root)/dev/pts", type: "devpts", source: "devpts",
-          attributes: [.noSetID, .noExecution])
-      }
+      view.placeDevices(root: root, inUserNamespace: context.isInUserNamespace)
     case .changeRoot(let path):
       try step("-C \(path)") { () throws(SystemError) in
         _ = try Descriptor(followingLinks: path, flags: LINUX_O_PATH | O_DIRECTORY)
@@ -76,12 +90,10 @@ struct ExpectedMounts {
         "/tmp", type: "tmpfs", source: "none", attributes: [.home, .noExecution])
     case .placeProcesses:
       let place: FilePath = "\(root)/proc"
-      let isInUserNamespace = configuration.namespaces.contains(.user)
-      try refuseIfShared(place, isRemoved: !isInUserNamespace)
-      if !isInUserNamespace { view.unmount(place) }
+      try refuseIfShared(place, isRemoved: !context.isInUserNamespace)
+      if !context.isInUserNamespace { view.unmount(place) }
       view.add(
         place, type: "proc", source: "proc", attributes: [.readOnly, .home, .noExecution])
-    default: break
     }
   }
 
@@ -121,9 +133,7 @@ struct ExpectedMounts {
 
   /// As the mount itself does: `-K`, and a mount of the caller's namespace would be covered.
   private func refuseIfShared(_ place: FilePath, isRemoved: Bool) throws(JailError) {
-    guard configuration.propagation == .unchanged, configuration.namespaces.contains(.mount),
-      !configuration.namespaces.contains(.user)
-    else { return }
+    guard context.sharesMounts else { return }
     let top = view.covering(place)
     let covered = isRemoved && top?.target == place ? place.parent.flatMap(view.covering) : top
     if let covered, covered.peerGroup != nil {
@@ -132,7 +142,7 @@ struct ExpectedMounts {
   }
 
   private var clonePropagation: Propagation? {
-    configuration.propagation == .set(.private) ? .private : nil
+    context.copiesArePrivate ? .private : nil
   }
 
   /// Whether the source will be there at its turn: it is there now, and no earlier mount hides it.

@@ -7,7 +7,8 @@ import DaemonStoreKernel
 /// is made or started.
 struct Explanation {
   private let configuration: JailConfiguration
-  private let steps: [JailStep]
+  /// A line for each step.
+  private let steps: [String]
   private let state: ProgramState
   /// The ABI that rules for files would be enforced with; 0 for not at all.
   private let landlockABI: Int
@@ -16,11 +17,11 @@ struct Explanation {
   /// The process enters the mount namespace of `-V` to read its table, and stays there.
   init(_ plan: JailPlan) throws(JailError) {
     configuration = plan.configuration
-    steps = plan.steps
+    steps = plan.stepDescriptions
     let caller = try step("look at the caller") { () throws(SystemError) in
       try Caller.current()
     }
-    state = ProgramState(configuration, caller: caller)
+    state = ProgramState(plan, caller: caller)
     let rules = plan.configuration.fileAccess
     landlockABI = try step("ask for the version of Landlock") { () throws(SystemError) in
       try rules.map { (access) throws(SystemError) in
@@ -138,9 +139,7 @@ struct Explanation {
       }
     }
     lines += ["", "steps:"]
-    for (index, jailStep) in steps.enumerated() {
-      lines.append("  \(index + 1). \(jailStep.description)")
-    }
+    for (index, text) in steps.enumerated() { lines.append("  \(index + 1). \(text)") }
     lines += ["", "mounts:"]
     for mount in mounts {
       let root = mount.root == "/" ? "" : "[\(mount.root)]"
@@ -193,7 +192,7 @@ struct Explanation {
       ("noNewPrivileges", .bool(state.noNewPrivileges)),
       ("namespaces", .object(namespaces.map { ($0.kind, .string($0.how)) })),
       ("limits", .array(limits)), ("files", files ?? .null),
-      ("steps", .strings(steps.map(\.description))), ("mounts", .array(table)),
+      ("steps", .strings(steps)), ("mounts", .array(table)),
     ]).text() + "\n"
   }
 }

@@ -4,7 +4,7 @@ import DaemonStoreKernel
 /// Pure; what paths lead to is told by who has looked.
 struct MountView {
   private(set) var mounts: [Mount]
-  /// Set aside by ``JailStep/gatherStores(_:rest:)``: no path leads to them until they are placed.
+  /// Set aside by ``MountStep/gatherStores(_:rest:)``: no path leads to them until they are placed.
   private var stores: [Mount] = []
   private var userData: UserDataMounts?
   private var nextIdentifier: UInt64 = 1 << 40

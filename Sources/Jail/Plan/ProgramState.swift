@@ -37,35 +37,62 @@ struct ProgramState: Equatable {
   /// What `-c` wants and nobody can give.
   var missing: CapabilitySet = []
 
-  init(_ configuration: JailConfiguration, caller: Caller) {
+  init(_ plan: JailPlan, caller: Caller) {
     user = caller.user
     group = caller.group
     groups = caller.groups
     capabilities = caller.capabilities
     secureBits = caller.secureBits
-    noNewPrivileges = caller.noNewPrivileges || configuration.endsWithNoNewPrivileges
+    noNewPrivileges = caller.noNewPrivileges
+    let configuration = plan.configuration
     if configuration.namespaces.contains(.user) {
       enterUserNamespace(configuration, last: caller.lastCapability)
     }
-    if configuration.capabilities != nil {
-      secureBits.formUnion(JailPlan.secureBits.subtracting(configuration.skippedSecureBits))
+    for setUpStep in plan.steps.setUp {
+      switch setUpStep {
+      case .namespace(let step): follow(step)
+      case .privilege(let step): follow(step)
+      case .mount, .launch, .closeDescriptors, .prepareFileAccess, .setLimits: break
+      }
     }
-    if let list = configuration.supplementaryGroups { groups = Set(list).sorted() }
-    if let group = configuration.group { self.group = group.number }
-    if let user = configuration.user { become(user.number) }
-    if let wanted = configuration.capabilities {
-      missing = wanted.subtracting(capabilities.permitted)
-      let keepsBounding = !configuration.skippedSecureBits.isDisjoint(with: [
-        .noRoot, .noRootLocked,
-      ])
-      capabilities = CapabilityState(
-        inheritable: wanted, permitted: wanted, effective: wanted,
-        bounding: keepsBounding
-          ? capabilities.bounding : capabilities.bounding.intersection(wanted), ambient: wanted)
+    for finalStep in plan.steps.ending {
+      switch finalStep {
+      case .privilege(let step): follow(step)
+      case .program: break
+      }
     }
     execute()
     if configuration.clearsAmbientLater, configuration.mayNeedCompletion {
       capabilities.ambient = []
+    }
+  }
+
+  private mutating func follow(_ step: NamespaceStep) {
+    switch step {
+    case .becomeMapped(let newUser, let newGroup):
+      if let newGroup { group = newGroup }
+      if let newUser { become(newUser) }
+    case .newSession, .unshare, .setHostName, .enterNetwork, .raiseLoopback, .joinSessionKeyring:
+      break
+    }
+  }
+
+  private mutating func follow(_ step: PrivilegeStep) {
+    switch step {
+    case .setSecureBits(let bits): secureBits.formUnion(bits)
+    case .setGroups(let list): groups = Set(list).sorted()
+    case .setGroup(let new): group = new.number
+    case .setUser(let new): become(new.number)
+    case .limitCapabilities(let wanted, let limitsBounding):
+      missing = wanted.subtracting(capabilities.permitted)
+      capabilities = CapabilityState(
+        inheritable: wanted, permitted: wanted, effective: wanted,
+        bounding: limitsBounding
+          ? capabilities.bounding.intersection(wanted) : capabilities.bounding,
+        ambient: capabilities.ambient)
+    case .raiseAmbient(let wanted, _): capabilities.ambient = wanted
+    case .setNoNewPrivileges: noNewPrivileges = true
+    case .denyTerminalInput, .restrictFileAccess, .setSystemCallTable: break
     }
   }
 
@@ -76,8 +103,6 @@ struct ProgramState: Equatable {
     user = Self.inside(user, configuration.userMap)
     group = Self.inside(group, configuration.groupMap)
     groups = groups.map { Self.inside($0, configuration.groupMap) }.sorted()
-    if let first = configuration.firstGroup { group = first }
-    if let first = configuration.firstUser { become(first) }
   }
 
   /// An id as the namespace shows it; one that it does not map is 65534 (overflowuid).

@@ -26,6 +26,9 @@ final class StartingJail {
   }
 
   let configuration: JailConfiguration
+  /// What this process does of the plan when the jail asks for it.
+  private let limits: [ResourceLimit]
+  let trampolineCalls: [CallStep]
   /// The first process of the jail.
   let first: pid_t
   /// Between the launcher and the jail, until its set-up is over.
@@ -84,11 +87,13 @@ final class StartingJail {
   }
 
   init(
-    _ configuration: JailConfiguration, first: pid_t, messages: SharedDescriptor,
+    _ plan: JailPlan, first: pid_t, messages: SharedDescriptor,
     signals: consuming SignalDescriptor, forwards: Bool, terminal: TerminalRelay?,
     clock: StartClock
   ) {
-    self.configuration = configuration
+    configuration = plan.configuration
+    limits = plan.steps.limits
+    trampolineCalls = plan.steps.trampolineCalls
     self.first = first
     self.messages = messages
     self.signals = signals
@@ -305,7 +310,7 @@ final class StartingJail {
   /// Sets them from outside, with the launcher's rights, at the moment that the jail asks for:
   /// when its set-up needs no more memory or descriptors.
   private func setLimits() throws(JailError) {
-    for limit in configuration.limits {
+    for limit in limits {
       try step("-R \(limit.kind.name)") { () throws(SystemError) in
         try setLimit(
           limit.kind.rawValue, soft: limit.soft, hard: limit.hard, of: first,

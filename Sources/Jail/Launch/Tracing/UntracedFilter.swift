@@ -1,3 +1,4 @@
+import DaemonStoreKernel
 import Seccomp
 
 /// What makes every thread and process of a program a tracee from its birth, loaded before execve(2)
@@ -53,6 +54,19 @@ enum UntracedFilter {
     }
     do throws(ProgramError) { return try FilterProgram(program + [allow]).bytes } catch {
       throw JailError("the filter against untraced processes: \(error)")
+    }
+  }
+}
+
+/// The same as a part of a step.
+struct UntracedRefusal: Equatable, Sendable {
+  let refusesRings: Bool
+
+  /// Makes everything a tracee that the program makes.
+  func load() throws(JailError) {
+    let program = try UntracedFilter.program(refusesRings: refusesRings)
+    try step("let the launcher complete the jail (needs no_new_privs, -n, or CAP_SYS_ADMIN)") {
+      () throws(SystemError) in try SystemCallFilters.load(program)
     }
   }
 }
