@@ -138,20 +138,20 @@ package enum Login {
       }
       return user
     case .name(let name):
+      if request.vault == .plain { try VaultAccount.requireName(name) }
       if request.vault != nil {
-        if request.vault == .plain { try VaultAccount.requireName(name) }
-        return try ObfuscatedUsername(of: name, salt: .readOrMake(layout))
+        return try request.username.resolve(salt: .makingMissing(), in: layout)
       }
-      guard let salt = try Salt.existing(layout) else { throw noVault(request) }
-      return try ObfuscatedUsername(of: name, salt: salt)
+      guard let user = try request.username.resolveIfSalted(in: layout) else {
+        throw noVault(request)
+      }
+      return user
     }
   }
 
   private static func noVault(_ request: LoginRequest) -> Refusal {
-    Refusal(
-      path: request.username.path,
-      reason: "has no vault; make one with cryptohome create, or with --vault plain or --vault "
-        + "ephemeral")
+    request.username.withoutVault(
+      "make one with cryptohome create, or with --vault plain or --vault ephemeral")
   }
 
   private static func chooseVault(
@@ -177,9 +177,7 @@ package enum Login {
     switch (existing, request.vault) {
     case (nil, nil): throw noVault(request)
     case (nil, .fscrypt):
-      throw Refusal(
-        path: request.username.path,
-        reason: "has no vault; make an encrypted one with cryptohome create")
+      throw request.username.withoutVault("make an encrypted one with cryptohome create")
     case (let existing?, let wanted?) where existing != wanted:
       throw Refusal(
         path: request.username.path,

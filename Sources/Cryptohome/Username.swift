@@ -42,6 +42,53 @@ extension Username {
   }
 }
 
+/// Where the salt is from that turns a name into a hash.
+package enum SaltSource: Sendable {
+  /// The salt of the system, which must exist.
+  case existing
+  /// The same, made on a system that has none: where a vault is made, or its path is asked for.
+  ///
+  /// - Parameter isForced: whether it is made although `/home` is not mounted and should be.
+  case makingMissing(isForced: Bool = false)
+  /// One that was read before.
+  case known(Salt)
+
+  fileprivate func salt(_ layout: Layout) throws -> Salt {
+    switch self {
+    case .existing: try .read(layout)
+    case .makingMissing(let isForced): try .readOrMake(layout, isForced: isForced)
+    case .known(let salt): salt
+    }
+  }
+}
+
+extension Username {
+  /// The user who is meant: the only way from what a person or a program has named to a user. A hash
+  /// needs no salt, and need not be that of a user who has a vault.
+  ///
+  /// - Throws: ``Refusal`` for an empty name, and for a salt that cannot be used or, with
+  ///   ``SaltSource/existing``, does not exist.
+  package func resolve(
+    salt source: SaltSource = .existing, in layout: Layout
+  ) throws -> ObfuscatedUsername {
+    switch self {
+    case .hash(let user): user
+    case .name(let name): try ObfuscatedUsername(of: name, salt: source.salt(layout))
+    }
+  }
+
+  /// The same; nil for a name on a system that has no salt yet, and so no user with a vault.
+  package func resolveIfSalted(in layout: Layout) throws -> ObfuscatedUsername? {
+    if case .hash(let user) = self { return user }
+    return try Salt.existing(layout).map { try resolve(salt: .known($0), in: layout) }
+  }
+
+  /// What is said of a user without a vault, wherever one is needed.
+  func withoutVault(_ wayOut: String? = nil) -> Refusal {
+    Refusal(path: path, reason: "has no vault" + (wayOut.map { "; \($0)" } ?? ""))
+  }
+}
+
 extension ObfuscatedUsername {
   /// The obfuscated form of a user's name: SHA-1 of the salt and the name with A-Z folded to a-z,
   /// in hexadecimal. Nothing else is folded or trimmed.

@@ -40,10 +40,7 @@ struct SizeArgument: ExpressibleByArgument {
 
 /// The user that a command is about.
 func user(_ text: String) throws -> ObfuscatedUsername {
-  switch try Username("\(text)") {
-  case .hash(let user): user
-  case .name(let name): try ObfuscatedUsername(of: name, salt: .read(.system))
-  }
+  try Username("\(text)").resolve(in: .system)
 }
 
 /// For cryptohomed, which may run in a namespace of its own.

@@ -37,7 +37,7 @@ struct PamNamesCommand: ChangingCommand {
   private func name(of user: ObfuscatedUsername, _ owner: uid_t?, _ salt: Salt) -> String {
     guard let owner else { return user.description }
     let name = Account.name(of: owner)
-    return (try? ObfuscatedUsername(of: name, salt: salt)) == user
+    return (try? Username.name(name).resolve(salt: .known(salt), in: .system)) == user
       ? name.description : user.description
   }
 }
@@ -64,7 +64,9 @@ struct PamAccountCommand: ChangingCommand {
     try CapabilitySet().apply()
     let group = try Group.named(self.group)
     let name = try Account.named(user)
-    let hash = try name.map { try ObfuscatedUsername(of: $0, salt: salt.get()) }
+    let hash = try name.map {
+      try Username.name($0).resolve(salt: .known(salt.get()), in: .system)
+    }
     Program.say(group.map { "\($0)" } ?? "-")
     Program.say(hash?.description ?? "-")
   }

@@ -75,7 +75,7 @@ struct LoginOption: ParsableArguments {
 
   /// Leaves a process that ends the user's sessions when their leaders have ended.
   func stay(with user: String) {
-    guard isByLogin, let hash = try? Sessions.user(.name("\(user)"), .system),
+    guard isByLogin, let hash = try? Username.name("\(user)").resolve(in: .system),
       let leaders = try? Sessions.leaders(of: hash, .system), !leaders.isEmpty
     else { return }
     do {
@@ -252,7 +252,7 @@ struct PamLockEndedCommand: ChangingCommand {
       if !lockEnded(users, [], isHeard: true, until: .now + timeout) { throw Ending(.partial) }
       return
     }
-    guard let user = try Sessions.user(Username("\(user)"), .system) else { return }
+    guard let user = try Username("\(user)").resolveIfSalted(in: .system) else { return }
     let report: LogoutReport?
     do {
       report = try Sessions.lockIfEnded(user, .system, until: now ? .now : nil)

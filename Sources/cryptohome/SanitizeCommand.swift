@@ -14,10 +14,7 @@ struct SanitizeCommand: ParsableCommand {
 
   func run() throws {
     // Root's makes the salt, where there is none yet.
-    if geteuid() == 0, case .name(let name) = try Username("\(user)") {
-      print(try ObfuscatedUsername(of: name, salt: .readOrMake(.system)))
-      return
-    }
-    print(try cryptohome.user(user))
+    let salt = geteuid() == 0 ? SaltSource.makingMissing() : .existing
+    print(try Username("\(user)").resolve(salt: salt, in: .system))
   }
 }

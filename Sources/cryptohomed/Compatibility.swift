@@ -40,7 +40,7 @@ extension Service {
           "GetSanitizedUsername", takes: [Parameter("username", "s")],
           gives: [Parameter("sanitized", "s")]
         ) { [unowned self] call in
-          let user = try user(try call.message.string(), makesSalt: true)
+          let user = try user(try call.message.string(), salt: .makingMissing())
           call.reply { try $0.append(user.description) }
         },
       ])

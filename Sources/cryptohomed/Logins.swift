@@ -166,15 +166,9 @@ extension Service {
   }
 
   /// The user that a caller means.
-  /// - Parameter makesSalt: whether the salt is made on a system that has none.
-  func user(_ text: String, makesSalt: Bool = false) throws -> ObfuscatedUsername {
+  func user(_ text: String, salt: SaltSource = .existing) throws -> ObfuscatedUsername {
     do {
-      switch try Username("\(text)") {
-      case .hash(let user): return user
-      case .name(let name):
-        return try ObfuscatedUsername(
-          of: name, salt: makesSalt ? .readOrMake(layout) : .read(layout))
-      }
+      return try Username("\(text)").resolve(salt: salt, in: layout)
     } catch let error as Refusal {
       throw BusError.invalidArguments(oneLine("\(error)"))
     }

@@ -36,7 +36,7 @@ extension Service {
       methods: [
         method("GetSanitizedUsername") {
           [unowned self] (request: UserDataAuth_GetSanitizedUsernameRequest) in
-          let user = try user(request.username, makesSalt: true)
+          let user = try user(request.username, salt: .makingMissing())
           return UserDataAuth_GetSanitizedUsernameReply.with {
             $0.sanitizedUsername = user.description
           }

@@ -15,15 +15,12 @@ func storeName(_ text: String) throws(Failure) -> StoreName {
 /// The user that is meant: a hash, or a name and the salt of the system. Where that cannot be read,
 /// the service on the bus is asked.
 func user(_ text: String, of store: StoreName) throws -> ObfuscatedUsername {
-  switch try Username("\(text)") {
-  case .hash(let user): return user
-  case .name(let name):
-    do {
-      return try ObfuscatedUsername(of: name, salt: .read(.system))
-    } catch {
-      if let user = try? hash(of: name, in: store) { return user }
-      throw Failure("\(error); cryptohomed is not on the bus either: give the 40-digit hash")
-    }
+  let username = try Username("\(text)")
+  do {
+    return try username.resolve(in: .system)
+  } catch {
+    if let user = try? hash(of: username.path, in: store) { return user }
+    throw Failure("\(error); cryptohomed is not on the bus either: give the 40-digit hash")
   }
 }
 

@@ -23,7 +23,7 @@ package enum Sessions {
     _ username: Username, _ session: SessionRecord, _ layout: Layout,
     password: () throws -> Secret
   ) throws -> LoginReport? {
-    guard let user = try hash(of: username, layout) else { return nil }
+    guard let user = try username.resolveIfSalted(in: layout) else { return nil }
     // Before the session counts: it must not keep the vault of another account open.
     let record = try VaultFile.existing(of: user, layout)
     let account = try username.account(record)
@@ -49,7 +49,7 @@ package enum Sessions {
   package static func close(
     _ username: Username, _ leader: SessionLeader, id: String?, _ layout: Layout
   ) throws -> LogoutReport? {
-    guard let user = try hash(of: username, layout) else { return nil }
+    guard let user = try username.resolveIfSalted(in: layout) else { return nil }
     return try lockIfEnded(user, layout, ending: leader, id: id)
   }
 
@@ -60,11 +60,6 @@ package enum Sessions {
     guard let records = try SessionRecords(ofExisting: user, layout) else { return [] }
     return Set(try records.sessions().map(\.leader).filter(\.isAlive))
   }
-
-  /// The user of that name or hash; nil on a system without a salt.
-  package static func user(
-    _ username: Username, _ layout: Layout
-  ) throws -> ObfuscatedUsername? { try hash(of: username, layout) }
 
   /// The users of whom a session, or a logout that is not finished, is known.
   package static func users(_ layout: Layout) throws -> [ObfuscatedUsername] {
@@ -145,18 +140,7 @@ package enum Sessions {
   package static func userWithPassword(
     _ username: Username, _ layout: Layout
   ) throws -> ObfuscatedUsername? {
-    guard let user = try hash(of: username, layout) else { return nil }
+    guard let user = try username.resolveIfSalted(in: layout) else { return nil }
     return try VaultKind.existing(of: user, layout) == .fscrypt ? user : nil
-  }
-
-  /// nil on a system that has no salt, and so no user with a vault.
-  private static func hash(
-    of username: Username, _ layout: Layout
-  ) throws -> ObfuscatedUsername? {
-    switch username {
-    case .hash(let user): return user
-    case .name(let name):
-      return try Salt.existing(layout).map { try ObfuscatedUsername(of: name, salt: $0) }
-    }
   }
 }

@@ -112,11 +112,7 @@ struct OpenedKey: ~Copyable {
 /// each change is there as a whole or not at all.
 package enum VaultKeys {
   package static func list(of username: Username, _ layout: Layout) throws -> [KeyDescription] {
-    let user: ObfuscatedUsername
-    switch username {
-    case .hash(let hash): user = hash
-    case .name(let name): user = try ObfuscatedUsername(of: name, salt: .read(layout))
-    }
+    let user = try username.resolve(in: layout)
     return try file(of: user, layout, shown: username).slots.map { KeyDescription($0) }
   }
 
@@ -198,11 +194,7 @@ package enum VaultKeys {
   static func require(
     _ username: Username, _ layout: Layout
   ) throws -> (user: ObfuscatedUsername, account: VaultAccount?) {
-    let user: ObfuscatedUsername
-    switch username {
-    case .hash(let hash): user = hash
-    case .name(let name): user = try ObfuscatedUsername(of: name, salt: .read(layout))
-    }
+    let user = try username.resolve(in: layout)
     let record = try VaultFile.existing(of: user, layout)
     let account = try username.account(record)
     if case .name = username { try record?.require(account, of: user) }
@@ -282,7 +274,7 @@ package enum VaultKeys {
         reason: "has a vault of the kind \(kind.rawValue), which takes no password")
     case nil: break
     }
-    throw Refusal(path: name, reason: "has no vault; make one with cryptohome create")
+    throw (username ?? .hash(user)).withoutVault("make one with cryptohome create")
   }
 
   /// Writes the file unless another command has changed it since it was read.

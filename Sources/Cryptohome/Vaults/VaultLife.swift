@@ -53,8 +53,8 @@ package enum Vaults {
     let account = try Account.loggingIn(as: request.name)
     let owner = try stored(request, account)
     let home = try request.coversHome ? PasswdHome.path(of: request.name, account) : nil
-    let user = try ObfuscatedUsername(
-      of: request.name, salt: .readOrMake(layout, isForced: request.isForced))
+    let user = try Username.name(request.name).resolve(
+      salt: .makingMissing(isForced: request.isForced), in: layout)
     if !request.isForced { try HomeFileSystem.requireMounted(layout) }
     guard let claim = VaultAccount(.name(request.name), account, owner) else {
       throw Refusal(path: request.name, reason: "has no passwd entry; specify --owner UID:GID")

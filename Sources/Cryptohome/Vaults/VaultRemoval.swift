@@ -173,7 +173,7 @@ extension Vaults {
     _ user: ObfuscatedUsername, _ username: Username, _ layout: Layout
   ) throws -> RemovalReport {
     guard try VaultRegister.isRecorded(user, layout) else {
-      throw Refusal(path: username.path, reason: "has no vault")
+      throw username.withoutVault()
     }
     try VaultRegister.forget(user, layout)
     var report = RemovalReport()
@@ -186,12 +186,8 @@ extension Vaults {
   private static func doomedUser(
     _ username: Username, _ layout: Layout
   ) throws -> ObfuscatedUsername {
-    guard case .name(let name) = username else {
-      if case .hash(let user) = username { return user }
-      throw Refusal(path: "USER", reason: "is empty; name a user")
-    }
-    let user = try ObfuscatedUsername(of: name, salt: .read(layout))
-    if let record = try? VaultFile.existing(of: user, layout),
+    let user = try username.resolve(in: layout)
+    if case .name(let name) = username, let record = try? VaultFile.existing(of: user, layout),
       let account = try Account.loggingIn(as: name)
     {
       try record.require(account, of: user)

@@ -13,9 +13,9 @@ package enum VaultTransfer {
   package static func rename(
     _ old: FilePath, to new: FilePath, _ layout: Layout, credential: () throws -> Credential
   ) throws -> ObfuscatedUsername {
-    let salt = try Salt.read(layout)
-    let source = try ObfuscatedUsername(of: old, salt: salt)
-    let target = try ObfuscatedUsername(of: new, salt: salt)
+    let salt = SaltSource.known(try .read(layout))
+    let source = try Username.name(old).resolve(salt: salt, in: layout)
+    let target = try Username.name(new).resolve(salt: salt, in: layout)
     guard let account = try Account.named(new), account.name == new else {
       throw Refusal(path: new, reason: "has no passwd entry; rename the account first (usermod -l)")
     }
@@ -77,7 +77,7 @@ package enum VaultTransfer {
   package static func adopt(
     _ name: FilePath, _ layout: Layout, credential: () throws -> Credential
   ) throws -> (former: uid_t?, name: FilePath, home: FilePath) {
-    let user = try ObfuscatedUsername(of: name, salt: .read(layout))
+    let user = try Username.name(name).resolve(in: layout)
     guard let account = try Account.loggingIn(as: name) else {
       throw Refusal(path: name, reason: "has no passwd entry to give the vault to")
     }
@@ -121,7 +121,7 @@ package enum VaultTransfer {
     _ user: ObfuscatedUsername, _ name: FilePath, _ layout: Layout
   ) throws -> VaultFile {
     guard let kind = try VaultKind.existing(of: user, layout) else {
-      throw Refusal(path: name, reason: "has no vault")
+      throw Username.name(name).withoutVault()
     }
     try Vaults.requireLoggedOut(user, kind, layout, shown: name)
     return try VaultFile.existing(of: user, layout) ?? VaultFile(kind: kind, identity: nil)
