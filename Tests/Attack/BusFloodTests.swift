@@ -100,6 +100,20 @@ import Testing
     print(output.split(separator: "\n").filter { $0.utf8.starts(with: "flood: ".utf8) }.joined())
   }
 
+  /// The control: a service that keeps each call until the bus has said whose it is.
+  @Test(.tags(.attack)) func floodEndsNaiveService() async {
+    await #expect(processExitsWith: .success) {
+      inBusMachine { machine in
+        let service = try machine.client("naive", "1024")
+        try service.wait(for: "named")
+        let attacker = try machine.client("flood", "20", "256", as: "bob")
+        try attacker.wait(for: "flooding")
+        try service.wait(for: "a descriptor is lost")
+        attacker.kill()
+      }
+    }
+  }
+
   /// S23: a limit for a user, and not for a connection.
   @Test(.tags(.attack)) func delaysOfOneUserAreFew() async {
     await #expect(processExitsWith: .success) {
@@ -125,6 +139,20 @@ import Testing
     }
   }
 
+  /// The control: a limit for each connection is no limit for a user.
+  @Test(.tags(.attack)) func delaysOfOneUserAreManyForNaiveService() async {
+    await #expect(processExitsWith: .success) {
+      inBusMachine { machine in
+        let known = try machine.host.script("echo owner:x:5:60::/:/bin/false >> /etc/passwd")
+        #expect(known.status == 0)
+        let service = try machine.client("naive")
+        try service.wait(for: "named")
+        let attacker = try machine.client("delays", "alpha", "20", as: "5")
+        try attacker.wait(for: "given 320\n")
+      }
+    }
+  }
+
   /// S22: a descriptor from which no password comes takes a slot for ten seconds, and no longer.
   @Test(.tags(.attack)) func silentPasswordGivesTheSlotBack() async {
     await #expect(processExitsWith: .success) {
@@ -141,6 +169,11 @@ import Testing
           try attacker.wait(for: "wrong password")
           #expect(service.isRunning && machine.log == "", "\(machine.log)")
           service.kill()
+          // The control: a program that reads the password as long as the pipe is open.
+          let naive = try machine.run([
+            "sh", "-c", "mkfifo /run/silent; exec 3<> /run/silent; timeout 11 head -n 1 <&3",
+          ])
+          #expect(naive.status == 124, "\(naive)")
         }
       }
     }
@@ -179,12 +212,18 @@ import Testing
         try machine.succeed("cryptohome", "mount", "alice", "--vault", "plain")
         try machine.succeed("cryptohome", "unmount", "alice")
         let service = try machine.startService()
+        // The control: mount(8) binds a mount to no session.
+        let naive = try machine.run([
+          "sh", "-c", "mkdir /run/naive && mount -t tmpfs naive /run/naive",
+        ])
+        #expect(naive.status == 0, "\(naive)")
         let session = try machine.client("within", "alice", "1000", "\(BusMachine.group)")
         try session.wait(for: "done \(Host.alice)")
         #expect(try machine.mounts(of: Host.alice).count == 6)
         session.kill()
         let isOver = try eventually { try machine.mounts(of: Host.alice).isEmpty }
         #expect(isOver)
+        #expect(try mountTable(of: machine.first).at("/run/naive").count == 1)
         // Outside of any, beside another session.
         let other = try machine.client("session", "alice")
         try other.wait(for: "open")

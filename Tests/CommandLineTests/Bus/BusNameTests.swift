@@ -31,4 +31,25 @@ import Testing
       }
     }
   }
+
+  /// Bytes that no string of the bus may have: not UTF-8, and a zero byte. The bus ends the connection of the
+  /// sender, the service gets nothing, and others are answered.
+  @Test func invalidStringEndsItsSenderAlone() async {
+    await #expect(processExitsWith: .success) {
+      inBusMachine { machine in
+        let service = try machine.startService()
+        let valid = try machine.client("invalid", "616c696365", as: "bob")
+        try valid.wait(for: "done /run/daemon-store/alpha/")
+        let calls = HostileNames.invalid + [[0], [0x61, 0, 0x62]]
+        for bytes in calls {
+          let digits = bytes.map { String(0x100 + Int($0), radix: 16).dropFirst() }.joined()
+          let sender = try machine.client("invalid", digits, as: "bob")
+          #expect(try sender.end() == 0 && sender.text == "hung up\n", "\(digits): \(sender.text)")
+        }
+        #expect(calls.count > 8 && service.isRunning && machine.log == "", "\(machine.log)")
+        try machine.expect("(@a(sbas) [],)", from: "Manager1.List", as: "carol")
+        service.kill()
+      }
+    }
+  }
 }

@@ -34,13 +34,21 @@ class Client:
         self.answer(self.send(BUS, "Hello"))
 
     def send(self, target, member, signature="", body=b"", descriptors=()):
-        self.serial += 1
         destination, path, interface = target
-        fields = b""
-        for code, kind, value in [
+        return self.write(1, [
             (1, "o", path), (2, "s", interface), (3, "s", member), (6, "s", destination),
             (8, "g", signature), (9, "u", len(descriptors)),
-        ]:
+        ], body, descriptors)
+
+    def give(self, descriptor):
+        """Answers the call that came last with a descriptor."""
+        self.write(2, [(5, "u", self.call), (6, "s", self.sender), (8, "g", "h"), (9, "u", 1)],
+                   struct.pack("<I", 0), [descriptor])
+
+    def write(self, type, values, body, descriptors):
+        self.serial += 1
+        fields = b""
+        for code, kind, value in values:
             if not value:
                 continue
             fields = pad(fields, 8) + bytes([code, 1]) + kind.encode() + b"\0"
@@ -50,7 +58,7 @@ class Client:
                 fields += struct.pack("<I", value)
             else:
                 fields += string(value)
-        head = b"l\1\0\1" + struct.pack("<III", len(body), self.serial, len(fields)) + fields
+        head = b"l" + bytes([type, 0, 1]) + struct.pack("<III", len(body), self.serial, len(fields)) + fields
         socket.send_fds(self.socket, [pad(head, 8) + body], list(descriptors))
         return self.serial
 
@@ -58,12 +66,13 @@ class Client:
         """Type, what it answers, error or member, body."""
         while True:
             if len(self.data) >= 16:
-                length, _, fields = struct.unpack_from("<III", self.data, 4)
+                length, self.call, fields = struct.unpack_from("<III", self.data, 4)
                 start = (16 + fields + 7) & ~7
                 if len(self.data) >= start + length:
                     break
-            data, descriptors, _, _ = socket.recv_fds(self.socket, 1 << 16, 16)
+            data, descriptors, flags, _ = socket.recv_fds(self.socket, 1 << 16, 16)
             assert data, "the bus has hung up"
+            assert not flags & socket.MSG_CTRUNC, "a descriptor is lost"
             self.data += data
             self.descriptors += descriptors
         kind, reply, name, at = self.data[1], None, "", 16
@@ -79,8 +88,11 @@ class Client:
                 at += self.data[at] + 2
             else:
                 size = struct.unpack_from("<I", self.data, at)[0]
+                text = self.data[at + 4 : at + 4 + size].decode()
                 if code in (3, 4):
-                    name = self.data[at + 4 : at + 4 + size].decode()
+                    name = text
+                elif code == 7:
+                    self.sender = text
                 at += size + 5
         body, self.data = self.data[start : start + length], self.data[start + length :]
         return kind, reply, name, body
@@ -311,6 +323,41 @@ def hear(interface):
             print("heard", name, flush=True)
 
 
+def invalid(digits):
+    """A call with bytes in a string that are no text."""
+    client = Client()
+    raw = bytes.fromhex(digits)
+    body = pad(string("alpha"), 4) + struct.pack("<I", len(raw)) + raw + b"\0"
+    try:
+        show(*client.answer(client.send(MANAGER, "GetStore", "ss", body)))
+    except (AssertionError, ConnectionError):
+        print("hung up", flush=True)
+
+
+def naive(*limit):
+    """What a simple service does: it keeps each call, with its descriptors, until the bus has said whose it
+    is, and gives each connection 16 delays."""
+    if limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, [int(limit[0])] * 2)
+    client = Client()
+    name = pad(string(MANAGER[0]), 4) + struct.pack("<I", 0)
+    client.answer(client.send(BUS, "RequestName", "su", name))
+    print("named", flush=True)
+    held, given = {}, {}
+    while True:
+        kind, reply, name, _ = client.receive()
+        if kind == 1 and name == "Delay" and not client.descriptors and given.get(client.sender, 0) < 16:
+            given[client.sender] = given.get(client.sender, 0) + 1
+            client.give(os.pipe()[1])
+        elif kind == 1:
+            asked = client.send(BUS, "GetConnectionUnixUser", "s", string(client.sender))
+            held[asked], client.descriptors = client.descriptors, []
+        elif reply in held:
+            for descriptor in held.pop(reply):
+                os.close(descriptor)
+
+
 {"delay": delay, "mount": mount, "crowd": crowd, "long": long, "hold": hold, "run": run,
  "session": session, "flood": flood, "delays": delays, "silent": silent, "within": within,
- "hear": hear, "later": later}[sys.argv[1]](*sys.argv[2:])
+ "hear": hear, "later": later, "invalid": invalid,
+ "naive": naive}[sys.argv[1]](*sys.argv[2:])
