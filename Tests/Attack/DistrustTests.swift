@@ -11,6 +11,16 @@ import Testing
     let fix: String
   }
 
+  /// A logout that looks at the directories first and ends where others can write one, as the first version
+  /// did, unmounts nothing: status 1.
+  private static func expectNaiveLogoutRefuses(_ host: Host) throws {
+    let outcome = try host.script(
+      "test -z \"$(find /home /home/user /home/.shadow /run/daemon-store -maxdepth 0 "
+        + "\\( -perm /022 -o ! -user 0 \\))\" && umount /home/user/\(Host.alice)")
+    #expect(outcome.status == 1 && outcome.errors.isEmpty, "\(outcome)")
+    #expect(try host.keyState(of: Host.alice) == "present")
+  }
+
   @Test(arguments: ["/home", "/home/user", "/home/.shadow", "/run/daemon-store"])
   func locksAVaultBelowADirectoryOfOthers(path: String) async {
     await #expect(processExitsWith: .success) { [path] in
@@ -20,6 +30,7 @@ import Testing
         try host.unlock("alice")
         let jail = try host.jail(following: "alpha")
         try setMode(path, 0o777)
+        try Self.expectNaiveLogoutRefuses(host)
         let status = try host.run("cryptohome", "status")
         #expect(status.status == 0 && status.output.contains("unlocked"), "\(status)")
         try host.refuse(status: 3, [path, "0777"], "cryptohome", "unmount", "alice")
@@ -45,6 +56,7 @@ import Testing
         try host.create("alice")
         try host.unlock("alice")
         try setOwner("/home", 1001, 1001)
+        try Self.expectNaiveLogoutRefuses(host)
         try host.refuse(status: 3, ["/home", "1001"], "cryptohome", "unmount", "--all")
         #expect(try host.keyState(of: Host.alice) == "absent")
         try setMode("/run/daemon-store", 0o777)
@@ -61,6 +73,17 @@ import Testing
       inEncryptedHost { host in
         try host.boot("alpha")
         try host.create("alice")
+        try host.unlock("alice")
+        // The control: a script that ends at the first failure.
+        let naive = try run(
+          "strace",
+          [
+            "-f", "-o", "/dev/null", "-P", "/proc", "-e", "trace=openat", "-e",
+            "inject=openat:error=ENOMEM:when=1", "sh", "-ec",
+            "ls /proc; umount -R /home/user/\(Host.alice)",
+          ])
+        #expect(naive.status == 2 && naive.errors.contains("/proc"), "\(naive)")
+        #expect(try host.keyState(of: Host.alice) == "present")
         for time in 1...12 {
           try host.unlock("alice")
           let outcome = try run(
