@@ -57,6 +57,28 @@ import Testing
     }
   }
 
+  /// The control, for names that differ in case and for a name that is used again: a login that goes by the
+  /// name in lower case.
+  @Test(arguments: ["Alice", "alice"])
+  func naiveLoginOpensVaultOfOtherAccount(name: String) async {
+    await #expect(processExitsWith: .success) { [name] in
+      inHost(.shared) { host in
+        try host.boot("alpha")
+        try host.login("alice")
+        try writeFile("/home/user/\(Host.alice)/diary", "of alice")
+        try host.logout("alice")
+        try Self.write(
+          accounts: name == "alice" ? [("alice", 2077)] : [("alice", 1000), ("Alice", 2077)])
+        let outcome = try NaiveLogin.run("mount", name)
+        #expect(outcome.status == 0, "\(outcome)")
+        let read = try run(
+          "setpriv",
+          ["--reuid=2077", "--regid=2077", "--clear-groups", "cat", "/mnt/naive/diary"])
+        #expect(read.output == "of alice", "\(read)")
+      }
+    }
+  }
+
   @Test(arguments: ["plain", "fscrypt", "plain without vault.json"])
   func refusesAccountMadeAgainWithOtherUid(kind: String) async {
     await #expect(processExitsWith: .success) { [kind] in
@@ -106,6 +128,11 @@ import Testing
         let edited = file.replacing("\"uid\": 1000", with: "\"uid\": 4000")
         #expect(edited != file)
         try writeFile(path, edited, mode: 0o600)
+        // The control: the account that the file names is the one that there is.
+        let naive = try host.script(
+          "python3 -c 'import json, pwd; uid = pwd.getpwnam(\"alice\").pw_uid; "
+            + "assert json.load(open(\"\(path)\"))[\"account\"][\"uid\"] == uid'")
+        #expect(naive.status == 0, "\(naive)")
         let refused = try host.unlock("alice", status: 1)
         #expect(refused.complains(of: "vault.json", "not sealed"), "\(refused)")
         #expect(try host.keyState(of: Host.alice) == "absent")
@@ -116,6 +143,7 @@ import Testing
     }
   }
 
+  /// This is the way on for a renamed account, and no attack: it has no control.
   @Test(arguments: ["plain", "fscrypt"])
   func vaultFollowsRenamedAccount(kind: String) async {
     await #expect(processExitsWith: .success) { [kind] in
@@ -150,7 +178,7 @@ import Testing
     }
   }
 
-  /// A login of the other account neither opens the vault nor keeps it open.
+  /// The control is that of the names that differ in case: a login of the other account neither opens the vault nor keeps it open.
   @Test func refusesLoginOfOtherSpelling() async {
     await #expect(processExitsWith: .success) {
       inEncryptedPamMachine { machine in

@@ -63,7 +63,43 @@ import Testing
     }
   }
 
-  /// A machine whose vaults are older than the record: the first login with the key makes it.
+  /// The control: a login that believes vault.json opens a vault in clear, also over a directory that root
+  /// alone should change, and puts a directory of the attacker's there at its removal.
+  @Test func naiveLoginBelievesVaultFile() async {
+    await #expect(processExitsWith: .success) {
+      inEncryptedHost { host in
+        try host.boot("alpha")
+        _ = try host.createWithKeyFile("alice")
+        try Self.makePlain(host)
+        let plain = try NaiveLogin.run("mount", "alice")
+        #expect(plain.status == 0, "\(plain)")
+        #expect(try host.table().at("/mnt/naive").count == 1)
+        try makeDirectory("/home/trusted")
+        try Self.edit(
+          "\"home\": \"/home/trusted\", "
+            + "\"before\": {\"user\": 1001, \"group\": 1001, \"mode\": 511}")
+        let covered = try NaiveLogin.run("mount", "alice")
+        #expect(covered.status == 0, "\(covered)")
+        #expect(try host.table().at("/home/trusted").count == 1)
+        try unmountFilesystem("/home/trusted")
+        try makeDirectory("\(Self.home)/before", mode: 0o700)
+        try writeFile("\(Self.home)/before/program", "of the attacker")
+        let removed = try NaiveLogin.run("remove", "alice")
+        #expect(removed.status == 0, "\(removed)")
+        #expect(attributes("/home/trusted") == "1001:1001 777")
+        #expect(try names(in: "/home/trusted") == ["program"])
+      }
+    }
+  }
+
+  /// Adds keys to vault.json.
+  private static func edit(_ keys: String, of hash: String = Host.alice) throws {
+    let path = "/home/.shadow/\(hash)/vault.json"
+    let edited = try readFile(path).replacing("\"format\"", with: "\(keys), \"format\"")
+    try writeFile(path, edited, mode: 0o600)
+  }
+
+  /// No attack, and so no control: a machine whose vaults are older than the record: the first login with the key makes it.
   @Test func recordsVaultAtItsFirstUnlock() async {
     await #expect(processExitsWith: .success) {
       inEncryptedHost { host in
@@ -80,6 +116,7 @@ import Testing
     }
   }
 
+  /// No attack, and so no control.
   @Test func recordFollowsRenameAndRemoval() async {
     await #expect(processExitsWith: .success) {
       inEncryptedHost { host in
@@ -110,10 +147,7 @@ import Testing
           "/mnt/programs/cryptohome", ["create", user, "--key-file", "/mnt/key"] + options)
         #expect(made.status == 0, "\(made)")
         try makeDirectory("/etc/trusted")
-        let path = "/home/.shadow/\(hash)/vault.json"
-        let edited = try readFile(path).replacing(
-          "\"format\"", with: "\"home\": \"/etc/trusted\", \"format\"")
-        try writeFile(path, edited, mode: 0o600)
+        try Self.edit("\"home\": \"/etc/trusted\"", of: hash)
         let login = try run(
           "/mnt/programs/cryptohome", ["mount", user, "--key-file", "/mnt/key"])
         #expect(login.status != 0, "\(login)")
@@ -132,11 +166,9 @@ import Testing
         try makeDirectory("/home/trusted")
         try makeDirectory("\(Self.home)/before", mode: 0o700)
         try writeFile("\(Self.home)/before/program", "of the attacker")
-        let edited = try readFile("\(Self.home)/vault.json").replacing(
-          "\"format\"",
-          with: "\"home\": \"/home/trusted\", "
-            + "\"before\": {\"user\": 1001, \"group\": 1001, \"mode\": 511}, \"format\"")
-        try writeFile("\(Self.home)/vault.json", edited, mode: 0o600)
+        try Self.edit(
+          "\"home\": \"/home/trusted\", "
+            + "\"before\": {\"user\": 1001, \"group\": 1001, \"mode\": 511}")
         let removed = try host.succeed("cryptohome", "remove", "alice", "--yes")
         #expect(removed.output.contains("kept the files"), "\(removed)")
         #expect(attributes("/home/trusted") == "0:0 755")
