@@ -43,8 +43,8 @@ import Testing
   ]
 
   static func parse(_ words: [String]) throws(JailError) -> Command {
-    var parser = CommandLineParser(world: world)
-    return try parser.parse(words.map { RawArgument($0) }, program: "minijail0")
+    try Command(
+      reading: words.map { RawArgument($0) }, launcher: "minijail0", world: world)
   }
 
   @Test func accounts() throws {

@@ -93,6 +93,12 @@ import Testing
     #expect(error { () throws(JailError) in _ = try OptionValues.store(RawArgument(name)) } != nil)
   }
 
+  private func capabilities(_ text: String) throws(JailError) -> CapabilitySet {
+    let set = try CapabilitySet(optionText: RawArgument(text))
+    try set.check(RawArgument(text), last: 40)
+    return set
+  }
+
   @Test(
     arguments: [
       ("cap_chown,cap_fowner+eip", 9), ("cap_chown+e", 1), ("cap_chown+ip", 0),
@@ -102,7 +108,7 @@ import Testing
       (" ", 0), ("0", 0), ("CAP_CHOWN+e", 1),
     ] as [(String, UInt64)])
   func capabilityTexts(_ text: String, _ value: UInt64) throws {
-    #expect(try CapabilitySet(optionText: RawArgument(text), last: 40).rawValue == value)
+    #expect(try capabilities(text).rawValue == value)
   }
 
   @Test(arguments: [
@@ -110,8 +116,6 @@ import Testing
     "ffffffffffffffffff",
   ])
   func badCapabilityTexts(_ text: String) {
-    #expect(
-      error { () throws(JailError) in _ = try CapabilitySet(optionText: RawArgument(text), last: 40)
-      } != nil)
+    #expect(error { () throws(JailError) in _ = try capabilities(text) } != nil)
   }
 }

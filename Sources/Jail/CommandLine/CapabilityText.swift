@@ -4,22 +4,23 @@ import DaemonStoreKernel
 extension CapabilitySet {
   /// The set that the value of `-c` names: the effective flags of libcap's text form
   /// (cap_from_text(3)), or else a hexadecimal mask.
-  ///
-  /// - Parameter last: the last capability of this kernel; one beyond it is an error.
-  init(optionText word: RawArgument, last: UInt8) throws(JailError) {
-    let known = UInt64.max >> UInt64(63 - min(last, 63))
-    guard let bits = Self.named(word, last: last) ?? Self.mask(word.bytes) else {
+  init(optionText word: RawArgument) throws(JailError) {
+    guard let bits = Self.named(word) ?? Self.mask(word.bytes) else {
       throw JailError(
         "Invalid cap set: '\(word)': neither capabilities(7) such as cap_chown,cap_fowner+e "
           + "nor a hexadecimal mask")
     }
-    guard bits & ~known == 0 else {
-      throw JailError("Invalid cap set: '\(word)': this kernel knows capabilities 0 to \(last)")
-    }
     self.init(rawValue: bits)
   }
 
-  private static func named(_ word: RawArgument, last: UInt8) -> UInt64? {
+  /// - Parameter last: the last capability of this kernel; one beyond it is an error.
+  func check(_ word: RawArgument, last: UInt8) throws(JailError) {
+    guard rawValue & ~(UInt64.max >> UInt64(63 - min(last, 63))) == 0 else {
+      throw JailError("Invalid cap set: '\(word)': this kernel knows capabilities 0 to \(last)")
+    }
+  }
+
+  private static func named(_ word: RawArgument) -> UInt64? {
     guard let set = cap_from_text(word.cString) else { return nil }
     defer { cap_free(UnsafeMutableRawPointer(set)) }
     var bits: UInt64 = 0

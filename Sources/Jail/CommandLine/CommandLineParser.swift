@@ -1,92 +1,73 @@
-import Glibc
 import DaemonStoreKernel
-import Seccomp
 
 /// Reads the command line from left to right, so that its first mistake is the one reported, and
-/// then checks what only the whole can tell.
+/// then checks what only the whole can tell. Pure: bytes in, a ``Request`` out. What a name, a file or
+/// this machine decides is left to ``RequestResolver``.
 struct CommandLineParser {
-  var command = Command()
-  let world: OutsideWorld
+  var request: Request
+  private var scanner: OptionScanner
 
   // What was asked for literally, which the configuration does not tell any more.
   var literalMountNamespace = false
   var propagation: RawArgument??  // -K: the outer nil for never, the inner for no value
-  var inheritsGroups = false
-  var keepsGroups = false
-  var addedGroups: [gid_t]?
+  private var namesUser = false
+  private var namesGroup = false
   private var limitedKinds: Set<ResourceLimit.Kind> = []
   var storeNames: Set<FilePath> = []
-  var primaryGroup: gid_t?
   var explicitProcesses = false
   var asksForInit = false
   var asksForProgramAsInit = false
-  var asksForUserNamespace = false
-  var userMap: [IDRange]??
-  var groupMap: [IDRange]??
   var asksForTemporaryDirectory = false
   var profile: String?
   var hasBind = false
-  var filterSource: FilterSource?
-  var compiled: (policy: Policy, compiler: Compiler)?
-  var logsViolations = false
-  var synchronizesThreads = false
-  var allowsSpeculation = false
-  var noNewPrivileges = false
-  var defaultEnvironment = true
   var fileRules: [FileAccess.Rule] = []
   var landlockABI: Int?
   var noFileRestrictions = false
-  var configurationTarget: FilePath?
+  private var configurationTarget: FilePath?
   private var seen: [FoundOption] = []
 
-  init(world: OutsideWorld = OutsideWorld()) { self.world = world }
-
   /// - Parameter program: how the launcher itself was called.
-  mutating func parse(
-    _ arguments: [RawArgument], program: String
-  ) throws(JailError) -> Command {
-    var scanner = OptionScanner(arguments, program: program)
-    while let option = try scanner.next() {
-      try take(option)
-      if [.help, .systemCalls, .version].contains(command.action) { return command }
-    }
-    try checkFileRestrictions()
-    if let configurationTarget {
-      command.action = .writeConfiguration(
-        try ConfigurationFile.text(seen), to: configurationTarget)
-      return command
-    }
-    try finish()
-    guard let word = scanner.rest.first else {
-      throw JailError("\(program): no program to run", showsHelp: true)
-    }
-    command.configuration.program = word
-    command.configuration.arguments = Array(scanner.rest.dropFirst())
-    try checkProgram()
-    try finishStartupFilter()
-    try finishGroups()
-    return command
+  init(_ arguments: [RawArgument], program: String) {
+    request = Request(launcher: program)
+    scanner = OptionScanner(arguments, program: program)
   }
 
-  /// That the program can be run and with the capabilities that it is to have, unless `-T` says
-  /// not to look.
-  private mutating func checkProgram() throws(JailError) {
-    if command.configuration.linkage == nil {
-      command.configuration.linkage = try world.linkage(command.configuration)
+  /// What the options say so far.
+  var configuration: JailConfiguration {
+    _read { yield request.configuration }
+    _modify { yield &request.configuration }
+  }
+
+  /// Reads on to the end, or to a configuration file.
+  ///
+  /// - Returns: the file that ``take(_:of:)`` must be given before the rest can be read; nil when
+  ///   ``request`` is all that was asked for.
+  mutating func read() throws(JailError) -> FilePath? {
+    while !request.asksForText, let option = try scanner.next() {
+      if option.name == .configurationFile { return FilePath(option.value ?? "") }
+      try take(option)
     }
-    if command.configuration.linkage == .static, command.configuration.capabilities != nil,
-      !command.configuration.raisesAmbient
-    {
-      throw JailError(
-        "Can't run statically-linked binaries with capabilities (-c) without also setting ambient "
-          + "capabilities. Try passing --ambient.")
+    if !request.asksForText { try finish() }
+    return nil
+  }
+
+  /// The options of a configuration file take effect at the place of `--config`.
+  mutating func take(_ bytes: [UInt8], of file: FilePath) throws(JailError) {
+    for option in try ConfigurationFile.options(bytes, file: file) { try take(option) }
+  }
+
+  private mutating func finish() throws(JailError) {
+    try checkFileRestrictions()
+    if let configurationTarget {
+      request.action = .writeConfiguration(
+        try ConfigurationFile.text(seen), to: configurationTarget)
+      return
     }
+    try check()
+    request.words = Array(scanner.rest)
   }
 
   private mutating func take(_ option: FoundOption) throws(JailError) {
-    if option.name == .configurationFile {
-      return try takeConfiguration(FilePath(option.value ?? ""))
-    }
     seen.append(option)
     if configurationTarget != nil, Self.isOnlyRecorded(option.name) { return }
     let value = option.value ?? ""
@@ -116,90 +97,71 @@ struct CommandLineParser {
     [.user, .group, .bind, .mount, .pidFile, .enterMountNamespace, .network].contains(name)
   }
 
-  /// A file's options take effect at the place of `--config`.
-  private mutating func takeConfiguration(_ file: FilePath) throws(JailError) {
-    let bytes: [UInt8]?
-    do { bytes = try world.contents(file, ConfigurationFile.limit) } catch {
-      throw JailError("--config \(file)", error)
-    }
-    guard let bytes else {
-      throw JailError("--config \(file): it is longer than \(ConfigurationFile.limit) bytes")
-    }
-    for option in try ConfigurationFile.options(bytes, file: file) { try take(option) }
-  }
-
   // MARK: Options
 
   private mutating func takeAccount(_ name: OptionName, _ value: RawArgument) throws(JailError) {
     switch name {
     case .user:
-      guard command.configuration.user == nil else {
-        throw JailError("-u provided multiple times")
-      }
-      let user = try user(value)
-      guard user.number != 0 else { throw JailError("useless change to uid 0 (-u \(value))") }
-      command.configuration.user = user
+      guard !namesUser else { throw JailError("-u provided multiple times") }
+      namesUser = true
+      request.lookUp(.user(try AccountWord(value, "user")))
     case .group:
-      guard command.configuration.group == nil else {
-        throw JailError("-g provided multiple times")
-      }
-      let group = try group(value)
-      guard group.number != 0 else { throw JailError("useless change to gid 0 (-g \(value))") }
-      command.configuration.group = group
+      guard !namesGroup else { throw JailError("-g provided multiple times") }
+      namesGroup = true
+      request.lookUp(.group(try AccountWord(value, "group")))
     case .inheritGroups:
-      guard !keepsGroups else { throw JailError("-y and -G are not compatible") }
-      inheritsGroups = true
+      guard !request.keepsGroups else { throw JailError("-y and -G are not compatible") }
+      request.inheritsGroups = true
     case .keepGroups:
-      guard !inheritsGroups else { throw JailError("-G and -y are not compatible") }
-      keepsGroups = true
+      guard !request.inheritsGroups else { throw JailError("-G and -y are not compatible") }
+      request.keepsGroups = true
     default:
-      let number = try group(value).number
-      addedGroups = addedGroups ?? []
-      addedGroups?.append(number)
+      request.addsGroups = true
+      request.lookUp(.addedGroup(try AccountWord(value, "group")))
     }
   }
 
   private mutating func takeNamespace(_ option: FoundOption) throws(JailError) {
     switch option.name {
-    case .ipc: command.configuration.namespaces.insert(.ipc)
-    case .cgroup: command.configuration.namespaces.insert(.cgroup)
+    case .ipc: configuration.namespaces.insert(.ipc)
+    case .cgroup: configuration.namespaces.insert(.cgroup)
     case .network:
-      command.configuration.namespaces.insert(.network)
+      configuration.namespaces.insert(.network)
       if let file = option.value.map(FilePath.init) {
-        try probe(file, "-e\(file)")
-        command.configuration.networkNamespaceFile = file
+        request.lookUp(.namespaceFile(file, option: "-e"))
+        configuration.networkNamespaceFile = file
       }
     case .hostName:
-      command.configuration.namespaces.insert(.uts)
+      configuration.namespaces.insert(.uts)
       // The first name wins, as in the reference.
       if let name = option.value, name.bytes.count > 64 {
         throw JailError("--uts=\(name): a host name has at most 64 bytes")
       }
-      if command.configuration.hostName == nil { command.configuration.hostName = option.value }
+      if configuration.hostName == nil { configuration.hostName = option.value }
     case .processNamespace: asksForInit = true
     case .programIsInit: asksForProgramAsInit = true
     case .userMap:
-      asksForUserNamespace = true
-      userMap = .some(try OptionValues.idMap(option))
+      request.asksForUserNamespace = true
+      request.userMap = .some(try OptionValues.idMap(option))
     case .groupMap:
-      asksForUserNamespace = true
-      groupMap = .some(try OptionValues.idMap(option))
-    default: asksForUserNamespace = true
+      request.asksForUserNamespace = true
+      request.groupMap = .some(try OptionValues.idMap(option))
+    default: request.asksForUserNamespace = true
     }
   }
 
   private mutating func takePrivilege(_ name: OptionName, _ value: RawArgument) throws(JailError) {
     switch name {
-    case .noNewPrivileges: noNewPrivileges = true
+    case .noNewPrivileges: request.noNewPrivileges = true
     case .capabilities:
-      let world = world
-      let last = try step("-c") { () throws(SystemError) in try world.lastCapability() }
-      command.configuration.capabilities = try CapabilitySet(optionText: value, last: last)
-    case .ambient: command.configuration.raisesAmbient = true
+      let set = try CapabilitySet(optionText: value)
+      request.lookUp(.capabilities(set, value))
+      configuration.capabilities = set
+    case .ambient: configuration.raisesAmbient = true
     case .skippedSecureBits:
-      command.configuration.skippedSecureBits = try OptionValues.secureBits(value)
-    case .systemCallTable: command.configuration.systemCallTable = value
-    default: defaultEnvironment = false
+      configuration.skippedSecureBits = try OptionValues.secureBits(value)
+    case .systemCallTable: configuration.systemCallTable = value
+    default: request.defaultEnvironment = false
     }
   }
 
@@ -222,50 +184,47 @@ struct CommandLineParser {
 
   private mutating func takeRunning(_ option: FoundOption, _ value: RawArgument) throws(JailError) {
     switch option.name {
-    case .pidFile: command.configuration.pidFile = FilePath(value)
-    case .background: command.configuration.background = true
-    case .noForwarding: command.configuration.forwardsSignals = false
+    case .pidFile: configuration.pidFile = FilePath(value)
+    case .background: configuration.background = true
+    case .noForwarding: configuration.forwardsSignals = false
     case .limit: try addLimit(value)
     case .linkage:
       guard let linkage = value.text.flatMap(JailConfiguration.Linkage.init(rawValue:)) else {
         throw JailError("ELF type must be 'static' or 'dynamic', not '\(value)'")
       }
-      command.configuration.linkage = linkage
-    case .keyring: command.configuration.newSessionKeyring = true
-    case .addVariable: command.configuration.environment.append(try OptionValues.variable(value))
-    case .resetEnvironment: command.configuration.environment = [.reset]
+      configuration.linkage = linkage
+    case .keyring: configuration.newSessionKeyring = true
+    case .addVariable: configuration.environment.append(try OptionValues.variable(value))
+    case .resetEnvironment: configuration.environment = [.reset]
     case .preserveDescriptor:
-      // What is not open is not there to be kept, and the number may become one of ours.
-      if let number = try OptionValues.descriptor(value), world.isOpen(number) {
-        command.configuration.preservedDescriptors.append(number)
-      }
-    case .noNewSessions: command.configuration.newSessions = false
-    case .ownTerminal: command.configuration.ownTerminal = true
+      if let number = try OptionValues.descriptor(value) { request.lookUp(.descriptor(number)) }
+    case .noNewSessions: configuration.newSessions = false
+    case .ownTerminal: configuration.ownTerminal = true
     case .completion:
       guard let completion = value.text.flatMap(JailConfiguration.Completion.init(rawValue:))
       else { throw JailError("--jail-by is 'trace' or 'preload', not '\(value)'") }
-      command.configuration.completion = completion
+      configuration.completion = completion
     case .startTimeout:
       guard let seconds = value.text.flatMap({ UInt32($0) }), seconds <= 86_400 * 365 else {
         throw JailError("--start-timeout '\(value)': give whole seconds, or 0 for any time")
       }
-      command.configuration.startTimeout = seconds == 0 ? nil : Int(seconds)
-    case .preloadLibrary: command.configuration.preloadLibrary = FilePath(value)
+      configuration.startTimeout = seconds == 0 ? nil : Int(seconds)
+    case .preloadLibrary: configuration.preloadLibrary = FilePath(value)
     case .logging:
       guard let logging = value.text.flatMap(JailConfiguration.Logging.init(rawValue:)) else {
         throw JailError("--logger must be 'auto', 'syslog' or 'stderr', not '\(value)'")
       }
-      command.configuration.logging = logging
+      configuration.logging = logging
     case .writeConfiguration: configurationTarget = FilePath(value)
-    case .help: command.action = .help
-    case .systemCalls: command.action = .systemCalls
-    case .version: command.action = .version
+    case .help: request.action = .help
+    case .systemCalls: request.action = .systemCalls
+    case .version: request.action = .version
     case .explain:
       guard ["text", "json"].contains(option.value ?? "text") else {
         throw JailError("--explain is 'text' or 'json', not '\(value)'")
       }
-      command.action = .explain(asJSON: option.value == "json")
-    case .strict: command.configuration.isStrict = true
+      request.action = .explain(asJSON: option.value == "json")
+    case .strict: configuration.isStrict = true
     default: preconditionFailure("\(option.spelling) is taken elsewhere")
     }
   }
@@ -275,10 +234,6 @@ struct CommandLineParser {
     guard limitedKinds.insert(limit.kind).inserted else {
       throw JailError("-R \(text): \(limit.kind.name) is limited twice")
     }
-    command.configuration.limits.append(limit)
-  }
-
-  func probe(_ file: FilePath, _ option: String) throws(JailError) {
-    do { try world.probe(file) } catch { throw JailError(option, error) }
+    configuration.limits.append(limit)
   }
 }

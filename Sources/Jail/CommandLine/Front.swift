@@ -8,8 +8,7 @@ package func runMinijail(_ words: [RawArgument]) -> CInt {
   let program = words.first?.description ?? "minijail0"
   var log = Log()
   do throws(JailError) {
-    var parser = CommandLineParser()
-    let command = try parser.parse(Array(words.dropFirst()), program: program)
+    let command = try Command(reading: Array(words.dropFirst()), launcher: program)
     switch command.action {
     case .help: return printed(Help.text(program: program))
     case .systemCalls: return printed(Help.systemCalls(program: program))

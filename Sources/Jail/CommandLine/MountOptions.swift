@@ -8,56 +8,56 @@ extension CommandLineParser {
       try add(OptionValues.bind(value))
     case .mount: try add(OptionValues.mount(value))
     case .mountNamespace:
-      command.configuration.namespaces.insert(.mount)
+      configuration.namespaces.insert(.mount)
       literalMountNamespace = true
     case .enterMountNamespace:
       let file = FilePath(value)
-      try probe(file, "-V \(file)")
-      command.configuration.mountNamespaceFile = file
+      request.lookUp(.namespaceFile(file, option: "-V "))
+      configuration.mountNamespaceFile = file
     case .propagation: propagation = .some(option.value)
     case .freshProcesses:
-      command.configuration.namespaces.insert(.mount)
+      configuration.namespaces.insert(.mount)
       explicitProcesses = true
     case .devices:
-      command.configuration.namespaces.insert(.mount)
-      command.configuration.minimalDevices = true
+      configuration.namespaces.insert(.mount)
+      configuration.minimalDevices = true
     case .temporaryDirectory:
-      command.configuration.namespaces.insert(.mount)
+      configuration.namespaces.insert(.mount)
       asksForTemporaryDirectory = true
       if option.value != nil {
-        command.configuration.temporaryBytes = try OptionValues.size(value)
+        configuration.temporaryBytes = try OptionValues.size(value)
       }
     case .changeRoot: try setRoot(.changeRoot(FilePath(value)), option.spelling)
     case .pivotRoot: try setRoot(.pivotRoot(FilePath(value)), option.spelling)
     case .profile: try takeProfile(value)
     default:
-      command.configuration.namespaces.insert(.mount)
+      configuration.namespaces.insert(.mount)
       let name = try OptionValues.store(value)
       if storeNames.insert(name).inserted {
-        command.configuration.daemonStores.append(name)
+        configuration.daemonStores.append(name)
       }
     }
   }
 
   /// A mount makes a new namespace, unless `-V` named one before it.
   private mutating func add(_ mount: JailMount) {
-    if command.configuration.mountNamespaceFile == nil {
-      command.configuration.namespaces.insert(.mount)
+    if configuration.mountNamespaceFile == nil {
+      configuration.namespaces.insert(.mount)
     }
-    command.configuration.mounts.append(mount)
+    configuration.mounts.append(mount)
   }
 
   private mutating func setRoot(
     _ root: JailConfiguration.RootChange, _ spelling: String
   ) throws(JailError) {
-    switch command.configuration.root {
+    switch configuration.root {
     case .none: break
     case .changeRoot: throw JailError("\(spelling) after -C: only one of -C, -P and --profile")
     case .pivotRoot: throw JailError("\(spelling) after -P or a profile: only one new root")
     }
     guard root.path?.isEmpty == false else { throw JailError("\(spelling) needs a directory") }
-    if case .pivotRoot = root { command.configuration.namespaces.insert(.mount) }
-    command.configuration.root = root
+    if case .pivotRoot = root { configuration.namespaces.insert(.mount) }
+    configuration.root = root
   }
 
   private mutating func takeProfile(_ name: RawArgument) throws(JailError) {
@@ -67,12 +67,12 @@ extension CommandLineParser {
     try setRoot(.pivotRoot("/var/empty"), "--profile")
     profile = name.text
     // A new /proc is made after the change of root, so the profile binds none.
-    command.configuration.namespaces.insert(.mount)
+    configuration.namespaces.insert(.mount)
     add(JailMount(source: "/", target: "/", kind: .bind(writable: false)))
     explicitProcesses = true
     asksForTemporaryDirectory = true
     if name == "minimalistic-mountns" {
-      command.configuration.minimalDevices = true
+      configuration.minimalDevices = true
       add(
         JailMount(
           source: "/dev/log", target: "/dev/log", kind: .bind(writable: false), isOptional: true))
@@ -93,13 +93,13 @@ extension CommandLineParser {
     guard !noFileRestrictions else { return }
     var rules = fileRules
     if profile != nil {
-      for mount in command.configuration.mounts where !mount.isChange {
+      for mount in configuration.mounts where !mount.isChange {
         rules.append(.init(mount.target, .readAndExecute, isOptional: mount.isOptional))
         if Self.isWritable(mount) {
           rules.append(.init(mount.target, .advancedReadAndWrite, isOptional: mount.isOptional))
         }
       }
-      for name in command.configuration.daemonStores {
+      for name in configuration.daemonStores {
         for directory in [StoreMounts.directory, StoreMounts.cacheDirectory] {
           rules.append(.init("\(directory)/\(name)", .readAndExecute))
           rules.append(.init("\(directory)/\(name)", .advancedReadAndWrite))
@@ -109,7 +109,7 @@ extension CommandLineParser {
       rules += [.init("/dev", .edit), .init("/proc", .read), .init("/tmp", .readAndWrite)]
     }
     guard !rules.isEmpty else { return }
-    command.configuration.fileAccess = FileAccess(
+    configuration.fileAccess = FileAccess(
       rules: rules, abi: landlockABI ?? FileRights.newestABI)
   }
 
