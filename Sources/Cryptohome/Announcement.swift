@@ -9,7 +9,7 @@ package func announced<Value>(
   _ user: ObfuscatedUsername, _ layout: Layout, _ logout: () throws -> Value
 ) rethrows -> Value {
   // Where that cannot be found out, daemons are told.
-  let isMounted = (try? UserStatus.of(user, layout).isMounted) ?? true
+  let isMounted = (try? UserMounts(.current(), layout).isMounted(user)) ?? true
   return try withExtendedLifetime(isMounted ? Announcement(of: user, layout) : nil) {
     try logout()
   }
@@ -60,7 +60,7 @@ private final class Announcement {
       guard let socket = try ControlSocket.connectIfServed(layout, until: deadline) else {
         return nil
       }
-      if try isTaken(request, end, socket, deadline) { return socket }
+      if try isTaken(request, with: end, on: socket, until: deadline) { return socket }
       guard ContinuousClock.now < deadline else {
         throw SystemError(operation: "connect", path: ControlSocket.path(layout), code: ETIMEDOUT)
       }
@@ -69,8 +69,8 @@ private final class Announcement {
   }
 
   private static func isTaken(
-    _ request: [UInt8], _ end: CInt, _ socket: borrowing PacketSocket,
-    _ deadline: ContinuousClock.Instant
+    _ request: [UInt8], with end: CInt, on socket: borrowing PacketSocket,
+    until deadline: ContinuousClock.Instant
   ) throws(SystemError) -> Bool {
     do {
       try socket.send(request, [end])

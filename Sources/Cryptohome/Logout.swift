@@ -42,48 +42,27 @@ package struct LogoutReport: Sendable {
 package enum Logout {
   /// A logout is over within 30 seconds, with whatever is left named. So long it searches for holders
   /// and empties directories that other users keep.
-  private static let timeForHolders = Duration.seconds(22)
+  fileprivate static let timeForHolders = Duration.seconds(22)
   /// So long it searches afterwards for what still refers to the key.
-  private static let timeForExplanation = Duration.seconds(4)
+  fileprivate static let timeForExplanation = Duration.seconds(4)
 
   /// - Parameter lazily: detach what is busy.
   /// - Throws: when nothing could be done at all. What is busy is no error, but in the report.
   package static func run(
-    _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool = false,
+    _ user: ObfuscatedUsername, in layout: Layout, lazily: Bool = false,
     until deadline: ContinuousClock.Instant? = nil
   ) throws -> LogoutReport {
-    try locked(user, layout, until: deadline ?? .now + LockTimeout.logout) {
-      run(underLockOf: user, layout, lazily: lazily)
-    }
-  }
-
-  /// Goes on whatever fails: the last step, which takes the key away, is always made.
-  static func run(
-    underLockOf user: ObfuscatedUsername, _ layout: Layout, lazily: Bool
-  ) -> LogoutReport {
-    var report = LogoutReport(user: user)
-    var vault: (any Vault)?
-    report.attempt { _ in
-      vault = try VaultKind.mounted(of: user, layout)?.vault(of: user, layout, size: nil)
-    }
-    // Whatever of the vault is open here is closed when this returns: the key could not go else.
-    let start = ContinuousClock.now
-    let unmount = LogoutUnmount(
-      user, vault, layout, lazily: lazily, until: start + timeForHolders)
-    unmount.run(&report)
-    report.lock(vault, layout, until: start + timeForHolders + timeForExplanation)
-    report.problems += (layout.distrustedHomes() + layout.distrustedStores()).map(\.description)
-    report.attempt { try Sessions.note($0, layout) }
-    return report
+    try LockedHome(of: user, in: layout, until: deadline ?? .now + LockTimeout.logout)
+      .unmount(lazily: lazily)
   }
 
   /// Again until there is no holder, or `time` is over: the last time then.
   ///
   /// - Parameter time: nil to try once, after another login or logout has ended.
   package static func run(
-    _ user: ObfuscatedUsername, _ layout: Layout, lazily: Bool, timeout time: Duration?
+    _ user: ObfuscatedUsername, in layout: Layout, lazily: Bool, timeout time: Duration?
   ) throws -> LogoutReport {
-    guard let time else { return try run(user, layout, lazily: lazily) }
+    guard let time else { return try run(user, in: layout, lazily: lazily) }
     let deadline = ContinuousClock.now + time
     var interval = Duration.milliseconds(20)
     var earlier: LogoutReport?
@@ -92,7 +71,7 @@ package enum Logout {
       let isLast = ContinuousClock.now >= deadline
       var report: LogoutReport
       do {
-        report = try run(user, layout, lazily: lazily && isLast, until: deadline)
+        report = try run(user, in: layout, lazily: lazily && isLast, until: deadline)
       } catch {
         // What an earlier attempt has found is true still.
         if let earlier { return earlier }
@@ -119,7 +98,7 @@ extension LogoutReport {
 
   /// Takes the key away, also from what is still in use, and asks the kernel whether it is gone.
   fileprivate mutating func lock(
-    _ vault: (any Vault)?, _ layout: Layout, until deadline: ContinuousClock.Instant
+    _ vault: (any Vault)?, _ home: UserHome, until deadline: ContinuousClock.Instant
   ) {
     do {
       lock = try vault?.lock()
@@ -128,7 +107,7 @@ extension LogoutReport {
         // No file of it is open anywhere, whatever could not be looked at: the kernel says so.
         files.removeAll(where: \.isDoubt)
       case .busy where mounts.isEmpty && !removals.contains(where: \.isHeld):
-        try explainBusy(vault, layout, until: deadline)
+        try explainBusy(vault, home, until: deadline)
       default: break
       }
     } catch {
@@ -138,13 +117,13 @@ extension LogoutReport {
 
   /// Finds out what a key is referred to by that is wiped: perhaps by nothing but empty directories.
   private mutating func explainBusy(
-    _ vault: (any Vault)?, _ layout: Layout, until deadline: ContinuousClock.Instant
+    _ vault: (any Vault)?, _ home: UserHome, until deadline: ContinuousClock.Instant
   ) throws {
     do {
       // A file was opened since the search; or the search itself had it open, and it is closed. What
       // this search has open is closed when it is over.
       let subtree = try UserSubtree(
-        of: user, in: layout, recordedOwner: VaultFile.recordedOwner(of: user, layout))
+        of: user, in: home.layout, recordedOwner: home.recordedOwner)
       subtree.deadline = deadline
       let uses = try subtree.uses(UnmountAudit.Rest(), strictly: true)
       files = uses.files
@@ -178,15 +157,21 @@ extension LogoutReport {
   }
 }
 
-extension VaultKind {
-  /// The kind of vault that is there to be unmounted, whether or not this version could open it.
-  package static func mounted(of user: ObfuscatedUsername, _ layout: Layout) throws -> VaultKind? {
-    guard let shadow = try UserDirectory.shadow(layout),
-      let status = try shadow.status(of: user.path), status.isDirectory,
-      try shadow.status(of: "\(user)/mount") != nil
-    else { return nil }
-    if try status.isMountRoot && EphemeralVault.isMounted(status) { return .ephemeral }
-    return try shadow.status(of: "\(user)/mount")?.isEncrypted == true ? .fscrypt : .plain
+extension LockedHome {
+  /// Goes on whatever fails: the last step, which takes the key away, is always made.
+  func unmount(lazily: Bool) -> LogoutReport {
+    var report = LogoutReport(user: user)
+    var vault: (any Vault)?
+    report.attempt { _ in vault = try home.present?.vault(of: home) }
+    // Whatever of the vault is open here is closed when this returns: the key could not go else.
+    let start = ContinuousClock.now
+    let unmount = LogoutUnmount(
+      home, vault, lazily: lazily, until: start + Logout.timeForHolders)
+    unmount.run(&report)
+    report.lock(vault, home, until: start + Logout.timeForHolders + Logout.timeForExplanation)
+    report.problems += (layout.distrustedHomes() + layout.distrustedStores()).map(\.description)
+    report.attempt { try Sessions.note($0, layout) }
+    return report
   }
 }
 

@@ -5,34 +5,34 @@ import DaemonStoreKernel
 /// The first part of a logout: all mounts go, and what strangers keep of directories is made empty,
 /// while the key is still there.
 struct LogoutUnmount {
-  private let user: ObfuscatedUsername
+  private let home: UserHome
   private let vault: (any Vault)?
-  private let layout: Layout
   private let lazily: Bool
   /// When what is left is left, for the key to be removed.
   private let deadline: ContinuousClock.Instant
   private let configuration: Configuration
 
   init(
-    _ user: ObfuscatedUsername, _ vault: (any Vault)?, _ layout: Layout, lazily: Bool,
+    _ home: UserHome, _ vault: (any Vault)?, lazily: Bool,
     until deadline: ContinuousClock.Instant
   ) {
     self.deadline = deadline
-    self.user = user
+    self.home = home
     self.vault = vault
-    self.layout = layout
     self.lazily = lazily
-    configuration = Configuration(of: layout)
+    configuration = Configuration(of: home.layout)
   }
 
+  private var user: ObfuscatedUsername { home.user }
+  private var layout: Layout { home.layout }
+
   func run(_ report: inout LogoutReport) {
-    var home: FilePath?
-    report.attempt { _ in home = try vault?.coveredHome() }
+    let covered = vault?.coveredHome()
     let subtree: UserSubtree
     let audit: UnmountAudit
     do {
       subtree = try UserSubtree(
-        of: user, in: layout, recordedOwner: VaultFile.recordedOwner(of: user, layout))
+        of: user, in: layout, recordedOwner: home.recordedOwner)
       subtree.deadline = deadline
       audit = try UnmountAudit(of: subtree, lazily: lazily)
     } catch {
@@ -43,9 +43,9 @@ struct LogoutUnmount {
     }
     report.wasMounted = audit.wasMounted
     report.attempt { _ in try finishRenewal() }
-    report.removals = remove(home: home, lazily: lazily, isOurs: audit.mayGo)
+    report.removals = remove(home: covered, lazily: lazily, isOurs: audit.mayGo)
     do {
-      try release(subtree, audit, home, &report)
+      try release(subtree, audit, over: covered, into: &report)
     } catch {
       report.problems.append("\(error)")
     }
@@ -72,12 +72,13 @@ struct LogoutUnmount {
   }
 
   private func release(
-    _ subtree: UserSubtree, _ audit: UnmountAudit, _ home: FilePath?, _ report: inout LogoutReport
+    _ subtree: UserSubtree, _ audit: UnmountAudit, over covered: FilePath?,
+    into report: inout LogoutReport
   ) throws {
     var rest = try audit.rest(besides: present(report))
-    if let home, rest.isShown(at: home), !present(report).contains(home) {
+    if let covered, rest.isShown(at: covered), !present(report).contains(covered) {
       // Its mount point stays, so the copies on it go with another one.
-      report.attempt { _ in try PasswdHome.replace(home, layout) }
+      report.attempt { _ in try PasswdHome.replace(covered, layout) }
       rest = try audit.rest(besides: present(report))
     }
     var uses = try subtree.uses(rest)
@@ -87,7 +88,7 @@ struct LogoutUnmount {
         let busy = report.removals.contains(where: \.isHeld)
         if busy {
           report.removals.removeAll(where: \.isHeld)
-          report.removals += remove(home: home, lazily: lazily, isOurs: audit.mayGo)
+          report.removals += remove(home: covered, lazily: lazily, isOurs: audit.mayGo)
         }
         rest = try audit.rest(besides: present(report))
         uses = try subtree.uses(rest)
@@ -99,7 +100,7 @@ struct LogoutUnmount {
       // Only strangers keep it busy.
       let busy = report.removals.filter(\.isHeld).map(\.path)
       report.removals.removeAll(where: \.isHeld)
-      report.removals += remove(home: home, lazily: true, isOurs: audit.mayGo).map {
+      report.removals += remove(home: covered, lazily: true, isOurs: audit.mayGo).map {
         busy.contains($0.path) && $0.outcome == .detached
           ? Removal(path: $0.path, outcome: .removed) : $0
       }
@@ -109,7 +110,7 @@ struct LogoutUnmount {
     report.pins = uses.pins
     try forget(&report)
     if !report.removals.contains(where: \.isHeld), !uses.isHeld {
-      try renew(&uses, &rest, subtree, audit, &report)
+      try renew(&uses, &rest, of: subtree, by: audit, into: &report)
     }
     report.mounts = uses.mounts
     report.files = uses.files
@@ -126,8 +127,8 @@ struct LogoutUnmount {
   /// Empties what strangers keep, until nothing more is found: while one directory is emptied,
   /// another one in it can be opened.
   private func renew(
-    _ uses: inout Uses, _ rest: inout UnmountAudit.Rest, _ subtree: UserSubtree,
-    _ audit: UnmountAudit, _ report: inout LogoutReport
+    _ uses: inout Uses, _ rest: inout UnmountAudit.Rest, of subtree: UserSubtree,
+    by audit: UnmountAudit, into report: inout LogoutReport
   ) throws {
     for round in 1... {
       guard !uses.pinned.isEmpty else { return }
@@ -136,8 +137,8 @@ struct LogoutUnmount {
         return
       }
       let directory = try Directory(opening: vault.directory)
-      let home = try Directory(opening: "\(layout.shadow)/\(user)")
-      let left = try PinRelease.renew(uses.pinned, in: directory, home, until: deadline)
+      let left = try PinRelease.renew(
+        uses.pinned, in: directory, Directory(opening: home.path), until: deadline)
       subtree.forgetMountRoots()
       guard left.isEmpty else {
         report.unemptied = left.map(\.path)
@@ -160,9 +161,9 @@ struct LogoutUnmount {
 
   private func finishRenewal(in path: FilePath) throws(SystemError) {
     let directory = try Directory(opening: path)
-    let home = try Directory(opening: "\(layout.shadow)/\(user)")
+    let place = try Directory(opening: home.path)
     do {
-      _ = try PinRelease.finish(in: directory, home, until: deadline)
+      _ = try PinRelease.finish(in: directory, place, until: deadline)
     } catch {
       // At the deadline the rest is left to the next login.
       guard error.code == ETIMEDOUT else { throw error }
@@ -209,11 +210,10 @@ struct LogoutUnmount {
 
   /// An ephemeral vault that a crash left half made; any other is not empty.
   private func removeEmpty() throws(SystemError) {
-    guard let shadow = try UserDirectory.shadow(layout),
-      try shadow.status(of: user.path)?.isDirectory == true
+    guard let shadow = home.shadow, try shadow.directory.status(of: user.path)?.isDirectory == true
     else { return }
     do {
-      try shadow.removeDirectory(user.path)
+      try shadow.directory.removeDirectory(user.path)
     } catch {
       guard [ENOTEMPTY, EEXIST, EBUSY, EROFS].contains(error.code) else { throw error }
     }

@@ -46,14 +46,14 @@ package struct UserStatus: Equatable, Sendable {
     of user: ObfuscatedUsername, _ mounts: UserMounts, templates: [StoreName], _ layout: Layout
   ) throws {
     self.user = user
-    vault = try VaultKind.mounted(of: user, layout)
-    lock = try vault?.vault(of: user, layout, size: nil).state()
-    isRemoving = try VaultRemoval.isUnfinished(user, layout)
+    let home = UserHome(of: user, in: layout)
+    vault = try home.present
+    lock = try vault?.vault(of: home).state()
+    isRemoving = try VaultRemoval.isUnfinished(home)
     let homes = mounts.homes[user] ?? []
     let folders = mounts.folders[user] ?? [:]
     stores = folders.filter { $0.value.count == StoreTree.allCases.count }.keys.sorted()
-    let isMounted = !homes.isEmpty || folders.contains { !$0.value.isEmpty }
-    self.isMounted = isMounted
+    isMounted = mounts.isMounted(user)
     let isLeaving =
       isMounted && (lock == .busy || homes.isEmpty || Self.isAbandoned(user, layout))
     let places: [(path: FilePath, isMounted: Bool)] = HomePlace.allCases.map { place in
@@ -70,26 +70,14 @@ package struct UserStatus: Equatable, Sendable {
     missing = isMounted && !isLeaving ? wanted.filter { !$0.isMounted }.map(\.path) : []
     let known = places + paths(in: folders.keys.sorted())
     remaining = isLeaving ? known.filter(\.isMounted).map(\.path) : []
-    (name, problem) = Self.record(of: user, isRemoving: isRemoving, layout)
+    name = home.readableRecord?.identity?.account.name
+    problem = isRemoving ? nil : home.problem
   }
 
   /// Whether a logout was begun that is not finished. What cannot be read says nothing here.
   private static func isAbandoned(_ user: ObfuscatedUsername, _ layout: Layout) -> Bool {
     guard let records = (try? SessionRecords(ofExisting: user, layout)) ?? nil else { return false }
     return (try? records.isAbandoned()) ?? false
-  }
-
-  private static func record(
-    of user: ObfuscatedUsername, isRemoving: Bool, _ layout: Layout
-  ) -> (name: FilePath?, problem: String?) {
-    let name = ((try? VaultFile.existing(of: user, layout)) ?? nil)?.identity?.account.name
-    guard !isRemoving else { return (name, nil) }
-    do {
-      _ = try VaultKind.existing(of: user, layout)
-      return (name, nil)
-    } catch {
-      return (name, "\(error)")
-    }
   }
 }
 
@@ -99,6 +87,10 @@ struct UserMounts {
   var folders: [ObfuscatedUsername: [StoreName: Set<StoreTree>]] = [:]
 
   var users: Set<ObfuscatedUsername> { Set(homes.keys).union(folders.keys) }
+
+  func isMounted(_ user: ObfuscatedUsername) -> Bool {
+    homes[user]?.isEmpty == false || folders[user]?.contains { !$0.value.isEmpty } == true
+  }
 
   init(_ table: MountTable, _ layout: Layout) {
     for mount in table.mounts {

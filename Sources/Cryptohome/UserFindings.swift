@@ -14,12 +14,13 @@ package enum UserFindings {
         // A login or a logout that is on its way is not half of one.
         try locked(user, layout, until: .now + .seconds(2)) {
           do {
-            if let removal = try VaultFindings.unfinishedRemoval(user, layout) {
+            let home = UserHome(of: user, in: layout)
+            if let removal = try VaultFindings.unfinishedRemoval(home) {
               findings.append(removal)
               return
             }
-            _ = try VaultKind.existing(of: user, layout)
-            findings += try VaultFindings.all(user, layout)
+            _ = try home.kind
+            findings += try VaultFindings.all(home)
             let status = try UserStatus.of(user, layout)
             findings +=
               [
@@ -107,7 +108,7 @@ extension UserStatus {
   fileprivate func isOnlyPinned(_ layout: Layout) throws -> Bool {
     guard lock == .busy, !isMounted else { return false }
     let uses = try UserSubtree(
-      of: user, in: layout, recordedOwner: VaultFile.recordedOwner(of: user, layout)
+      of: user, in: layout, recordedOwner: UserHome(of: user, in: layout).recordedOwner
     ).uses(UnmountAudit.Rest(), strictly: true)
     return uses.holders.isEmpty && !uses.pins.isEmpty && uses.pinned.isEmpty
   }

@@ -4,13 +4,10 @@ import DaemonStoreKernel
 
 /// What is wrong with a vault that is sound in itself: its account, and what lies below its home.
 enum VaultFindings {
-  static func all(_ user: ObfuscatedUsername, _ layout: Layout) throws -> [Finding] {
-    guard let record = try VaultFile.existing(of: user, layout) else {
-      return [try missing(user, layout)].compactMap { $0 }
-    }
+  static func all(_ home: UserHome) throws -> [Finding] {
+    guard let record = try home.record else { return [try missing(home)].compactMap { $0 } }
     return [
-      try account(record, user, layout), try home(record, user, layout), try before(user, layout),
-      try misplaced(user, layout),
+      try account(record, home), try below(record, home), try before(home), try misplaced(home),
     ].compactMap { $0 }
   }
 
@@ -36,10 +33,9 @@ enum VaultFindings {
   }
 
   /// An encrypted vault that is recorded, and is not there.
-  private static func missing(
-    _ user: ObfuscatedUsername, _ layout: Layout
-  ) throws -> Finding? {
-    guard try VaultKind.existing(of: user, layout) == nil,
+  private static func missing(_ home: UserHome) throws -> Finding? {
+    let (user, layout) = (home.user, home.layout)
+    guard try home.kind == nil,
       try VaultRegister.isRecorded(user, layout)
     else { return nil }
     return Finding(
@@ -50,36 +46,32 @@ enum VaultFindings {
   }
 
   /// Processes that have files from before the vault open.
-  private static func before(
-    _ user: ObfuscatedUsername, _ layout: Layout
-  ) throws -> Finding? {
-    guard let vault = try UserDirectory.shadow(layout)?.existing(user.path) else {
-      return nil
-    }
-    let users = try HomeBelow.usersOfBefore(in: vault)
+  private static func before(_ home: UserHome) throws -> Finding? {
+    guard let place = home.place else { return nil }
+    let users = try HomeBelow.usersOfBefore(in: place.directory)
     guard !users.isEmpty else { return nil }
     return Finding(
-      .homeInClear, "user \(user)", "has processes that can write in clear beside the vault",
+      .homeInClear, "user \(home.user)", "has processes that can write in clear beside the vault",
       evidence: users.map { "files from before the vault are used by \($0)" },
       fix: "# end these processes, and start them again after a login")
   }
 
   /// What a logout took for directories that it had replaced, because of an exchange: any file by now.
-  private static func misplaced(
-    _ user: ObfuscatedUsername, _ layout: Layout
-  ) throws -> Finding? {
-    guard let vault = try UserDirectory.shadow(layout)?.existing(user.path) else { return nil }
+  private static func misplaced(_ home: UserHome) throws -> Finding? {
+    guard let place = home.place else { return nil }
     var paths: [FilePath] = []
-    for name in try vault.names()
+    for name in try place.directory.names()
     where name.dropping(prefix: DirectoryRenewal.removedPrefix) != nil {
       // One that is empty is removed by the next login or logout.
-      guard let found = try vault.status(of: name) else { continue }
-      if found.isDirectory, try vault.directory(name).unsortedNames(atMost: 1).isEmpty { continue }
-      paths.append(vault.path(of: name))
+      guard let found = try place.directory.status(of: name) else { continue }
+      if found.isDirectory, try place.directory.directory(name).unsortedNames(atMost: 1).isEmpty {
+        continue
+      }
+      paths.append(place.directory.path(of: name))
     }
     guard let first = paths.first else { return nil }
     return Finding(
-      .misplacedDirectory, "user \(user)", "has directories that were moved out of the vault",
+      .misplacedDirectory, "user \(home.user)", "has directories that were moved out of the vault",
       evidence: paths.map { "\($0) is kept beside it" },
       fix: Finding.command("ls", "-lA", first)
         + "  # while the user is logged in, move what is the user's into the home, and remove the rest"
@@ -87,18 +79,16 @@ enum VaultFindings {
   }
 
   /// What an interrupted removal has left.
-  static func unfinishedRemoval(
-    _ user: ObfuscatedUsername, _ layout: Layout
-  ) throws -> Finding? {
-    guard try VaultRemoval.isUnfinished(user, layout) else { return nil }
+  static func unfinishedRemoval(_ home: UserHome) throws -> Finding? {
+    guard try VaultRemoval.isUnfinished(home) else { return nil }
+    let user = home.user
     return Finding(
       .removalUnfinished, "user \(user)", "has a vault whose removal was interrupted",
-      evidence: ["files are left in \(layout.shadow)"], fix: "cryptohome remove \(user) --yes")
+      evidence: ["files are left in \(home.layout.shadow)"], fix: "cryptohome remove \(user) --yes")
   }
 
-  private static func account(
-    _ record: VaultFile, _ user: ObfuscatedUsername, _ layout: Layout
-  ) throws -> Finding? {
+  private static func account(_ record: VaultFile, _ home: UserHome) throws -> Finding? {
+    let (user, layout) = (home.user, home.layout)
     guard let own = record.identity?.account else { return nil }
     let owner = "the vault belongs to \(own.name) (uid \(own.user))"
     guard let account = try Account.named(own.name) else {
@@ -133,10 +123,9 @@ enum VaultFindings {
       fix: "# restore the salt if it was replaced; else repeat: cryptohome rename OLD \(own.name)")
   }
 
-  private static func home(
-    _ record: VaultFile, _ user: ObfuscatedUsername, _ layout: Layout
-  ) throws -> Finding? {
-    guard let path = record.home, try !HomeBelow.isPrepared(path, layout) else { return nil }
+  private static func below(_ record: VaultFile, _ home: UserHome) throws -> Finding? {
+    guard let path = record.home, try !HomeBelow.isPrepared(path, home.layout) else { return nil }
+    let user = home.user
     return Finding(
       .homeInClear, "user \(user)", "can have files in clear below the home of the vault",
       evidence: ["\(path) can be written to, or holds files, while the vault is locked"],

@@ -71,7 +71,7 @@ struct CreateCommand: ChangingCommand {
     }
     let request = VaultRequest(
       name: name, kind: vault, owner: owner?.owner, label: label, coversHome: home, isForced: force)
-    let made = try Vaults.create(request, .system) {
+    let made = try Vaults.create(request, in: .system) {
       try passwords.newCredential("New password for the vault of \(name): ")
     }
     if !made.isNew {

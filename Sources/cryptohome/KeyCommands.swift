@@ -30,12 +30,11 @@ struct PasswdCommand: ChangingCommand {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
     lockEndedSessions()
-    let username = try Username("\(user)")
-    _ = try VaultKeys.list(of: username, .system)  // before anybody types a password
+    let keys = try VaultKeys(of: Username("\(user)"), in: .system)
     try naming(user) {
       let old = try passwords.credential("Old password for the vault of \(user): ")
       let new = Credential.password(try passwords.newPassword("New password: "))
-      let change = try VaultKeys.change(of: username, .system, label: label, from: old, to: new)
+      let change = try keys.change(label, from: old, to: new)
       Program.say(change.line)
     }
   }
@@ -83,8 +82,7 @@ struct KeyAddCommand: ChangingCommand {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
     lockEndedSessions()
-    let username = try Username("\(user)")
-    _ = try VaultKeys.list(of: username, .system)
+    let keys = try VaultKeys(of: Username("\(user)"), in: .system)
     try naming(user) {
       let known = try passwords.credential("A password that opens the vault of \(user): ")
       let new =
@@ -93,7 +91,7 @@ struct KeyAddCommand: ChangingCommand {
         } else {
           Credential.password(try passwords.newPassword("New password for the key \(label): "))
         }
-      try VaultKeys.add(label, of: username, .system, knowing: known, new: new)
+      try keys.add(label, knowing: known, new: new)
       Program.say("added the key \(label)")
     }
   }
@@ -118,7 +116,7 @@ struct KeyRemoveCommand: ChangingCommand {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
     lockEndedSessions()
-    try VaultKeys.remove(label, of: Username("\(user)"), .system)
+    try VaultKeys(of: Username("\(user)"), in: .system).remove(label)
     Program.say("removed the key \(label)")
   }
 }
@@ -167,7 +165,7 @@ struct KeyListCommand: ParsableCommand {
   func run() throws {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
-    let keys = try VaultKeys.list(of: Username("\(user)"), .system)
+    let keys = try VaultKeys(of: Username("\(user)"), in: .system).list()
     if json {
       return try printJSON(keys.map { Key($0) })
     }

@@ -80,7 +80,7 @@ struct MountCommand: ChangingCommand {
 
   private func login(_ request: LoginRequest, _ lifetime: MountLifetime?) throws -> LoginReport {
     do {
-      return try Login.run(request, .system, lifetime: lifetime) {
+      return try Login.run(request, in: .system, lifetime: lifetime) {
         try passwords.credential("Password for the vault of \(user): ")
       }
     } catch let error as WrongPassword {

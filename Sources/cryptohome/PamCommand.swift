@@ -210,13 +210,12 @@ struct PamChangeCommand: ChangingCommand {
   private func change() throws {
     let old = Credential.password(try Secret(passwordFrom: STDIN_FILENO))
     let new = Credential.password(try Secret(passwordFrom: STDIN_FILENO))
-    let user = Username.name("\(user)")
+    let keys = try VaultKeys(of: .name("\(user)"), in: .system, by: .session)
     do {
-      try VaultKeys.change(of: user, .system, by: .session, from: old, to: new)
+      try keys.change(from: old, to: new)
     } catch let error as WrongPassword {
       // The vault may have got the new password before the login.
-      let isDone =
-        (try? VaultKeys.change(of: user, .system, by: .session, from: new, to: new)) != nil
+      let isDone = (try? keys.change(from: new, to: new)) != nil
       guard isDone else { throw error }
     }
   }

@@ -31,7 +31,7 @@ struct RemoveCommand: ChangingCommand {
     guard try yes || isConfirmed() else {
       throw Failure("\(user): nothing was removed")
     }
-    let report = try Vaults.remove(username, .system)
+    let report = try Vaults.remove(username, in: .system)
     for note in report.notes { Program.say(note) }
     for problem in report.problems { Program.complain("cryptohome: remove: \(problem)") }
     guard report.problems.isEmpty else { throw Ending(.partial) }

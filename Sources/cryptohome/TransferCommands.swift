@@ -29,7 +29,7 @@ struct RenameCommand: ChangingCommand {
     try Program.leaveWorkingDirectory()
     lockEndedSessions()
     try naming(old) {
-      let place = try VaultTransfer.rename("\(old)", to: "\(new)", .system) {
+      let place = try VaultTransfer.rename("\(old)", to: "\(new)", in: .system) {
         try passwords.credential("Password for the vault of \(old): ")
       }
       Program.say("the vault of \(old) belongs to \(new) now, as \(place)")
@@ -59,7 +59,7 @@ struct AdoptCommand: ChangingCommand {
     try Program.leaveWorkingDirectory()
     lockEndedSessions()
     try naming(user) {
-      let adopted = try VaultTransfer.adopt("\(user)", .system) {
+      let adopted = try VaultTransfer.adopt("\(user)", in: .system) {
         try passwords.credential("Password for the vault of \(user): ")
       }
       Program.say("the vault belongs to \(user) now")
@@ -93,7 +93,7 @@ struct RepairHomeCommand: ChangingCommand {
     try Program.requireRoot()
     try Program.leaveWorkingDirectory()
     lockEndedSessions()
-    guard let moved = try Vaults.repairHome(Username("\(user)"), .system) else {
+    guard let moved = try Vaults.repairHome(Username("\(user)"), in: .system) else {
       Program.say("\(user): nothing lies in clear below the vault's home")
       return
     }

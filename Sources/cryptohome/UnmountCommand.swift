@@ -62,7 +62,7 @@ struct UnmountCommand: ChangingCommand {
       let report: LogoutReport
       do {
         report = try announced(user, .system) {
-          try Logout.run(user, .system, lazily: force, timeout: wait?.duration)
+          try Logout.run(user, in: .system, lazily: force, timeout: wait?.duration)
         }
       } catch  where all {
         Program.complain("cryptohome: unmount: \(name): \(error)")

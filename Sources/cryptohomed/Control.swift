@@ -47,7 +47,9 @@ final class Control {
     let user: FilePath
     let arguments: [String]
     let descriptors: [Descriptors]
-    init(_ connection: Int, _ user: FilePath, _ arguments: [String], _ descriptors: [Descriptors]) {
+    init(
+      of connection: Int, for user: FilePath, _ arguments: [String], _ descriptors: [Descriptors]
+    ) {
       self.connection = connection
       self.user = user
       self.arguments = arguments
@@ -152,13 +154,14 @@ final class Control {
     guard texts.count == words.count else { throw Failure("a request that is not UTF-8") }
     switch (texts.first, texts.count, descriptors.count) {
     case (CONTROL_OPEN, 3, 2):
-      try take(key, texts[2], [CONTROL_OPEN] + session(texts[1]), descriptors, as: [0, 3])
+      try take(
+        [CONTROL_OPEN] + session(texts[1]), of: texts[2], descriptors, as: [0, 3], from: key)
     case (CONTROL_CLOSE, 3, 1):
-      try take(key, texts[2], [CONTROL_CLOSE] + session(texts[1]), descriptors, as: [3])
+      try take([CONTROL_CLOSE] + session(texts[1]), of: texts[2], descriptors, as: [3], from: key)
     case (CONTROL_CHANGE, 2, 1):
-      try take(key, texts[1], [CONTROL_CHANGE], descriptors, as: [0])
+      try take([CONTROL_CHANGE], of: texts[1], descriptors, as: [0], from: key)
     case (CONTROL_LOCK_ENDED, 2, 0):
-      try take(key, texts[1], [CONTROL_LOCK_ENDED], descriptors, as: [])
+      try take([CONTROL_LOCK_ENDED], of: texts[1], descriptors, as: [], from: key)
     case (CONTROL_ANNOUNCE, 2, 1): try announce(key, texts[1], descriptors[0])
     default: throw Failure("a request that this version does not know")
     }
@@ -169,14 +172,15 @@ final class Control {
   }
 
   private func take(
-    _ key: Int, _ user: String, _ arguments: [String], _ descriptors: [Descriptors],
-    as targets: [CInt]
+    _ arguments: [String], of user: String, _ descriptors: [Descriptors], as targets: [CInt],
+    from key: Int
   ) throws {
     guard let connection = connections[key] else { return }
     for (descriptor, target) in zip(descriptors, targets) { descriptor.target = target }
     try wait(for: connection, key)
     try send(key, Array(CONTROL_TAKEN.utf8))
-    connection.request = Request(key, "\(user)", ["pam"] + arguments + ["--", user], descriptors)
+    connection.request = Request(
+      of: key, for: "\(user)", ["pam"] + arguments + ["--", user], descriptors)
   }
 
   /// Waits for the next packet of a connection.

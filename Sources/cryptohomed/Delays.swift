@@ -18,7 +18,9 @@ final class Delays {
     let reading: Descriptor
     var source: EventSource?
 
-    init(_ store: StoreName, _ why: String, _ user: uid_t, _ reading: consuming Descriptor) {
+    init(
+      of store: StoreName, why: String, by user: uid_t, until reading: consuming Descriptor
+    ) {
       self.store = store
       self.why = why
       self.user = user
@@ -67,7 +69,7 @@ final class Delays {
     let writing = pipe.writing.number
     call.reply { try $0.append(descriptor: writing) }
     // Ours is closed: the caller has the last one.
-    let delay = Delay(store, why, user, pipe.intoReading())
+    let delay = Delay(of: store, why: why, by: user, until: pipe.intoReading())
     count += 1
     let key = count
     delay.source = try loop.watch(delay.reading.number, for: .hangup, first: true) {

@@ -162,7 +162,7 @@ final class Leaders {
         in: service.loop
       ) { [unowned self] end, lines in
         user.start = nil
-        tell(hash, user, process, end, lines)
+        tell(of: hash, user, process: process, end, lines)
         if user.isAskedAgain {
           user.isAskedAgain = false
           lock(hash, user)
@@ -178,7 +178,7 @@ final class Leaders {
   }
 
   private func tell(
-    _ hash: ObfuscatedUsername, _ user: User, _ process: pid_t, _ end: ProcessEnd?,
+    of hash: ObfuscatedUsername, _ user: User, process: pid_t, _ end: ProcessEnd?,
     _ lines: [String]
   ) {
     var complaints = end == .exited(0) ? [] : lines

@@ -57,7 +57,9 @@ extension Service {
       try actions.requireRoom(for: caller.user)
       let user = try user(name)
       try authorize(caller, over: user, for: call) { [unowned self] in
-        try mount(user, name, key, Self.options(given, caller), caller, call)
+        try mount(
+          user, called: name, with: key, options: Self.options(given, caller), by: caller,
+          for: call)
       }
     }
   }
@@ -76,8 +78,8 @@ extension Service {
   }
 
   private func mount(
-    _ user: ObfuscatedUsername, _ name: String, _ key: KeyDescriptor, _ options: [String],
-    _ caller: Caller, _ call: MethodCall
+    _ user: ObfuscatedUsername, called name: String, with key: KeyDescriptor, options: [String],
+    by caller: Caller, for call: MethodCall
   ) throws {
     let session = try isOfSession(caller, of: user) ? ["--for-session"] : []
     try actions.start(
@@ -111,13 +113,13 @@ extension Service {
     try withCaller(of: call) { [unowned self, options] caller in
       try actions.requireRoom(for: caller.user)
       try authorize(caller, over: try user(name), for: call) { [unowned self] in
-        try unmount(name, options.arguments, caller, call)
+        try unmount(name, options: options.arguments, by: caller, for: call)
       }
     }
   }
 
   private func unmount(
-    _ name: String, _ options: [String], _ caller: Caller, _ call: MethodCall
+    _ name: String, options: [String], by caller: Caller, for call: MethodCall
   ) throws {
     try actions.start(["unmount"] + options + ["--", name], for: caller.user, in: loop) {
       [unowned self] end, lines in

@@ -233,7 +233,7 @@ final class Service {
 
   private func lookForEphemeral(_ mounted: MountedUsers) {
     ephemeral = Set(
-      mounted.users.filter { (try? VaultKind.mounted(of: $0, layout)) == .ephemeral })
+      mounted.users.filter { (try? UserHome.isEphemeral($0, in: layout)) == true })
   }
 
   /// Whether the data of a user who is mounted is gone after the logout.

@@ -101,8 +101,8 @@ import Testing
         for hasSalt in [false, true] {
           if hasSalt { try writeFile(Self.path, "0123456789abcdef") }
           for attempt in [
-            { _ = try Vaults.create(request, Self.layout) { throw Problem("asked") } },
-            { _ = try Login.run(login, Self.layout) { throw Problem("asked") } },
+            { _ = try Vaults.create(request, in: Self.layout) { throw Problem("asked") } },
+            { _ = try Login.run(login, in: Self.layout) { throw Problem("asked") } },
           ] {
             let error = #expect(throws: Refusal.self) { try attempt() }
             #expect(error?.path == "/mnt/root/home", "\(String(describing: error))")
@@ -113,11 +113,11 @@ import Testing
         try remove(Self.path)
         let forced = VaultRequest(
           name: "guest", kind: .plain, owner: Owner(user: 9, group: 9), isForced: true)
-        _ = try Vaults.create(forced, Self.layout) { throw Problem("asked") }
+        _ = try Vaults.create(forced, in: Self.layout) { throw Problem("asked") }
         #expect(exists(Self.path))
         try remove(Self.path)
         try mountFilesystem("home", "/mnt/root/home", "tmpfs", 0, "mode=0755")
-        _ = try Vaults.create(request, Self.layout) { throw Problem("asked") }
+        _ = try Vaults.create(request, in: Self.layout) { throw Problem("asked") }
         #expect(exists(Self.path))
       }
     }

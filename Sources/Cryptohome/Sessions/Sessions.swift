@@ -24,18 +24,21 @@ package enum Sessions {
     password: () throws -> Secret
   ) throws -> LoginReport? {
     guard let user = try username.resolveIfSalted(in: layout) else { return nil }
+    let home = UserHome(of: user, in: layout)
     // Before the session counts: it must not keep the vault of another account open.
-    let record = try VaultFile.existing(of: user, layout)
+    let record = try home.record
     let account = try username.account(record)
     try record?.require(account, of: user)
-    guard try VaultKind.existing(of: user, layout) != nil else {
+    guard try home.kind != nil else {
       try VaultFile.requireNoneUnderFormerName(of: account, layout)
       return nil
     }
     // First: nobody who logs out from here on locks the vault.
     try locked(user, layout) { try SessionRecords(of: user, layout).add(session) }
     let request = LoginRequest(username: username, requester: .session)
-    let report = try Login.run(request, layout, lifetime: .sessions) { .password(try password()) }
+    let report = try Login.run(request, in: home, lifetime: .sessions) {
+      .password(try password())
+    }
     // Killed meanwhile, it ends nothing any more.
     if !session.leader.isAlive { try lockIfEnded(user, layout) }
     return report
@@ -79,50 +82,26 @@ package enum Sessions {
     guard let records = try SessionRecords(ofExisting: user, layout),
       try leader != nil || !records.isQuiet()
     else { return nil }
-    return try locked(user, layout, until: deadline ?? .now + LockTimeout.logout) {
-      guard let records = try SessionRecords(ofExisting: user, layout) else { return nil }
-      if let leader {
-        if let id, let session = SessionRecord(leader, id: id) {
-          try records.remove(session)
-        } else {
-          try records.removeOne(of: leader)
-        }
-      }
-      guard try !records.hasSession(), try records.isMarked() else {
-        try records.tidy()
-        return nil
-      }
-      return announced(user, layout) {
-        Logout.run(underLockOf: user, layout, lazily: false)
+    let home = try LockedHome(
+      of: user, in: layout, until: deadline ?? .now + LockTimeout.logout)
+    guard let records = try SessionRecords(ofExisting: user, layout) else { return nil }
+    if let leader {
+      if let id, let session = SessionRecord(leader, id: id) {
+        try records.remove(session)
+      } else {
+        try records.removeOne(of: leader)
       }
     }
+    guard try !records.hasSession(), try records.isMarked() else {
+      try records.tidy()
+      return nil
+    }
+    return announced(user, layout) { home.unmount(lazily: false) }
   }
 
   /// The users of whom a session has ended without being closed, or a logout is not finished.
   package static func usersWithEndedSessions(_ layout: Layout) throws -> [ObfuscatedUsername] {
     try users(layout).filter { try SessionRecords(ofExisting: $0, layout)?.isQuiet() == false }
-  }
-
-  /// Mounts a user by `body`, and records until when. Under the user's lock.
-  static func mount<Value>(
-    _ user: ObfuscatedUsername, until lifetime: MountLifetime?, _ layout: Layout,
-    _ body: () throws -> Value
-  ) throws -> Value {
-    switch lifetime {
-    case nil: return try body()
-    case .sessions:
-      // Before the first mount: a crash in between leaves what the end of the sessions takes away.
-      if try !UserStatus.of(user, layout).isMounted { try SessionRecords(of: user, layout).mark() }
-      return try body()
-    case .byHand:
-      let value = try body()
-      // Only now: what fails takes nothing from the sessions.
-      if let records = try SessionRecords(ofExisting: user, layout) {
-        try records.unmark()
-        try records.tidy()
-      }
-      return value
-    }
   }
 
   /// Records what an unmount has left: that goes as soon as it can, and no session is open.
@@ -141,6 +120,6 @@ package enum Sessions {
     _ username: Username, _ layout: Layout
   ) throws -> ObfuscatedUsername? {
     guard let user = try username.resolveIfSalted(in: layout) else { return nil }
-    return try VaultKind.existing(of: user, layout) == .fscrypt ? user : nil
+    return try UserHome(of: user, in: layout).kind == .fscrypt ? user : nil
   }
 }

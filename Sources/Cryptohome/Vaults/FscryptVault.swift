@@ -22,35 +22,36 @@ package enum VaultLock: String, Sendable {
 /// A directory that the kernel encrypts. The key is in the keyring of the file system while the user
 /// is logged in, and nowhere else in clear.
 struct FscryptVault: Vault {
-  let user: ObfuscatedUsername
-  let layout: Layout
+  let home: UserHome
 
-  var directory: FilePath { "\(layout.shadow)/\(user)/mount" }
   var mountPoint: FilePath? { nil }
   func forget() -> [SystemError] { [] }
   func close() -> Removal? { nil }
 
   func open(with key: borrowing OpenedKey?) throws -> OpenVault {
-    let shadow = try UserDirectory.makeShadow(layout)
-    let home = try OwnedDirectory(
-      user.path, in: shadow.directory, owner: 0, group: 0, mode: 0o700,
-      crossingMounts: true)
-    let file = try Self.file(in: home.directory)
-    let keyring = try home.directory.file(".", flags: O_RDONLY | O_DIRECTORY)
-    let identifier = try file.requirePolicy(shown: home.directory.path).key
-    if try keyring.encryptionKeyState(identifier, shown: home.directory.path) != .present {
+    let file = try home.encryptedRecord()
+    let made = try MadeHome(of: home)
+    // What was read of it is true of this directory only.
+    guard try home.place?.directory.status().identity == made.home.identity else {
+      throw Refusal(path: home.path, reason: "was replaced just now; run this again")
+    }
+    let madeRepairs = made.repairs
+    let place = OpenDirectory(made.home.opened())
+    let keyring = try place.directory.file(".", flags: O_RDONLY | O_DIRECTORY)
+    let identifier = try file.requirePolicy(shown: home.path).key
+    if try keyring.encryptionKeyState(identifier, shown: home.path) != .present {
       switch key {
       case .none:
         throw Refusal(path: directory, reason: "is locked; it takes the user's password")
       case .some(let key):
-        try file.requireSeal(key.key, path: home.directory.path(of: VaultFile.name))
+        try file.requireSeal(key.key, path: home.path.appending(VaultFile.name))
         try Self.unlock(keyring, identifier, with: key.key, shown: directory)
       }
     }
     let mount = try OwnedDirectory(
-      "mount", in: home.directory, owner: 0, group: 0, mode: 0o700)
-    let repairs = shadow.repairs + home.repairs + mount.repairs
-    return OpenVault(directory: mount.opened(), repairs: repairs)
+      "mount", in: place.directory, owner: 0, group: 0, mode: 0o700)
+    let repairs = madeRepairs + mount.repairs
+    return OpenVault(directory: mount.opened(), home: place, repairs: repairs)
   }
 
   private static func unlock(
@@ -68,12 +69,7 @@ struct FscryptVault: Vault {
   }
 
   /// nil, too, when vault.json cannot tell: what is mounted there is found all the same, and named.
-  func coveredHome() throws -> FilePath? {
-    guard let home = try UserDirectory.shadow(layout)?.existing(user.path) else {
-      return nil
-    }
-    return (try? VaultFile.read(in: home))??.home
-  }
+  func coveredHome() -> FilePath? { home.readableRecord?.home }
 
   /// Takes the key away, and says what is left of it. Nothing of the vault may be open here.
   func lock() throws -> VaultLock? {
@@ -93,20 +89,20 @@ struct FscryptVault: Vault {
   private func onKey(
     _ body: (borrowing Descriptor, KeyIdentifier) throws(SystemError) -> KeyState
   ) throws -> VaultLock {
-    guard let home = try UserDirectory.shadow(layout)?.existing(user.path),
-      let policy = try Self.policy(in: home)
-    else { return .locked }
-    return VaultLock(try body(home.file(".", flags: O_RDONLY | O_DIRECTORY), policy.key))
+    guard let place = home.place, let policy = try home.policy else { return .locked }
+    let keyring = try place.directory.file(".", flags: O_RDONLY | O_DIRECTORY)
+    return VaultLock(try body(keyring, policy.key))
   }
 
-  /// What vault.json in a user's directory says, if it agrees with the directory beside it.
+  /// Checks what vault.json in a user's directory says against the directory beside it.
   ///
   /// - Throws: ``Refusal`` when one of the two is missing, or they disagree: nothing is written in
   ///   clear in the place of what is encrypted.
-  static func file(in home: borrowing Directory) throws -> VaultFile {
+  static func requireRecord(
+    _ record: VaultFile?, of policy: EncryptionPolicy?, in home: borrowing Directory
+  ) throws(Refusal) {
     let path = home.path(of: VaultFile.name)
-    let policy = try policy(in: home)
-    switch (try VaultFile.read(in: home), policy) {
+    switch (record, policy) {
     case (nil, _):
       throw Refusal(
         path: path,
@@ -125,12 +121,11 @@ struct FscryptVault: Vault {
           reason: "is of another vault: the policy of the directory beside it names the key "
             + "\(policy.key), and this the key \(own.key); restore the one that belongs there")
       }
-      return file
     }
   }
 
-  private static func policy(in home: borrowing Directory) throws -> EncryptionPolicy? {
-    guard try home.status(of: "mount")?.isEncrypted == true else { return nil }
+  /// What the encrypted directory `mount` names.
+  static func policy(in home: borrowing Directory) throws -> EncryptionPolicy? {
     let mount = try home.file("mount", flags: O_RDONLY | O_DIRECTORY, crossingMounts: false)
     return try mount.encryptionPolicy(shown: home.path(of: "mount"))
   }

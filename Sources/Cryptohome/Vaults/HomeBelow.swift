@@ -94,15 +94,15 @@ enum HomeBelow {
 
   /// Moves the directory away, and puts an empty one in its place: one exchange of two names.
   ///
+  /// - Parameters:
+  ///   - file: vault.json, which records what the directory was.
+  ///   - makesMissing: whether a home that does not exist is made.
   /// - Returns: what was moved; nil when there was nothing to do.
-  ///
-  /// - Parameter makesMissing: whether a home that does not exist is made.
   static func prepare(
-    _ account: Account, in vault: borrowing Directory, _ layout: Layout, makesMissing: Bool = true
+    _ file: inout VaultFile, of account: Account, in vault: borrowing Directory, layout: Layout,
+    makesMissing: Bool = true
   ) throws -> MovedHome? {
-    guard var file = try VaultFile.read(in: vault),
-      let path = try file.coveredHome(of: account)
-    else { return nil }
+    guard let path = try file.coveredHome(of: account) else { return nil }
     let group = account.group
     let home = try PasswdHome(path, layout)
     if try makesMissing && home.parent.makeDirectory(home.name, mode: emptyMode) {

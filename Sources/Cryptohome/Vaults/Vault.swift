@@ -14,6 +14,7 @@ package enum VaultKind: String, CaseIterable, Sendable {
 
 /// What opens and closes the directory `/home/.shadow/H/mount`.
 protocol Vault {
+  var home: UserHome { get }
   /// Opens it; one that takes no key is made if it is not there.
   ///
   /// - Parameter key: of an encrypted one that is locked.
@@ -36,7 +37,7 @@ protocol Vault {
   /// key. Nothing of the vault may be open here.
   func lock() throws -> VaultLock?
   /// The passwd home directory that the user's files are shown over; nil for none.
-  func coveredHome() throws -> FilePath?
+  func coveredHome() -> FilePath?
 }
 
 extension Vault {
@@ -45,74 +46,57 @@ extension Vault {
   func coveredHome() -> FilePath? { nil }
 }
 
+extension Vault {
+  var directory: FilePath { "\(home.path)/mount" }
+}
+
 /// An open vault.
 struct OpenVault: ~Copyable {
   /// `…/H/mount`.
   let directory: Directory
+  /// `…/H`; nil of an ephemeral vault.
+  let home: OpenDirectory?
   let repairs: [String]
 }
 
 extension VaultKind {
-  /// The kind of vault that a user has, from the disk and the kernel alone; nil for none.
-  ///
-  /// - Throws: ``Refusal`` for a vault that this version cannot open.
-  static func existing(
-    of user: ObfuscatedUsername, _ layout: Layout
-  ) throws -> VaultKind? {
-    guard let shadow = try UserDirectory.shadow(layout),
-      let status = try shadow.status(of: user.path)
-    else { return nil }
-    guard status.isDirectory else {
-      throw Refusal(
-        path: shadow.path(of: user.path),
-        reason: "is \(status.kind), not a user's directory; move it away")
-    }
-    if status.isMountRoot, try EphemeralVault.isMounted(status) { return .ephemeral }
-    let directory = try shadow.directory(user.path)
-    if try VaultRemoval.hasBegun(in: directory) {
-      throw Refusal(
-        path: directory.path,
-        reason: "is a vault whose removal was interrupted; finish it with: cryptohome remove "
-          + "\(user)")
-    }
-    let mount = try directory.status(of: "mount")
-    let record = try VaultFile.read(in: directory)
-    // Never anything in clear in the place of what is encrypted, or was.
-    if mount?.isEncrypted == true || record?.kind == .fscrypt {
-      _ = try FscryptVault.file(in: directory)
-      return .fscrypt
-    }
-    if mount == nil && record == nil { return nil }
-    try VaultRegister.requireNone(of: user, layout, present: true)
-    return .plain
-  }
-
-  func vault(of user: ObfuscatedUsername, _ layout: Layout, size: UInt64?) -> any Vault {
+  /// - Parameter size: of an ephemeral vault, in bytes.
+  func vault(of home: UserHome, size: UInt64? = nil) -> any Vault {
     switch self {
-    case .fscrypt: FscryptVault(user: user, layout: layout)
-    case .plain: PlainVault(user: user, layout: layout)
-    case .ephemeral: EphemeralVault(user: user, layout: layout, size: size)
+    case .fscrypt: FscryptVault(home: home)
+    case .plain: PlainVault(home: home)
+    case .ephemeral: EphemeralVault(home: home, size: size)
     }
   }
 }
 
-/// A directory. What is mounted on it, if somebody does that, is the vault.
-private struct PlainVault: Vault {
-  let user: ObfuscatedUsername
-  let layout: Layout
+/// `/home/.shadow` and `…/H`, made or repaired: nobody but root can put anything there.
+struct MadeHome: ~Copyable {
+  let shadow: OwnedDirectory
+  let home: OwnedDirectory
 
-  func open(with _: borrowing OpenedKey?) throws -> OpenVault {
-    let shadow = try UserDirectory.makeShadow(layout)
-    let home = try OwnedDirectory(
-      user.path, in: shadow.directory, owner: 0, group: 0, mode: 0o700,
-      crossingMounts: true)
-    let mount = try OwnedDirectory(
-      "mount", in: home.directory, owner: 0, group: 0, mode: 0o700, crossingMounts: true)
-    let repairs = shadow.repairs + home.repairs + mount.repairs
-    return OpenVault(directory: mount.opened(), repairs: repairs)
+  init(of home: UserHome) throws {
+    let shadow = try UserDirectory.makeShadow(home.layout)
+    self.home = try OwnedDirectory(
+      home.user.path, in: shadow.directory, owner: 0, group: 0, mode: 0o700, crossingMounts: true)
+    self.shadow = shadow
   }
 
-  var directory: FilePath { "\(layout.shadow)/\(user)/mount" }
+  var repairs: [String] { shadow.repairs + home.repairs }
+}
+
+/// A directory. What is mounted on it, if somebody does that, is the vault.
+private struct PlainVault: Vault {
+  let home: UserHome
+
+  func open(with _: borrowing OpenedKey?) throws -> OpenVault {
+    let made = try MadeHome(of: home)
+    let mount = try OwnedDirectory(
+      "mount", in: made.home.directory, owner: 0, group: 0, mode: 0o700, crossingMounts: true)
+    let repairs = made.repairs + mount.repairs
+    let place = OpenDirectory(made.home.opened())
+    return OpenVault(directory: mount.opened(), home: place, repairs: repairs)
+  }
 
   func forget() -> [SystemError] { [] }
   var mountPoint: FilePath? { nil }
@@ -122,8 +106,7 @@ private struct PlainVault: Vault {
 /// A tmpfs on `/home/.shadow/H` itself, with `mount` in it: on the disk nothing remains of it but
 /// an empty directory, which is no vault, whenever the machine stops.
 struct EphemeralVault: Vault {
-  let user: ObfuscatedUsername
-  let layout: Layout
+  let home: UserHome
   /// In bytes; nil for the kernel's default, half of the memory, or what it has.
   let size: UInt64?
 
@@ -138,27 +121,21 @@ struct EphemeralVault: Vault {
   }
 
   func open(with _: borrowing OpenedKey?) throws -> OpenVault {
-    let shadow = try UserDirectory.makeShadow(layout)
-    let home = try OwnedDirectory(
-      user.path, in: shadow.directory, owner: 0, group: 0, mode: 0o700,
-      crossingMounts: true)
-    let isNew = try !home.directory.status().isMountRoot
+    let made = try MadeHome(of: home)
+    let isNew = try !made.home.directory.status().isMountRoot
     if isNew {
       let options: [(String, FilePath)] =
         [("mode", "0700")] + (size.map { [("size", "\($0)")] } ?? [])
       let memory = try DetachedMount(
         newFilesystem: "tmpfs", source: Self.source, options: options, attributes: .home)
       try memory.root.makeDirectory("mount")
-      try memory.attach(on: user.path, in: shadow.directory)
+      try memory.attach(on: home.user.path, in: made.shadow.directory)
     } else if let size {
-      try requireSize(size, of: home.directory)
+      try requireSize(size, of: made.home.directory)
     }
-    let mount = try shadow.directory.directory("\(user)/mount")
-    let repairs = shadow.repairs + home.repairs
-    return OpenVault(directory: mount, repairs: repairs)
+    let mount = try made.shadow.directory.directory("\(home.user)/mount")
+    return OpenVault(directory: mount, home: nil, repairs: made.repairs)
   }
-
-  var directory: FilePath { "\(layout.shadow)/\(user)/mount" }
 
   /// A tmpfs has whole pages.
   private func requireSize(_ size: UInt64, of memory: borrowing Directory) throws {
@@ -176,13 +153,14 @@ struct EphemeralVault: Vault {
     try Directory(opening: directory).removeContents(emptyingFiles: true)
   }
 
-  var mountPoint: FilePath? { "\(layout.shadow)/\(user)" }
+  var mountPoint: FilePath? { home.path }
 
   func close() throws -> Removal? {
-    guard let shadow = try UserDirectory.shadow(layout) else { return nil }
-    let removal = shadow.clear(user.path, lazily: false)
+    guard let shadow = try home.shadowNow() else { return nil }
+    let name = home.user.path
+    let removal = shadow.directory.clear(name, lazily: false)
     if let removal, removal.isHeld { return removal }
-    try shadow.removeMountPoint(user.path)
+    try shadow.directory.removeMountPoint(name)
     return removal
   }
 }

@@ -209,9 +209,9 @@ extension VaultFile {
   /// The vault of an account that was renamed: of the same uid, under a name that no passwd entry has
   /// any more. A file that cannot be read is passed over: this is for a message.
   static func requireNoneUnderFormerName(of account: Account?, _ layout: Layout) throws {
-    guard let account else { return }
-    for user in try UserDirectory.all(layout) {
-      guard let record = (try? existing(of: user, layout)) ?? nil,
+    guard let account, let shadow = try UserDirectory.shadow(layout) else { return }
+    for user in try shadow.names().compactMap({ ObfuscatedUsername($0) }) {
+      guard let record = readable(of: user, in: shadow),
         let own = record.identity?.account, own.user == account.user,
         own.name != account.name, try Account.named(own.name) == nil
       else { continue }

@@ -50,12 +50,16 @@ struct VaultFile: Equatable {
     return try VaultFile(bytes, path: path, in: directory.path)
   }
 
-  /// Reads the one of a user; nil when there is none.
-  static func existing(of user: ObfuscatedUsername, _ layout: Layout) throws -> VaultFile? {
-    guard let shadow = try UserDirectory.shadow(layout),
-      try shadow.status(of: user.path)?.isDirectory == true
-    else { return nil }
-    return try read(in: shadow.directory(user.path))
+  /// Reads the one of a user, without a look at the vault beside it; nil when it cannot be read.
+  static func readable(
+    of user: ObfuscatedUsername, in shadow: borrowing Directory
+  ) -> VaultFile? {
+    do {
+      guard let home = try shadow.existing(user.path) else { return nil }
+      return try read(in: home)
+    } catch {
+      return nil
+    }
   }
 
   /// Puts it into a user's directory, in the place of the one that is there: root 0600, whole or
@@ -69,12 +73,4 @@ struct VaultFile: Equatable {
 struct HomeAttributes: Equatable {
   var owner: Owner
   var mode: mode_t
-}
-
-extension VaultFile {
-  /// The uid that a vault is recorded for; nil where the record cannot be read: then no user counts as
-  /// another one.
-  static func recordedOwner(of user: ObfuscatedUsername, _ layout: Layout) -> uid_t? {
-    (try? existing(of: user, layout))??.identity?.account.user
-  }
 }

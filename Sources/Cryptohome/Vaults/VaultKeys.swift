@@ -106,78 +106,100 @@ struct OpenedKey: ~Copyable {
   let index: Int
   /// What is to be written after a successful unlock: another slot, a later time of use.
   var changed: VaultFile
+
+  /// Whether the slot that has opened is in this file too, whatever was recorded of its use.
+  func isOf(_ other: VaultFile?) -> Bool {
+    guard let other, other.policy == file.policy else { return false }
+    var own = file.slots[index]
+    return other.slots.contains { slot in
+      own.lastUsed = slot.lastUsed
+      return own == slot
+    }
+  }
 }
 
 /// The keys of a user's encrypted vault. A change takes one that exists; nothing is encrypted anew, and
 /// each change is there as a whole or not at all.
-package enum VaultKeys {
-  package static func list(of username: Username, _ layout: Layout) throws -> [KeyDescription] {
-    let user = try username.resolve(in: layout)
-    return try file(of: user, layout, shown: username).slots.map { KeyDescription($0) }
+package struct VaultKeys {
+  /// What messages call the user.
+  private let username: Username
+  private let requester: KeyRequester
+  /// As it was when this was made, without the user's lock.
+  private let home: UserHome
+
+  /// - Throws: ``Refusal`` for a user without an encrypted vault.
+  package init(
+    of username: Username, in layout: Layout, by requester: KeyRequester = .root
+  ) throws {
+    self.init(
+      in: UserHome(of: try username.resolve(in: layout), in: layout), of: username, by: requester)
+    _ = try file(home)
+  }
+
+  init(in home: UserHome, of username: Username, by requester: KeyRequester) {
+    self.username = username
+    self.requester = requester
+    self.home = home
+  }
+
+  package func list() throws -> [KeyDescription] {
+    try file(home).slots.map { KeyDescription($0) }
   }
 
   /// Sets a new password. With the old password that one is replaced: that of `label`, or the first that
   /// it opens. With a key file, whose own slot stays, the password of `label`, or the first one; where
   /// there is none, a password is added.
   @discardableResult
-  package static func change(
-    of username: Username, _ layout: Layout, by requester: KeyRequester = .root,
-    label: KeyLabel? = nil, from old: borrowing Credential, to new: borrowing Credential
+  package func change(
+    _ label: KeyLabel? = nil, from old: borrowing Credential, to new: borrowing Credential
   ) throws -> KeyChange {
-    let (user, account) = try require(username, layout)
-    let path: FilePath = "\(layout.shadow)/\(user)/\(VaultFile.name)"
-    let read = try file(of: user, layout, shown: username)
-    // The label is that of the password, and not of the file that opens.
-    let target = old.isRaw ? try read.passwordSlot(label, shown: username) : nil
-    return try DerivationLimit.hold(for: user, requester, layout) {
-      let opened = try open(read, of: user, label: old.isRaw ? nil : label, with: old)
-      var changed = try opened.file.upgraded(with: opened.key, account, path: path)
+    try update { read, claim in
+      let target = old.isRaw ? try read.passwordSlot(label, shown: username) : nil
+      let opened = try Self.open(read, label: old.isRaw ? nil : label, with: old)
+      var changed = try read.upgraded(with: opened.key, claim, path: filePath)
       let index = old.isRaw ? target : opened.index
       let name = try index.map { changed.slots[$0].label } ?? changed.freeLabel(shown: username)
-      let slot = try changed.newSlot(opened.key, under: new, label: name, of: user)
+      let slot = try changed.newSlot(opened.key, under: new, label: name, of: home.user)
       if let index { changed.slots[index] = slot } else { changed.slots.append(slot) }
-      try replace(opened.file, with: changed, of: user, layout, shown: username)
-      return KeyChange(
-        label: name, isAdded: index == nil,
-        fileLabel: old.isRaw ? opened.file.slots[opened.index].label : nil)
+      return (
+        changed,
+        KeyChange(
+          label: name, isAdded: index == nil,
+          fileLabel: old.isRaw ? read.slots[opened.index].label : nil)
+      )
     }
   }
 
   /// Adds a slot for `new`.
   ///
   /// - Parameter known: what opens the vault already.
-  package static func add(
-    _ label: KeyLabel, of username: Username, _ layout: Layout, by requester: KeyRequester = .root,
-    knowing known: borrowing Credential, new: borrowing Credential
+  package func add(
+    _ label: KeyLabel, knowing known: borrowing Credential, new: borrowing Credential
   ) throws {
-    let (user, account) = try require(username, layout)
-    let file = try file(of: user, layout, shown: username)
-    guard !file.slots.contains(where: { $0.label == label }) else {
-      throw Refusal(path: username.path, reason: "has a key of the label \(label) already")
-    }
-    guard file.slots.count < VaultFile.slotLimit else {
-      throw Refusal(
-        path: username.path,
-        reason: "has \(file.slots.count) keys, which is as many as a vault can have; remove one")
-    }
-    let path: FilePath = "\(layout.shadow)/\(user)/\(VaultFile.name)"
-    try DerivationLimit.hold(for: user, requester, layout) {
-      let opened = try open(file, of: user, label: nil, with: known)
-      var changed = try file.upgraded(with: opened.key, account, path: path)
-      changed.slots.append(try changed.newSlot(opened.key, under: new, label: label, of: user))
-      try replace(file, with: changed, of: user, layout, shown: username)
+    try update { read, claim in
+      guard !read.slots.contains(where: { $0.label == label }) else {
+        throw Refusal(path: username.path, reason: "has a key of the label \(label) already")
+      }
+      guard read.slots.count < VaultFile.slotLimit else {
+        throw Refusal(
+          path: username.path,
+          reason: "has \(read.slots.count) keys, which is as many as a vault can have; remove one")
+      }
+      let opened = try Self.open(read, label: nil, with: known)
+      var changed = try read.upgraded(with: opened.key, claim, path: filePath)
+      changed.slots.append(try changed.newSlot(opened.key, under: new, label: label, of: home.user))
+      return (changed, ())
     }
   }
 
   /// Removes a slot. It takes no password: root can take access away, but not gain it.
-  package static func remove(
-    _ label: KeyLabel, of username: Username, _ layout: Layout
-  ) throws {
-    let (user, _) = try require(username, layout)
-    let file = try file(of: user, layout, shown: username)
-    var changed = file
+  package func remove(_ label: KeyLabel) throws {
+    _ = try claim(home)
+    let locked = try LockedHome(of: home.user, in: home.layout)
+    var changed = try file(locked.home)
+    let count = changed.slots.count
     changed.slots.removeAll { $0.label == label }
-    guard changed != file else {
+    guard changed.slots.count < count else {
       throw Refusal(path: username.path, reason: "has no key of the label \(label)")
     }
     guard !changed.slots.isEmpty else {
@@ -187,37 +209,24 @@ package enum VaultKeys {
           "has no other key than \(label), and without a key the vault can never be opened again; "
           + "add another first, or remove the vault")
     }
-    try replace(file, with: changed, of: user, layout, shown: username)
-  }
-
-  /// The user, and the passwd entry that the vault belongs to.
-  static func require(
-    _ username: Username, _ layout: Layout
-  ) throws -> (user: ObfuscatedUsername, account: VaultAccount?) {
-    let user = try username.resolve(in: layout)
-    let record = try VaultFile.existing(of: user, layout)
-    let account = try username.account(record)
-    if case .name = username { try record?.require(account, of: user) }
-    return (user, VaultAccount(username, account, record?.owner))
+    try locked.write(changed)
   }
 
   /// The key of the vault, which `credential` opens, and what to write then: the file of version 2, a new
   /// slot in the place of one that is outdated, and the day of use.
   ///
   /// - Parameter account: that a file of version 1 gets.
-  static func key(
-    of user: ObfuscatedUsername, _ layout: Layout, by requester: KeyRequester, label: KeyLabel?,
-    _ account: VaultAccount?, with credential: borrowing Credential
+  func unlock(
+    _ label: KeyLabel?, with credential: borrowing Credential, for account: VaultAccount?
   ) throws -> OpenedKey {
-    let path: FilePath = "\(layout.shadow)/\(user)/\(VaultFile.name)"
-    return try DerivationLimit.hold(for: user, requester, layout) {
-      var opened = try open(file(of: user, layout), of: user, label: label, with: credential)
-      var changed = try opened.file.upgraded(with: opened.key, account, path: path)
+    try DerivationLimit.hold(for: home.user, requester, home.layout) {
+      var opened = try Self.open(file(home), label: label, with: credential)
+      var changed = try opened.file.upgraded(with: opened.key, account, path: filePath)
       guard changed.identity != nil else { return opened }
       let former = changed.slots[opened.index]
       if former.isOutdated {
         changed.slots[opened.index] = try changed.newSlot(
-          opened.key, under: credential, label: former.label, of: user)
+          opened.key, under: credential, label: former.label, of: home.user)
         changed.slots[opened.index].created = former.created
       }
       let now = secondsNow()
@@ -231,14 +240,57 @@ package enum VaultKeys {
     }
   }
 
+  /// Writes what `body` makes of the file. That takes long, so it is done before the user's lock is
+  /// taken, and again when another command has changed the file meanwhile: no change is lost.
+  private func update<Value>(
+    _ body: (VaultFile, VaultAccount?) throws -> (changed: VaultFile, value: Value)
+  ) throws -> Value {
+    for _ in 1...Self.rounds {
+      let (read, made) = try DerivationLimit.hold(for: home.user, requester, home.layout) {
+        let now = UserHome(of: home.user, in: home.layout)
+        let read = try file(now)
+        return try (read, body(read, claim(now)))
+      }
+      let locked = try LockedHome(of: home.user, in: home.layout)
+      guard try file(locked.home) == read else { continue }
+      try locked.write(made.changed)
+      return made.value
+    }
+    throw Refusal(
+      path: username.path, reason: "other commands change the keys all the time; try again")
+  }
+
+  /// How often that is tried.
+  private static let rounds = 4
+
+  private var filePath: FilePath { home.path.appending(VaultFile.name) }
+
+  /// The account that the vault belongs to, which must be that of the name.
+  private func claim(_ home: UserHome) throws -> VaultAccount? {
+    let record = try home.record
+    let account = try username.account(record)
+    if case .name = username { try record?.require(account, of: home.user) }
+    return VaultAccount(username, account, record?.owner)
+  }
+
+  private func file(_ home: UserHome) throws -> VaultFile {
+    switch try home.kind {
+    case .fscrypt: return try home.encryptedRecord()
+    case .some(let kind):
+      throw Refusal(
+        path: username.path,
+        reason: "has a vault of the kind \(kind.rawValue), which takes no password")
+    case nil: throw username.withoutVault("make one with cryptohome create")
+    }
+  }
+
   /// How many passwords are tried without a label: each takes memory and time.
   static let triedPasswords = 3
 
   /// Tries the slot of `label`; or all that a key file can open, or the first three passwords. A label that
   /// is not there takes as long as a password that is not right.
   static func open(
-    _ file: VaultFile, of user: ObfuscatedUsername, label: KeyLabel?,
-    with credential: borrowing Credential
+    _ file: VaultFile, label: KeyLabel?, with credential: borrowing Credential
   ) throws -> OpenedKey {
     let isRaw = credential.isRaw
     guard let identifiers = file.identifiers else {
@@ -257,41 +309,6 @@ package enum VaultKeys {
     if indices.isEmpty, let slot = fitting.first { try file.slots[slot].pretend(credential.secret) }
     throw WrongPassword(
       label: label, isKeyFile: isRaw, isPartial: label == nil && indices.count < fitting.count)
-  }
-
-  /// - Parameter username: what messages call the user.
-  static func file(
-    of user: ObfuscatedUsername, _ layout: Layout, shown username: Username? = nil
-  ) throws -> VaultFile {
-    let name = username?.path ?? user.path
-    switch try VaultKind.existing(of: user, layout) {
-    case .fscrypt:
-      guard let home = try UserDirectory.shadow(layout)?.existing(user.path) else { break }
-      return try FscryptVault.file(in: home)
-    case .some(let kind):
-      throw Refusal(
-        path: name,
-        reason: "has a vault of the kind \(kind.rawValue), which takes no password")
-    case nil: break
-    }
-    throw (username ?? .hash(user)).withoutVault("make one with cryptohome create")
-  }
-
-  /// Writes the file unless another command has changed it since it was read.
-  static func replace(
-    _ file: VaultFile, with changed: VaultFile, of user: ObfuscatedUsername, _ layout: Layout,
-    shown username: Username
-  ) throws {
-    try locked(user, layout) {
-      guard let home = try UserDirectory.shadow(layout)?.existing(user.path),
-        try FscryptVault.file(in: home) == file
-      else {
-        throw Refusal(
-          path: username.path, reason: "another command changed the keys just now; try again"
-        )
-      }
-      try changed.write(in: home)
-    }
   }
 }
 

@@ -47,7 +47,7 @@ package enum Vaults {
   /// - Parameter credential: asked for when everything else is known to be right.
   /// - Throws: ``Refusal`` for a user who has a vault, and where the file system cannot encrypt.
   package static func create(
-    _ request: VaultRequest, _ layout: Layout, credential: () throws -> Credential
+    _ request: VaultRequest, in layout: Layout, credential: () throws -> Credential
   ) throws -> NewVault {
     try VaultAccount.requireName(request.name)
     let account = try Account.loggingIn(as: request.name)
@@ -60,10 +60,11 @@ package enum Vaults {
       throw Refusal(path: request.name, reason: "has no passwd entry; specify --owner UID:GID")
     }
     try VaultFile.requireNoneUnderFormerName(of: account, layout)
-    if let account, home != nil, let moved = try finishHome(user, account, layout) {
+    let before = UserHome(of: user, in: layout)
+    if let account, home != nil, let moved = try finishHome(before, account) {
       return NewVault(user: user, isNew: false, moved: moved)
     }
-    try refuseExisting(user, request, layout)
+    try before.requireNoVault(request)
     if let home {
       try HomeBelow.check(home, layout)
       try HomeBelow.requireUnused(home, layout)
@@ -73,45 +74,30 @@ package enum Vaults {
     file.home = home
     if request.kind == .fscrypt {
       try FscryptVault.requireEncryption(UserDirectory.makeShadow(layout).directory)
-      try fill(&file, of: user, request.label, layout, credential)
+      try fill(&file, of: before, label: request.label, credential)
     }
-    return try locked(user, layout) {
-      try refuseExisting(user, request, layout)
-      let shadow = try UserDirectory.makeShadow(layout).opened()
-      if try VaultRemoval.isPending(user, in: shadow) { try VaultRegister.forget(user, layout) }
-      try VaultRemoval.requireFinished(user, in: shadow)
-      if request.kind == .fscrypt {
-        try make(file, of: user, in: shadow)
-      } else {
-        _ = try request.kind.vault(of: user, layout, size: nil).open(with: nil)
-        try file.write(in: shadow.directory(user.path))
-      }
-      let moved = try complete(file, of: user, account, in: shadow, layout)
-      return NewVault(user: user, isNew: true, moved: moved)
-    }
+    return try LockedHome(of: user, in: layout).make(file, request, account)
   }
 
   /// Moves away what is in the home of a vault that was made before: an interruption has left that.
   ///
   /// - Returns: nil when there is no such vault, or nothing to be moved.
-  private static func finishHome(
-    _ user: ObfuscatedUsername, _ account: Account, _ layout: Layout
-  ) throws -> MovedHome? {
-    guard let kind = try VaultKind.existing(of: user, layout),
-      let record = try VaultFile.existing(of: user, layout), record.home != nil
-    else { return nil }
-    try record.require(account, of: user)
-    return try locked(user, layout) {
-      guard let shadow = try UserDirectory.shadow(layout),
-        try kind.vault(of: user, layout, size: nil).state() == .locked
-      else { return nil }
-      return try HomeBelow.prepare(account, in: shadow.directory(user.path), layout)
+  private static func finishHome(_ before: UserHome, _ account: Account) throws -> MovedHome? {
+    guard try before.kind != nil, let record = try before.record, record.home != nil else {
+      return nil
     }
+    try record.require(account, of: before.user)
+    let locked = try LockedHome(of: before.user, in: before.layout)
+    guard let kind = try locked.home.kind, var file = try locked.home.record,
+      let place = locked.home.place, try kind.vault(of: locked.home).state() == .locked
+    else { return nil }
+    return try HomeBelow.prepare(
+      &file, of: account, in: place.directory, layout: before.layout)
   }
 
   /// A new key, and the slot that it lies in.
   private static func fill(
-    _ file: inout VaultFile, of user: ObfuscatedUsername, _ label: KeyLabel?, _ layout: Layout,
+    _ file: inout VaultFile, of home: UserHome, label: KeyLabel?,
     _ credential: () throws -> Credential
   ) throws {
     let key = try Secret(randomBytes: 64)
@@ -124,23 +110,61 @@ package enum Vaults {
     let bare = file
     let label = label ?? (credential.isRaw ? .firstFile : .first)
     file.slots = [
-      try DerivationLimit.hold(for: user, .root, layout) {
-        try bare.newSlot(key, under: credential, label: label, of: user)
+      try DerivationLimit.hold(for: home.user, .root, home.layout) {
+        try bare.newSlot(key, under: credential, label: label, of: home.user)
       }
     ]
   }
 
+  /// What vault.json must say of the owner: nothing for a user with a passwd entry.
+  private static func stored(_ request: VaultRequest, _ account: Account?) throws -> Owner? {
+    guard let account else {
+      guard let owner = request.owner else {
+        throw Refusal(
+          path: request.name,
+          reason: "has no passwd entry; specify --owner UID:GID")
+      }
+      return owner
+    }
+    let owner = Owner(user: account.user, group: account.group)
+    if let asked = request.owner, asked != owner {
+      throw Refusal(
+        path: request.name,
+        reason: "is \(owner.user):\(owner.group) in passwd; --owner is for users without an entry")
+    }
+    return nil
+  }
+}
+
+extension LockedHome {
+  fileprivate func make(
+    _ file: VaultFile, _ request: VaultRequest, _ account: Account?
+  ) throws -> NewVault {
+    try home.requireNoVault(request)
+    let shadow = try UserDirectory.makeShadow(layout).opened()
+    if try VaultRemoval.isPending(user, in: shadow) { try VaultRegister.forget(user, layout) }
+    try VaultRemoval.requireFinished(user, in: shadow)
+    if request.kind == .fscrypt {
+      try makeEncrypted(file, in: shadow)
+    } else {
+      _ = try request.kind.vault(of: home).open(with: nil)
+      try file.write(in: shadow.directory(user.path))
+    }
+    let moved = try complete(file, account, in: shadow)
+    return NewVault(user: user, isNew: true, moved: moved)
+  }
+
   /// Records the vault, and moves away what is in the passwd home. A vault for which that fails is taken
   /// back: it is empty.
-  private static func complete(
-    _ file: VaultFile, of user: ObfuscatedUsername, _ account: Account?,
-    in shadow: borrowing Directory, _ layout: Layout
+  private func complete(
+    _ made: VaultFile, _ account: Account?, in shadow: borrowing Directory
   ) throws -> MovedHome? {
     do {
-      try file.remember(user, in: shadow, layout)
+      try made.remember(user, in: shadow, layout)
       guard let account else { return nil }
+      var file = made
       let moved = try HomeBelow.prepare(
-        account, in: shadow.directory(user.path), layout)
+        &file, of: account, in: shadow.directory(user.path), layout: layout)
       if let problem = moved?.problems.first {
         throw Refusal(path: account.home, reason: "was left as it was: \(problem)")
       }
@@ -148,15 +172,14 @@ package enum Vaults {
     } catch {
       var report = RemovalReport()
       report.notes = try HomeBelow.restore(user, in: shadow, layout)
-      try VaultRemoval.destroy(user, file.kind, in: shadow, layout, &report)
+      try destroy(made.kind, in: shadow, into: &report)
       try Salt.forgetCopy(in: shadow, layout)
       throw error
     }
   }
 
-  private static func make(
-    _ file: VaultFile, of user: ObfuscatedUsername, in shadow: borrowing Directory
-  ) throws {
+  /// Makes an encrypted vault beside its place, and gives it its name when it is whole.
+  private func makeEncrypted(_ file: VaultFile, in shadow: borrowing Directory) throws {
     let temporary: FilePath = ".\(user).new"
     try shadow.removeVault(temporary)
     try shadow.makeDirectory(temporary)
@@ -177,7 +200,7 @@ package enum Vaults {
     try shadow.syncChange()
   }
 
-  private static func fill(_ home: borrowing Directory, _ file: VaultFile) throws {
+  private func fill(_ home: borrowing Directory, _ file: VaultFile) throws {
     guard let policy = file.policy else {
       throw SystemError(operation: "set encryption policy", path: home.path, code: EINVAL)
     }
@@ -187,41 +210,22 @@ package enum Vaults {
     try mount.sync(shown: home.path(of: "mount"))
     try file.write(in: home)
   }
+}
 
-  private static func refuseExisting(
-    _ user: ObfuscatedUsername, _ request: VaultRequest, _ layout: Layout
-  ) throws {
-    if let kind = try VaultKind.existing(of: user, layout) {
+extension UserHome {
+  /// - Throws: ``Refusal`` for a user who has a vault.
+  fileprivate func requireNoVault(_ request: VaultRequest) throws {
+    if let kind = try kind {
       throw Refusal(
-        path: request.name,
-        reason: "has a vault already, of the kind \(kind.rawValue): \(layout.shadow)/\(user)")
+        path: request.name, reason: "has a vault already, of the kind \(kind.rawValue): \(path)")
     }
     // What an interrupted removal has left is finished here.
-    if request.kind == .fscrypt, let shadow = try UserDirectory.shadow(layout),
-      try VaultRemoval.isPending(user, in: shadow)
+    if request.kind == .fscrypt, let shadow,
+      try VaultRemoval.isPending(user, in: shadow.directory)
     {
       return
     }
     try VaultRegister.requireNone(of: user, layout, present: false)
-  }
-
-  /// What vault.json must say of the owner: nothing for a user with a passwd entry.
-  private static func stored(_ request: VaultRequest, _ account: Account?) throws -> Owner? {
-    guard let account else {
-      guard let owner = request.owner else {
-        throw Refusal(
-          path: request.name,
-          reason: "has no passwd entry; specify --owner UID:GID")
-      }
-      return owner
-    }
-    let owner = Owner(user: account.user, group: account.group)
-    if let asked = request.owner, asked != owner {
-      throw Refusal(
-        path: request.name,
-        reason: "is \(owner.user):\(owner.group) in passwd; --owner is for users without an entry")
-    }
-    return nil
   }
 }
 

@@ -40,29 +40,27 @@ enum VaultRemoval {
   }
 
   /// Whether a removal was interrupted, before or after the vault lost its name.
-  static func isUnfinished(_ user: ObfuscatedUsername, _ layout: Layout) throws -> Bool {
-    guard let shadow = try UserDirectory.shadow(layout) else { return false }
-    if try isPending(user, in: shadow) { return true }
-    guard try shadow.status(of: user.path)?.isDirectory == true else { return false }
-    return try hasBegun(in: shadow.directory(user.path))
+  static func isUnfinished(_ home: UserHome) throws -> Bool {
+    guard let shadow = home.shadow else { return false }
+    if try isPending(home.user, in: shadow.directory) { return true }
+    return try home.isRemovalBegun
   }
 
   /// The kind of a vault that has lost its directory `mount`: only its file is left to be destroyed.
-  static func rest(
-    of user: ObfuscatedUsername, in shadow: borrowing Directory
-  ) throws -> VaultKind? {
-    guard try shadow.status(of: user.path)?.isDirectory == true,
-      try shadow.directory(user.path).status(of: VaultFile.name) != nil
-    else { return nil }
-    return .fscrypt
+  static func rest(of home: UserHome) throws -> VaultKind? {
+    try home.place?.directory.status(of: VaultFile.name) == nil ? nil : .fscrypt
   }
 
   /// Whether the key slots in a user's directory are gone because of a removal.
-  static func hasBegun(in home: borrowing Directory) throws -> Bool {
+  ///
+  /// - Parameter record: what was read of vault.json.
+  static func hasBegun(
+    in home: borrowing Directory, _ record: Result<VaultFile?, any Error>
+  ) throws -> Bool {
     guard let status = try home.status(of: mark), status.isDirectory else { return false }
     do {
       // With a sound file nothing was destroyed yet.
-      return try VaultFile.read(in: home) == nil
+      return try record.get() == nil
     } catch let error as SystemError {
       throw error
     } catch {
@@ -96,34 +94,12 @@ enum VaultRemoval {
 
   /// A full disk must not keep a vault from being removed: without the mark, an interruption before the
   /// vault has lost its name shows as a missing vault.json.
-  private static func makeMark(in home: borrowing Directory) throws(SystemError) {
+  static func makeMark(in home: borrowing Directory) throws(SystemError) {
     do {
       try home.makeDirectory(mark)
       try home.sync()
     } catch {
       guard [ENOSPC, EDQUOT].contains(error.code) else { throw error }
-    }
-  }
-
-  /// Destroys the vault at the user's name.
-  ///
-  /// - Throws: when nothing was destroyed. What fails later is in the report.
-  static func destroy(
-    _ user: ObfuscatedUsername, _ kind: VaultKind, in shadow: borrowing Directory, _ layout: Layout,
-    _ report: inout RemovalReport
-  ) throws {
-    let home = try shadow.directory(user.path)
-    if kind == .fscrypt { try makeMark(in: home) }
-    do {
-      for name in [VaultFile.name, ".\(VaultFile.name).new"] { try home.destroyFile(name) }
-      try home.sync()
-      try shadow.rename(user.path, to: doomedName(user))
-      try shadow.sync()
-      // While it shows what was begun: the record goes before the last that is left.
-      try VaultRegister.forget(user, layout)
-      report.problems += try shadow.removeVault(doomedName(user)).map(\.description)
-    } catch {
-      report.problems.append("\(error)")
     }
   }
 }
@@ -132,74 +108,86 @@ extension Vaults {
   /// Destroys a vault, and all that is in it; or finishes that.
   ///
   /// - Throws: ``Refusal`` for a user who is logged in or has no vault. Nothing was destroyed then.
-  package static func remove(
-    _ username: Username, _ layout: Layout
-  ) throws -> RemovalReport {
-    let user = try doomedUser(username, layout)
-    return try locked(user, layout) {
-      guard let shadow = try UserDirectory.shadow(layout) else {
-        return try forget(user, username, layout)
+  package static func remove(_ username: Username, in layout: Layout) throws -> RemovalReport {
+    let user = try username.resolve(in: layout)
+    // A vault of another account is removed by its hash only. One whose file cannot be read is removed
+    // by the name, too: that is what is left to do with it.
+    if case .name(let name) = username,
+      let record = UserHome(of: user, in: layout).readableRecord,
+      let account = try Account.loggingIn(as: name)
+    {
+      try record.require(account, of: user)
+    }
+    return try LockedHome(of: user, in: layout).remove(shown: username)
+  }
+}
+
+extension LockedHome {
+  fileprivate func remove(shown username: Username) throws -> RemovalReport {
+    let kind = try home.present ?? VaultRemoval.rest(of: home)
+    guard let shadow = home.shadow else { return try forget(username) }
+    let isPending = try VaultRemoval.isPending(user, in: shadow.directory)
+    guard kind != nil || isPending else { return try forget(username) }
+    try kind.map { try home.requireLoggedOut($0, shown: username.path) }
+    var report = RemovalReport()
+    do {
+      if kind == nil { try VaultRegister.forget(user, layout) }
+      report.problems = try VaultRemoval.finish(user, in: shadow.directory).map(\.description)
+    } catch {
+      // The keys of that one are gone.
+      report.problems = ["\(error)"]
+    }
+    // What is left would be in the way of the name.
+    guard report.problems.isEmpty else { return report }
+    do {
+      if let kind {
+        report.notes = try HomeBelow.restore(user, in: shadow.directory, layout)
+        try destroy(kind, in: shadow.directory, into: &report)
       }
-      let kind = try VaultKind.mounted(of: user, layout) ?? VaultRemoval.rest(of: user, in: shadow)
-      let isPending = try VaultRemoval.isPending(user, in: shadow)
-      guard kind != nil || isPending else { return try forget(user, username, layout) }
-      try kind.map { try requireLoggedOut(user, $0, layout, shown: username.path) }
-      var report = RemovalReport()
-      do {
-        if kind == nil { try VaultRegister.forget(user, layout) }
-        report.problems = try VaultRemoval.finish(user, in: shadow).map(\.description)
-      } catch {
-        // The keys of that one are gone.
-        report.problems = ["\(error)"]
-      }
-      // What is left would be in the way of the name.
-      guard report.problems.isEmpty else { return report }
-      do {
-        if let kind {
-          report.notes = try HomeBelow.restore(user, in: shadow, layout)
-          try VaultRemoval.destroy(user, kind, in: shadow, layout, &report)
-        }
-        try Salt.forgetCopy(in: shadow, layout)
-      } catch {
-        guard isPending || !report.notes.isEmpty else { throw error }
-        report.problems.append("\(error)")
-      }
-      return report
+      try Salt.forgetCopy(in: shadow.directory, layout)
+    } catch {
+      guard isPending || !report.notes.isEmpty else { throw error }
+      report.problems.append("\(error)")
+    }
+    return report
+  }
+
+  /// Destroys the vault at the user's name.
+  ///
+  /// - Throws: when nothing was destroyed. What fails later is in the report.
+  func destroy(
+    _ kind: VaultKind, in shadow: borrowing Directory, into report: inout RemovalReport
+  ) throws {
+    let home = try shadow.directory(user.path)
+    if kind == .fscrypt { try VaultRemoval.makeMark(in: home) }
+    do {
+      for name in [VaultFile.name, ".\(VaultFile.name).new"] { try home.destroyFile(name) }
+      try home.sync()
+      try shadow.rename(user.path, to: VaultRemoval.doomedName(user))
+      try shadow.sync()
+      // While it shows what was begun: the record goes before the last that is left.
+      try VaultRegister.forget(user, layout)
+      report.problems += try shadow.removeVault(VaultRemoval.doomedName(user)).map(\.description)
+    } catch {
+      report.problems.append("\(error)")
     }
   }
 
   /// Removes the record of a vault that is not there.
-  private static func forget(
-    _ user: ObfuscatedUsername, _ username: Username, _ layout: Layout
-  ) throws -> RemovalReport {
-    guard try VaultRegister.isRecorded(user, layout) else {
-      throw username.withoutVault()
-    }
+  private func forget(_ username: Username) throws -> RemovalReport {
+    guard try VaultRegister.isRecorded(user, layout) else { throw username.withoutVault() }
     try VaultRegister.forget(user, layout)
     var report = RemovalReport()
     report.notes = ["there was no vault of \(username) in \(layout.shadow), only a record of one"]
     return report
   }
+}
 
-  /// A vault of another account is removed by its hash only. One whose file cannot be read is removed by
-  /// the name, too: that is what is left to do with it.
-  private static func doomedUser(
-    _ username: Username, _ layout: Layout
-  ) throws -> ObfuscatedUsername {
-    let user = try username.resolve(in: layout)
-    if case .name(let name) = username, let record = try? VaultFile.existing(of: user, layout),
-      let account = try Account.loggingIn(as: name)
-    {
-      try record.require(account, of: user)
-    }
-    return user
-  }
-
-  static func requireLoggedOut(
-    _ user: ObfuscatedUsername, _ kind: VaultKind, _ layout: Layout, shown name: FilePath
-  ) throws {
-    let lock = try kind.vault(of: user, layout, size: nil).state()
-    guard try kind != .ephemeral && !UserStatus.of(user, layout).isMounted else {
+extension UserHome {
+  /// - Throws: ``Refusal`` for a user who is logged in, or whose key is still there.
+  func requireLoggedOut(_ kind: VaultKind, shown name: FilePath) throws {
+    let lock = try kind.vault(of: self).state()
+    guard try kind != .ephemeral && !isMounted else {
       throw Refusal(
         path: name,
         reason: "is logged in; run first: \(Finding.command("cryptohome", "unmount", name))")

@@ -11,7 +11,7 @@ package enum VaultTransfer {
   /// - Parameter credential: asked for where it is needed.
   /// - Returns: where the vault is now.
   package static func rename(
-    _ old: FilePath, to new: FilePath, _ layout: Layout, credential: () throws -> Credential
+    _ old: FilePath, to new: FilePath, in layout: Layout, credential: () throws -> Credential
   ) throws -> ObfuscatedUsername {
     let salt = SaltSource.known(try .read(layout))
     let source = try Username.name(old).resolve(salt: salt, in: layout)
@@ -19,35 +19,34 @@ package enum VaultTransfer {
     guard let account = try Account.named(new), account.name == new else {
       throw Refusal(path: new, reason: "has no passwd entry; rename the account first (usermod -l)")
     }
-    let record = try existing(source, old, layout)
-    var changed = try renamed(record, from: old, source, account, layout, credential)
+    let (home, record) = try existing(source, old, in: layout)
+    let claim = VaultAccount(user: account.user, name: account.name)
+    var changed =
+      record.identity == nil
+      ? try resealed(record, for: claim, of: home, credential)
+      : try renamed(record, from: old, to: account)
     try changed.moveHome(to: account)
-    try lockedBoth(source, target, layout) {
-      let shadow = try unchanged(record, of: source, old, layout)
-      if source != target {
-        guard try VaultKind.existing(of: target, layout) == nil,
-          try !VaultRemoval.isPending(target, in: shadow)
-        else { throw Refusal(path: new, reason: "has a vault already; remove it first") }
-      }
-      // The file first: what an interruption leaves is finished by the same command.
-      try changed.write(in: shadow.directory(source.path))
-      guard source != target else { return }
-      try VaultRegister.rename(changed, from: source, to: target, layout) {
-        try shadow.renameNew(source.path, to: target.path)
-        try shadow.syncChange()
-      }
+    guard source != target else {
+      let home = try LockedHome(of: source, in: layout)
+      try home.requireUnchanged(record, shown: old)
+      try home.write(changed)
+      return target
+    }
+    // In the order that every process takes them in.
+    let first = try LockedHome(of: min(source, target), in: layout)
+    let second = try LockedHome(of: max(source, target), in: layout)
+    if source < target {
+      try first.give(changed, to: second, old: (record, old), new: new)
+    } else {
+      try second.give(changed, to: first, old: (record, old), new: new)
     }
     return target
   }
 
   private static func renamed(
-    _ record: VaultFile, from old: FilePath, _ user: ObfuscatedUsername, _ account: Account,
-    _ layout: Layout, _ credential: () throws -> Credential
+    _ record: VaultFile, from old: FilePath, to account: Account
   ) throws -> VaultFile {
-    let claim = VaultAccount(user: account.user, name: account.name)
-    guard let identity = record.identity else {
-      return try resealed(record, for: claim, user, layout, credential)
-    }
+    guard let identity = record.identity else { return record }
     let own = identity.account
     let isFinished = own.name == account.name
     guard isFinished || own.name.asciiLowercased() == old.asciiLowercased() else {
@@ -75,32 +74,31 @@ package enum VaultTransfer {
   /// - Returns: the uid that the vault belonged to, nil where that was not recorded; the account's name;
   ///   and the home in the vault while it is mounted.
   package static func adopt(
-    _ name: FilePath, _ layout: Layout, credential: () throws -> Credential
+    _ name: FilePath, in layout: Layout, credential: () throws -> Credential
   ) throws -> (former: uid_t?, name: FilePath, home: FilePath) {
     let user = try Username.name(name).resolve(in: layout)
     guard let account = try Account.loggingIn(as: name) else {
       throw Refusal(path: name, reason: "has no passwd entry to give the vault to")
     }
-    let record = try existing(user, name, layout)
+    let (before, record) = try existing(user, name, in: layout)
     let claim = VaultAccount(user: account.user, name: account.name)
     let former = record.identity?.account
     if former == claim {
       throw Refusal(path: name, reason: "has this vault already")
     }
-    var changed = try resealed(record, for: claim, user, layout, credential)
+    var changed = try resealed(record, for: claim, of: before, credential)
     changed.owner = nil
     try changed.moveHome(to: account)
-    try locked(user, layout) {
-      let shadow = try unchanged(record, of: user, name, layout)
-      try changed.write(in: shadow.directory(user.path))
-    }
-    let home = layout.below("home/\(HomePlace.user.rawValue)/\(user)")
-    return (former?.user == account.user ? nil : former?.user, account.name, home)
+    let home = try LockedHome(of: user, in: layout)
+    try home.requireUnchanged(record, shown: name)
+    try home.write(changed)
+    let shown = layout.below("home/\(HomePlace.user.rawValue)/\(user)")
+    return (former?.user == account.user ? nil : former?.user, account.name, shown)
   }
 
   /// With this account, sealed by the key where there is one.
   private static func resealed(
-    _ record: VaultFile, for claim: VaultAccount, _ user: ObfuscatedUsername, _ layout: Layout,
+    _ record: VaultFile, for claim: VaultAccount, of home: UserHome,
     _ credential: () throws -> Credential
   ) throws -> VaultFile {
     var changed = record
@@ -109,47 +107,57 @@ package enum VaultTransfer {
     changed.owner = nil
     guard record.kind == .fscrypt else { return changed }
     let credential = try credential()
-    let opened = try DerivationLimit.hold(for: user, .root, layout) {
-      try VaultKeys.open(record, of: user, label: nil, with: credential)
+    let opened = try DerivationLimit.hold(for: home.user, .root, home.layout) {
+      try VaultKeys.open(record, label: nil, with: credential)
     }
     changed.seal(with: opened.key)
     return changed
   }
 
-  /// What is recorded of the vault. A plain one of an older version has nothing.
+  /// What is recorded of the vault of a user who is logged out. A plain one of an older version has
+  /// nothing.
   private static func existing(
-    _ user: ObfuscatedUsername, _ name: FilePath, _ layout: Layout
-  ) throws -> VaultFile {
-    guard let kind = try VaultKind.existing(of: user, layout) else {
-      throw Username.name(name).withoutVault()
-    }
-    try Vaults.requireLoggedOut(user, kind, layout, shown: name)
-    return try VaultFile.existing(of: user, layout) ?? VaultFile(kind: kind, identity: nil)
+    _ user: ObfuscatedUsername, _ name: FilePath, in layout: Layout
+  ) throws -> (home: UserHome, record: VaultFile) {
+    let home = UserHome(of: user, in: layout)
+    guard let kind = try home.kind else { throw Username.name(name).withoutVault() }
+    try home.requireLoggedOut(kind, shown: name)
+    return (home, try home.record ?? VaultFile(kind: kind, identity: nil))
   }
+}
 
-  /// Under the lock: the user is logged out, and the file is as it was.
-  private static func unchanged(
-    _ record: VaultFile, of user: ObfuscatedUsername, _ name: FilePath, _ layout: Layout
-  ) throws -> Directory {
-    guard let shadow = try UserDirectory.shadow(layout),
-      let kind = try VaultKind.existing(of: user, layout),
-      try VaultFile.existing(of: user, layout) ?? VaultFile(kind: kind, identity: nil) == record
+extension LockedHome {
+  /// - Throws: ``Refusal`` unless the user is logged out, and the file is as it was.
+  fileprivate func requireUnchanged(_ record: VaultFile, shown name: FilePath) throws {
+    guard let kind = try home.kind,
+      try home.record ?? VaultFile(kind: kind, identity: nil) == record
     else {
       throw Refusal(
         path: name, reason: "another command changed the vault just now; try again")
     }
-    try Vaults.requireLoggedOut(user, kind, layout, shown: name)
-    return shadow
+    try home.requireLoggedOut(kind, shown: name)
   }
 
-  /// Both locks, in the order that every process takes them in.
-  private static func lockedBoth(
-    _ one: ObfuscatedUsername, _ other: ObfuscatedUsername, _ layout: Layout,
-    _ body: () throws -> Void
+  /// Gives the vault to another name, which must be free.
+  ///
+  /// - Parameters:
+  ///   - old: what vault.json was, and the former name.
+  ///   - new: the new name.
+  fileprivate func give(
+    _ changed: VaultFile, to target: borrowing LockedHome, old: (record: VaultFile, name: FilePath),
+    new: FilePath
   ) throws {
-    if one == other { return try locked(one, layout) { try body() } }
-    try locked(min(one, other), layout) {
-      try locked(max(one, other), layout) { try body() }
+    try requireUnchanged(old.record, shown: old.name)
+    guard let shadow = home.shadow else { throw Username.name(old.name).withoutVault() }
+    guard try target.home.kind == nil,
+      try !VaultRemoval.isPending(target.user, in: shadow.directory)
+    else { throw Refusal(path: new, reason: "has a vault already; remove it first") }
+    // The file first: what an interruption leaves is finished by the same command.
+    try write(changed)
+    let (from, to) = (user, target.user)
+    try VaultRegister.rename(changed, from: from, to: to, layout) {
+      try shadow.directory.renameNew(from.path, to: to.path)
+      try shadow.directory.syncChange()
     }
   }
 }
@@ -165,21 +173,28 @@ extension Vaults {
   /// Moves what lies in clear in the passwd home below a vault away, of a user who is logged out.
   ///
   /// - Returns: what was moved; nil when nothing lies there in clear.
-  package static func repairHome(_ username: Username, _ layout: Layout) throws -> MovedHome? {
-    let (user, _) = try VaultKeys.require(username, layout)
-    return try locked(user, layout) {
-      guard let kind = try VaultKind.existing(of: user, layout),
-        let record = try VaultFile.existing(of: user, layout), record.home != nil,
-        let shadow = try UserDirectory.shadow(layout)
-      else {
-        throw Refusal(
-          path: username.path, reason: "has no vault that is shown over a home directory")
-      }
-      try requireLoggedOut(user, kind, layout, shown: username.path)
-      guard let account = try username.account(record) else {
-        throw Refusal(path: username.path, reason: "has no passwd entry")
-      }
-      return try HomeBelow.prepare(account, in: shadow.directory(user.path), layout)
+  package static func repairHome(_ username: Username, in layout: Layout) throws -> MovedHome? {
+    let user = try username.resolve(in: layout)
+    if case .name = username {
+      let record = try UserHome(of: user, in: layout).record
+      try record?.require(username.account(record), of: user)
     }
+    return try LockedHome(of: user, in: layout).repairHome(username)
+  }
+}
+
+extension LockedHome {
+  fileprivate func repairHome(_ username: Username) throws -> MovedHome? {
+    guard let kind = try home.kind, var record = try home.record, record.home != nil,
+      let place = home.place
+    else {
+      throw Refusal(
+        path: username.path, reason: "has no vault that is shown over a home directory")
+    }
+    try home.requireLoggedOut(kind, shown: username.path)
+    guard let account = try username.account(record) else {
+      throw Refusal(path: username.path, reason: "has no passwd entry")
+    }
+    return try HomeBelow.prepare(&record, of: account, in: place.directory, layout: layout)
   }
 }
