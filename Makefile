@@ -57,8 +57,8 @@ COMPLETIONS := $(foreach program,$(PROGRAMS),$(foreach shell,bash zsh fish,$(BIN
 VERSION := $(shell sed -n 's/^package let version = "\(.*\)"/\1/p' Sources/DaemonStoreKernel/Version.swift)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps check-build build links demo test test-sample test-full flood faults model bench docs fuzz fuzz-short lint format \
-  install install-client deb image test-package test-boot dist clean
+.PHONY: help deps check-build build links demo test api test-sample test-full flood faults model bench docs fuzz fuzz-short \
+  lint format install install-client deb image test-package test-boot dist clean
 
 help: ## Lists the verbs.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -138,10 +138,16 @@ CROWDING_TESTS := PinningTests|LogoutExhaustionTests|helperThatDoesNotEndIsKille
 test: build ## Runs every test, those that need root too, and each fuzz target for a few seconds.
 	$(call require,test,$(TEST_PACKAGES))
 	$(SWIFT) build --build-tests
+	SWIFT="$(SWIFT)" python3 -B tools/api.py .build/debug/Modules docs/api.txt
 	$(RUN_TESTS) --skip '$(CROWDING_TESTS)' --skip HungInspectionTests
 	$(RUN_TESTS) --filter '$(CROWDING_TESTS)'
 	$(RUN_TESTS) --filter HungInspectionTests
 	$(MAKE) --no-print-directory fuzz-short
+
+api: check-build ## Records the public interface of the Swift libraries in docs/api.txt.
+	$(SWIFT) build
+	SWIFT="$(SWIFT)" python3 -B tools/api.py .build/debug/Modules >.build/api.txt
+	cp .build/api.txt docs/api.txt
 
 # Which commands, and for how many seconds; all of them and everything when left out.
 FAULTS_COMMANDS ?=

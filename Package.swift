@@ -30,7 +30,8 @@ let package = Package(
   products: [
     .executable(name: "daemon-store", targets: ["daemon-store"]),
     .executable(name: "minijail0", targets: ["minijail0"]),
-    .library(name: "Jail", targets: ["Jail"]),
+    // With the modules whose types are in its declarations.
+    .library(name: "Jail", targets: ["Jail", "DaemonStoreKernel", "Seccomp"]),
     .library(name: "DaemonStoreClient", targets: ["DaemonStoreClient"]),
   ],
   dependencies: [

@@ -1,75 +1,100 @@
 import CDaemonStore
 import Glibc
 
-/// What could not be found out, and of which path, store or user.
+/// A question that failed, and the path, store or user that it was about.
 public struct StoreClientError: Error, Equatable, Sendable, CustomStringConvertible {
   /// An `errno`, with the meanings that daemonstore.h gives.
   public let code: CInt
+  /// A path, the name of a store, or `STORE of USER`.
   public let subject: String
 
-  public init(code: CInt, subject: String) {
+  package init(code: CInt, subject: String) {
     self.code = code
     self.subject = subject
   }
 
+  /// The subject and the meaning of the code, in one line of English.
   public var description: String {
     "\(subject): \(String(cString: daemonstore_strerror(code)))"
   }
 }
 
-/// Where the folders of users are.
+/// A store: the directory that the folders of users are mounted in. A value of this type says
+/// nothing about whether the store exists.
 public struct StoreDirectory: Equatable, Sendable {
-  /// `/run/daemon-store/D`.
+  /// The absolute path: `/run/daemon-store/D`, or `/run/daemon-store-cache/D` for the cache store.
   public let path: String
 
-  /// - Parameter cache: whether the cache store is meant, for what may be lost.
+  /// Makes the path of a store, and looks at no file.
+  ///
+  /// - Parameters:
+  ///   - store: the name of its template.
+  ///   - cache: whether the cache store is meant, for what may be lost.
+  /// - Throws: `EINVAL` if `store` cannot be the name of a store.
   public init(_ store: String, cache: Bool = false) throws(StoreClientError) {
     path = try makePath(store, user: nil, cache: cache)
   }
 
-  /// A store that is shown elsewhere, as in some containers.
+  /// A store that is shown elsewhere, as in some containers. The path is not checked.
   public init(path: String) { self.path = path }
 }
 
-/// The folder of one user in a store. A value of this type says nothing about whether it is mounted.
+/// The folder of one user in a store. It is there only while the user is logged in: a value of this
+/// type says nothing about whether it is mounted.
 public struct UserFolder: Equatable, Sendable {
-  /// `/run/daemon-store/D/H`. Replacement characters stand for what is not UTF-8.
+  /// The absolute path, `/run/daemon-store/D/H`. Replacement characters stand for what is not
+  /// UTF-8.
   public let path: String
   /// The bytes, which are looked up.
   private let cString: [CChar]
 
-  /// - Parameter user: the 40-digit hash, or a name, which needs the system's salt.
+  /// Makes the path of a user's folder, and does not look whether it is mounted.
+  ///
+  /// - Parameters:
+  ///   - user: the hash of 40 lower-case hexadecimal digits, or a name, which needs the system's
+  ///     salt.
+  ///   - store: the name of its template.
+  ///   - cache: whether the folder in the cache store is meant, for what may be lost.
+  /// - Throws: `EINVAL` if a name is not valid; for the name of a user `ENODATA` without a salt,
+  ///   and `EACCES` if this process may not know the salt.
   public init(
     of user: String, in store: String, cache: Bool = false
   ) throws(StoreClientError) {
     self.init(path: try makePath(store, user: user, cache: cache))
   }
 
-  /// A folder that is shown elsewhere, as in some containers.
+  /// A folder that is shown elsewhere, as in some containers. The path is not checked.
   public init(path: String) {
     self.path = path
     cString = Array(path.utf8CString)
   }
 
   /// The same for a path that need not be UTF-8, with the NUL that ends it.
-  public init(cString: [CChar]) {
+  package init(cString: [CChar]) {
     path = String(decoding: cString.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
     self.cString = cString.contains(0) ? cString : cString + [0]
   }
 
-  /// Whether the user's folder is there now: one statx(2).
+  /// Whether something is mounted at the path now: one statx(2) (Linux 5.8). A directory that is
+  /// not a mount point is no user's folder.
+  ///
+  /// - Throws: the `errno` of statx(2), but for a path that does not exist; `EINVAL` for one with a
+  ///   NUL.
   public func isMounted() throws(StoreClientError) -> Bool {
     try ask(path, cString) { daemonstore_is_mounted($0) } == 1
   }
 
-  /// Waits until it is mounted; false when `timeout` has passed. nil waits for ever. The error is
-  /// `EINTR` when a signal was caught, `ENOENT` without the store, and `ENOTSUP` without a `/proc` of
-  /// this process's.
+  /// Waits until the folder is mounted, without polling: true, at once if it is.
+  ///
+  /// - Parameter timeout: rounded up to milliseconds, and at most 24 days; nil waits for ever.
+  /// - Returns: false when `timeout` has passed.
+  /// - Throws: `EINTR` when a signal was caught, `ENOENT` without the store, `ENOTSUP` without a
+  ///   `/proc` for this process's pid namespace.
   public func wait(for timeout: Duration? = nil) throws(StoreClientError) -> Bool {
     try ask(path, cString) { daemonstore_wait($0, milliseconds(timeout)) } == 1
   }
 
-  /// The same until it is gone.
+  /// Waits until the folder is not mounted any more, as ``wait(for:)`` waits for the opposite.
   public func waitUntilGone(for timeout: Duration? = nil) throws(StoreClientError) -> Bool {
     try ask(path, cString) { daemonstore_wait_gone($0, milliseconds(timeout)) } == 1
   }
@@ -78,15 +103,22 @@ public struct UserFolder: Equatable, Sendable {
 /// Who comes and goes in one store, in the mount namespace of the thread that made this. For one
 /// thread at a time.
 public struct StoreWatch: ~Copyable {
+  /// A change of one folder, with the hash of its user: 40 lower-case hexadecimal digits.
   public enum Event: Equatable, Sendable {
-    /// With the user's hash.
+    /// The folder is mounted: the user has logged in.
     case arrived(String)
+    /// The folder is not mounted any more.
     case left(String)
   }
 
   private let watch: OpaquePointer
   private let path: String
 
+  /// Begins to watch; the descriptor is closed with this value.
+  ///
+  /// - Throws: `ENOENT` without the store, `ENOTSUP` without a `/proc` for this process's pid
+  ///   namespace, and `EACCES` for a process that is neither root nor in the group of the store's
+  ///   template.
   public init(_ store: StoreDirectory) throws(StoreClientError) {
     guard !store.path.utf8.contains(0), let watch = daemonstore_watch_new(store.path) else {
       throw StoreClientError(
@@ -102,8 +134,11 @@ public struct StoreWatch: ~Copyable {
   /// so when it is, take events until there are none. It is closed with this value.
   public var descriptor: CInt { daemonstore_watch_fd(watch) }
 
-  /// Takes the next event; nil when there is none for now. The first are the arrivals of those who
-  /// are there already.
+  /// Takes the next event; nil when there is none for now. The first events are the arrivals of the
+  /// users who are there already. A user who leaves and comes back between two calls is two events
+  /// (Linux 6.8; before, possibly none).
+  ///
+  /// - Throws: the `errno` of a system call; the watch can be used again.
   public mutating func next() throws(StoreClientError) -> Event? {
     var event = daemonstore_event()
     switch daemonstore_watch_next(watch, &event) {
@@ -117,7 +152,11 @@ public struct StoreWatch: ~Copyable {
     }
   }
 
-  /// Waits for the next event, and takes it; nil when `timeout` has passed.
+  /// Waits for the next event, and takes it.
+  ///
+  /// - Parameter timeout: rounded up to milliseconds; nil waits for ever.
+  /// - Returns: nil when `timeout` has passed.
+  /// - Throws: `EINTR` when a signal was caught, else as ``next()``.
   public mutating func next(
     waiting timeout: Duration?
   ) throws(StoreClientError) -> Event? {

@@ -3,14 +3,18 @@ import Glibc
 
 /// A set of capabilities(7), one bit for each number.
 public struct CapabilitySet: OptionSet, Hashable, Sendable {
+  /// The mask as `/proc/PID/status` shows it: bit N is the capability with number N.
   public let rawValue: UInt64
+  /// Makes a set of a mask. Bits of capabilities that the kernel does not know are kept.
   public init(rawValue: UInt64) { self.rawValue = rawValue }
 
   /// The capabilities with these numbers.
-  public init(numbers: [UInt8]) { rawValue = numbers.reduce(0) { $0 | 1 << UInt64($1) } }
+  package init(numbers: [UInt8]) { rawValue = numbers.reduce(0) { $0 | 1 << UInt64($1) } }
 
   /// All that a kernel with `last` as its last capability knows.
-  public static func all(last: UInt8) -> Self { Self(rawValue: .max >> UInt64(63 - min(last, 63))) }
+  package static func all(last: UInt8) -> Self {
+    Self(rawValue: .max >> UInt64(63 - min(last, 63)))
+  }
 
   /// What the calling thread may use.
   package static func permitted() throws(SystemError) -> CapabilitySet {
@@ -114,19 +118,19 @@ package struct CapabilityState: Equatable, Sendable {
 }
 
 /// The securebits of a thread: capabilities(7).
-public struct SecureBits: OptionSet, Hashable, Sendable {
-  public let rawValue: UInt64
-  public init(rawValue: UInt64) { self.rawValue = rawValue }
+package struct SecureBits: OptionSet, Hashable, Sendable {
+  package let rawValue: UInt64
+  package init(rawValue: UInt64) { self.rawValue = rawValue }
 
   /// User 0 gets no capabilities for being user 0.
-  public static let noRoot = Self(rawValue: 0x01)
-  public static let noRootLocked = Self(rawValue: 0x02)
+  package static let noRoot = Self(rawValue: 0x01)
+  package static let noRootLocked = Self(rawValue: 0x02)
   /// A change of user changes no capabilities.
-  public static let noSetIDFixup = Self(rawValue: 0x04)
-  public static let noSetIDFixupLocked = Self(rawValue: 0x08)
+  package static let noSetIDFixup = Self(rawValue: 0x04)
+  package static let noSetIDFixupLocked = Self(rawValue: 0x08)
   /// Permitted capabilities stay across a change of user; execve(2) clears this bit.
-  public static let keepCapabilities = Self(rawValue: 0x10)
-  public static let keepCapabilitiesLocked = Self(rawValue: 0x20)
+  package static let keepCapabilities = Self(rawValue: 0x10)
+  package static let keepCapabilitiesLocked = Self(rawValue: 0x20)
 
   /// Those of the calling thread.
   package static func current() throws(SystemError) -> SecureBits {

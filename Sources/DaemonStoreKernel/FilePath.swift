@@ -5,10 +5,11 @@ import Glibc
 /// Two paths are equal if their bytes are equal. Nothing here compares or splits text: to Swift's
 /// `Character`, "/" followed by a combining mark is one character and no slash.
 public struct FilePath: Hashable, Sendable {
-  /// The bytes and the NUL that ends them: what a C function takes.
+  /// The bytes and the NUL that ends them: what a C function takes. Never empty.
   public let cString: [CChar]
 
-  /// nil for bytes that contain a NUL: the kernel would see a shorter path.
+  /// Makes a path of any bytes, without a look at the file system; nil for bytes that contain a
+  /// NUL: the kernel would see a shorter path.
   public init?(_ bytes: some Sequence<UInt8>) {
     var cString = bytes.map { CChar(bitPattern: $0) }
     guard !cString.contains(0) else { return nil }
@@ -17,7 +18,7 @@ public struct FilePath: Hashable, Sendable {
   }
 
   /// The bytes up to the first NUL.
-  public init(truncating bytes: some Sequence<UInt8>) {
+  package init(truncating bytes: some Sequence<UInt8>) {
     cString =
       bytes.withContiguousStorageIfAvailable(Self.copy)
       ?? bytes.prefix { $0 != 0 }.map { CChar(bitPattern: $0) } + [0]
@@ -36,20 +37,20 @@ public struct FilePath: Hashable, Sendable {
   }
 
   /// What C has given, up to its NUL.
-  public init(cString pointer: UnsafePointer<CChar>) {
+  package init(cString pointer: UnsafePointer<CChar>) {
     cString = Array(UnsafeBufferPointer(start: pointer, count: strlen(pointer) + 1))
   }
 
-  /// Without the NUL at the end.
+  /// The bytes without the NUL at the end; none for the empty path.
   public var bytes: some RandomAccessCollection<UInt8> & Sendable {
     cString.dropLast().lazy.map { UInt8(bitPattern: $0) }
   }
 
-  public var isEmpty: Bool { cString.count == 1 }
-  public var isAbsolute: Bool { cString.first == Self.slash }
+  package var isEmpty: Bool { cString.count == 1 }
+  package var isAbsolute: Bool { cString.first == Self.slash }
 
   /// Up to the last slash and with it; empty where there is none.
-  public var directory: FilePath {
+  package var directory: FilePath {
     let end = cString.lastIndex(of: Self.slash).map { $0 + 1 } ?? 0
     return FilePath(truncating: bytes.prefix(end))
   }
@@ -61,16 +62,17 @@ public struct FilePath: Hashable, Sendable {
   }
 
   /// What is between the slashes, without empty parts; `.` and `..` are kept.
-  public var components: [FilePath] {
+  package var components: [FilePath] {
     bytes.split(separator: UInt8(ascii: "/")).map { FilePath(truncating: $0) }
   }
 
   /// Whether this can be the name of a directory entry: not empty, no slash, not `.` or `..`.
-  public var isName: Bool {
+  package var isName: Bool {
     !isEmpty && !cString.contains(Self.slash) && self != "." && self != ".."
   }
 
-  /// This path, a slash unless there is one, and `name`.
+  /// This path, a slash unless it ends in one or is empty, and `name`, whatever that is: `..` and a
+  /// slash in it stay.
   public func appending(_ name: FilePath) -> FilePath {
     var joined = cString.dropLast()
     if let last = joined.last, last != Self.slash { joined.append(Self.slash) }
@@ -79,7 +81,7 @@ public struct FilePath: Hashable, Sendable {
 
   /// Whether this path is `directory` or lies below it, by whole components and without looking at
   /// the file system: for paths that people write. Slashes that repeat count once.
-  public func isEqualOrBelow(_ directory: FilePath) -> Bool {
+  package func isEqualOrBelow(_ directory: FilePath) -> Bool {
     let own = components
     let other = directory.components
     return isAbsolute == directory.isAbsolute && own.count >= other.count
@@ -107,7 +109,7 @@ public struct FilePath: Hashable, Sendable {
   public var text: String? { String(validating: bytes, as: UTF8.self) }
 
   /// What follows `prefix`, byte by byte; nil where the path does not begin with that.
-  public func dropping(prefix: FilePath) -> FilePath? {
+  package func dropping(prefix: FilePath) -> FilePath? {
     let own = cString.dropLast()
     let other = prefix.cString.dropLast()
     guard own.starts(with: other) else { return nil }
@@ -115,7 +117,7 @@ public struct FilePath: Hashable, Sendable {
   }
 
   /// What stands before `suffix`, byte by byte; nil where the path does not end with that.
-  public func dropping(suffix: FilePath) -> FilePath? {
+  package func dropping(suffix: FilePath) -> FilePath? {
     let own = cString.dropLast()
     let other = suffix.cString.dropLast()
     guard own.count >= other.count, own.suffix(other.count).elementsEqual(other) else {
@@ -136,32 +138,38 @@ extension FilePath: ExpressibleByStringInterpolation {
   /// A path of our own in the source; what follows a NUL is dropped.
   public init(stringLiteral text: String) { self.init(truncating: text.utf8) }
 
-  /// Joins paths byte by byte, where a `String` would replace what is not UTF-8.
+  /// Joins paths byte by byte, where a `String` would replace what is not UTF-8: `"\(root)/etc"`.
   public struct StringInterpolation: StringInterpolationProtocol {
     fileprivate var bytes: [UInt8] = []
 
+    /// What the compiler calls first; both numbers are estimates of the size.
     public init(literalCapacity: Int, interpolationCount: Int) {
       bytes.reserveCapacity(literalCapacity + 16 * interpolationCount)
     }
 
+    /// Adds the UTF-8 of a part of the literal.
     public mutating func appendLiteral(_ text: String) { bytes += text.utf8 }
+    /// Adds the bytes of a path as they are; no slash is added.
     public mutating func appendInterpolation(_ path: FilePath) { bytes += Array(path.bytes) }
-    public mutating func appendInterpolation(_ part: some PathConvertible) {
+    package mutating func appendInterpolation(_ part: some PathConvertible) {
       appendInterpolation(part.path)
     }
+    /// Adds the UTF-8 of a text. A text from outside can contain slashes, `..` and a NUL.
     public mutating func appendInterpolation(_ text: String) { bytes += text.utf8 }
+    /// Adds a number in decimal digits, with a minus sign if it is negative.
     public mutating func appendInterpolation(_ number: some BinaryInteger) {
       bytes += String(number).utf8
     }
   }
 
+  /// The joined bytes; what follows a NUL is dropped.
   public init(stringInterpolation: StringInterpolation) {
     self.init(truncating: stringInterpolation.bytes)
   }
 }
 
 /// A checked name, which is safe as a component of a path.
-public protocol PathConvertible {
+package protocol PathConvertible {
   var path: FilePath { get }
 }
 
@@ -179,7 +187,7 @@ extension FilePath: Comparable {
 }
 
 /// Foreign bytes for a message: on one line, with `\xNN` for what is not UTF-8.
-public func shownBytes(_ bytes: some Sequence<UInt8>) -> String {
+package func shownBytes(_ bytes: some Sequence<UInt8>) -> String {
   let bytes = Array(bytes)
   if let text = String(validating: bytes, as: UTF8.self) { return oneLine(text) }
   var result = ""

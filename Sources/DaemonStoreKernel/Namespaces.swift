@@ -3,21 +3,29 @@ import Glibc
 
 /// namespaces(7): a set of kinds, as the `CLONE_NEW…` flags.
 public struct NamespaceKinds: OptionSet, Hashable, Sendable {
+  /// The flags as clone(2) and unshare(2) take them.
   public let rawValue: UInt64
+  /// Makes a set of `CLONE_NEW…` flags, and does not check them.
   public init(rawValue: UInt64) { self.rawValue = rawValue }
   private init(_ flag: CInt) { rawValue = UInt64(UInt32(bitPattern: flag)) }
 
+  /// Mounts: mount_namespaces(7).
   public static let mount = Self(CLONE_NEWNS)
+  /// System V IPC and POSIX message queues: ipc_namespaces(7).
   public static let ipc = Self(CLONE_NEWIPC)
+  /// Host name and NIS domain name: uts_namespaces(7).
   public static let uts = Self(CLONE_NEWUTS)
+  /// Interfaces, addresses, routes, ports and abstract sockets: network_namespaces(7).
   public static let network = Self(CLONE_NEWNET)
+  /// Process ids: pid_namespaces(7).
   public static let process = Self(CLONE_NEWPID)
+  /// Ids of users and groups, and capabilities: user_namespaces(7).
   public static let user = Self(CLONE_NEWUSER)
-  /// Linux 4.6.
+  /// The root of what is seen of cgroups: cgroup_namespaces(7). Linux 4.6.
   public static let cgroup = Self(CLONE_NEWCGROUP)
 
   /// The name under `/proc/PID/ns`, of a set of one kind.
-  public var fileName: FilePath {
+  package var fileName: FilePath {
     switch self {
     case .mount: "mnt"
     case .ipc: "ipc"

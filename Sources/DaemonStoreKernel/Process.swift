@@ -3,7 +3,9 @@ import Glibc
 
 /// How a process ended: wait(2).
 public enum ProcessEnd: Equatable, Sendable {
+  /// It called exit(3) or returned from `main`, with this status from 0 to 255.
   case exited(CInt)
+  /// A signal with this number ended it, with or without a core dump.
   case killed(signal: CInt)
 
   init(waitStatus: CInt) {

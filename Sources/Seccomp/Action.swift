@@ -1,23 +1,26 @@
 /// What happens to a system call: SECCOMP_RET_… of seccomp(2).
 public enum Action: Hashable, Sendable {
+  /// The call is made.
   case allow
-  /// Kills the thread; the process, where a program is compiled to kill processes.
+  /// Kills the thread; the process, where ``Compiler/killsProcess`` is set.
   case kill
+  /// Kills the process as by SIGSYS, with a core dump. Linux 4.14.
   case killProcess
+  /// Kills the calling thread as by SIGSYS; the other threads go on.
   case killThread
-  /// Sends SIGSYS.
+  /// The call is not made, and the thread gets a SIGSYS that it can handle.
   case trap
   /// Asks the tracer, if there is one; else the call fails with ENOSYS.
   case trace
-  /// Allows, and writes to the audit log.
+  /// Allows, and writes to the audit log. Linux 4.14.
   case log
-  /// Asks the supervisor that holds the filter's descriptor.
+  /// Asks the supervisor that holds the filter's descriptor; ENOSYS without one. Linux 5.0.
   case userNotify
   /// The call fails with this error; the kernel takes what is above 4095 for 4095.
   case errno(UInt16)
 
   /// What the program returns to the kernel.
-  public func code(killsProcess: Bool) -> UInt32 {
+  package func code(killsProcess: Bool) -> UInt32 {
     switch self {
     case .allow: Self.allowCode
     case .kill: killsProcess ? Self.killProcessCode : Self.killThreadCode
@@ -37,7 +40,7 @@ public enum Action: Hashable, Sendable {
 
   /// What a program's return value means; nil for one that the kernel does not define, and takes
   /// for the killing of the process.
-  public init?(code: UInt32) {
+  package init?(code: UInt32) {
     switch code & 0xffff_0000 {
     case 0x7fff_0000: self = .allow
     case 0x8000_0000: self = .killProcess
@@ -52,7 +55,7 @@ public enum Action: Hashable, Sendable {
   }
 
   /// As a policy has it. `return N` is the word for an error.
-  public var word: String {
+  package var word: String {
     switch self {
     case .allow: "allow"
     case .kill: "kill"

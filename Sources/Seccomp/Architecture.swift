@@ -2,7 +2,16 @@
 ///
 /// The order is that of the columns in Tables.
 public enum Architecture: CaseIterable, Hashable, Sendable {
-  case x86_64, i386, aarch64, arm, riscv64
+  /// AMD64, with the numbers of the 64-bit interface; calls of x32 match no rule.
+  case x86_64
+  /// 32-bit programs of Intel and AMD processors, whose system calls have numbers of their own.
+  case i386
+  /// 64-bit Arm, little-endian.
+  case aarch64
+  /// 32-bit Arm with the EABI, little-endian.
+  case arm
+  /// 64-bit RISC-V.
+  case riscv64
 
   /// The column of the tables that is for it.
   var column: Int {
@@ -16,7 +25,7 @@ public enum Architecture: CaseIterable, Hashable, Sendable {
   }
 
   /// What `seccomp_data.arch` holds: AUDIT_ARCH_… of <linux/audit.h>.
-  public var auditNumber: UInt32 {
+  package var auditNumber: UInt32 {
     switch self {
     case .x86_64: 0xc000_003e
     case .i386: 0x4000_0003
@@ -26,7 +35,7 @@ public enum Architecture: CaseIterable, Hashable, Sendable {
     }
   }
 
-  public init?(auditNumber: UInt32) {
+  package init?(auditNumber: UInt32) {
     guard let found = Self.allCases.first(where: { $0.auditNumber == auditNumber }) else {
       return nil
     }
@@ -34,7 +43,7 @@ public enum Architecture: CaseIterable, Hashable, Sendable {
   }
 
   /// The kernel's name for it, as uname(2) and `--arch` have it.
-  public var name: String {
+  package var name: String {
     switch self {
     case .x86_64: "x86_64"
     case .i386: "i386"
@@ -45,7 +54,7 @@ public enum Architecture: CaseIterable, Hashable, Sendable {
   }
 
   /// Also takes the names of the compile tool (`x86`, `arm64`) and of uname(2) (`i686`, `armv7l`).
-  public init?(name: String) {
+  package init?(name: String) {
     switch name {
     case "x86_64", "amd64": self = .x86_64
     case "i386", "i686", "x86": self = .i386
@@ -56,7 +65,7 @@ public enum Architecture: CaseIterable, Hashable, Sendable {
     }
   }
 
-  /// Where this was compiled for, if it is one of them.
+  /// The architecture that this module was compiled for; nil for one without tables.
   public static var current: Architecture? {
     #if arch(x86_64)
       .x86_64
@@ -74,7 +83,7 @@ public enum Architecture: CaseIterable, Hashable, Sendable {
   }
 
   /// Whether arguments have 64 bits; otherwise the kernel shows their upper halves as zero.
-  public var is64Bit: Bool {
+  package var is64Bit: Bool {
     switch self {
     case .x86_64, .aarch64, .riscv64: true
     case .i386, .arm: false
@@ -83,9 +92,9 @@ public enum Architecture: CaseIterable, Hashable, Sendable {
 
   /// System call numbers from here on belong to another interface: x32, whose calls arrive with
   /// the architecture of x86_64 and `__X32_SYSCALL_BIT` set.
-  public var numberLimit: UInt64 { self == .x86_64 ? 0x4000_0000 : 1 << 32 }
+  package var numberLimit: UInt64 { self == .x86_64 ? 0x4000_0000 : 1 << 32 }
 
-  public func number(ofCall name: String) -> UInt32? {
+  package func number(ofCall name: String) -> UInt32? {
     var name = name
     return name.withUTF8 { number(ofCall: $0) }
   }
@@ -97,12 +106,12 @@ public enum Architecture: CaseIterable, Hashable, Sendable {
     return UInt32(truncatingIfNeeded: number)
   }
 
-  public func name(ofCall number: UInt32) -> String? {
+  package func name(ofCall number: UInt32) -> String? {
     NameTable.systemCalls.name(of: UInt64(number), on: self)
   }
 
   /// Every system call, in the order of their numbers.
-  public var systemCalls: [SystemCall] {
+  package var systemCalls: [SystemCall] {
     var calls: [SystemCall] = []
     NameTable.systemCalls.forEach(on: self) { name, value in
       if case .value(let number) = value {
@@ -116,7 +125,7 @@ public enum Architecture: CaseIterable, Hashable, Sendable {
   /// The bits that an argument has.
   var argumentMask: UInt64 { is64Bit ? .max : 0xffff_ffff }
 
-  public func constant(_ name: String) -> Constant? {
+  package func constant(_ name: String) -> Constant? {
     var name = name
     return name.withUTF8 { constant($0) }
   }
@@ -130,24 +139,24 @@ public enum Architecture: CaseIterable, Hashable, Sendable {
   }
 }
 
-public struct SystemCall: Hashable, Sendable, CustomStringConvertible {
-  public let number: UInt32
+package struct SystemCall: Hashable, Sendable, CustomStringConvertible {
+  package let number: UInt32
   /// The table's name, or the number as it was written where the table has none.
-  public let name: String
+  package let name: String
 
-  public init(number: UInt32, name: String) {
+  package init(number: UInt32, name: String) {
     self.number = number
     self.name = name
   }
 
-  public var description: String { name }
+  package var description: String { name }
 }
 
 /// The value of a constant.
-public struct Constant: Hashable, Sendable {
+package struct Constant: Hashable, Sendable {
   /// As C converts it to `unsigned long long`.
-  public let bits: UInt64
+  package let bits: UInt64
   /// A negative `int` such as AT_FDCWD. Whether its upper half arrives in the kernel as zeros or as
   /// ones depends on the C library, and the kernel looks at the lower half alone.
-  public let isNegativeInt: Bool
+  package let isNegativeInt: Bool
 }

@@ -5,22 +5,24 @@
 public struct Compiler: Hashable, Sendable {
   /// For calls that no rule decides; nil for the policy's `@default`, or else ``Action/kill``.
   public var defaultAction: Action?
-  /// `-Y`: to kill means the process and not the thread.
+  /// Whether ``Action/kill`` kills the process and not the thread, as with `minijail0 -Y`.
   public var killsProcess = false
-  /// `-L`: what would kill is allowed and logged.
+  /// Whether what would kill is allowed, and written to the audit log, as with `minijail0 -L`: to
+  /// try a policy. It protects nothing.
   public var logs = false
   /// Whether the kernel lists `log` and `kill_process` in
   /// /proc/sys/kernel/seccomp/actions_avail. Without `log`, logging traps instead: the signal's
   /// handler reports the call. Without `kill_process`, `-Y` traps.
-  public var hasActionLog = true
-  public var hasActionKillProcess = true
+  package var hasActionLog = true
+  package var hasActionKillProcess = true
   /// Allows what syslog(3) calls, whatever the policy says: for the handler just mentioned.
-  public var allowsSyslog = false
+  package var allowsSyslog = false
 
+  /// The policy's own default action, killing threads, and no log.
   public init() {}
 
   /// - Throws: ``CompileError`` when the program would be larger than the kernel takes.
-  public func compile(_ policy: Policy) throws(CompileError) -> FilterProgram {
+  package func compile(_ policy: Policy) throws(CompileError) -> FilterProgram {
     try compile(policy, checksArchitecture: true)
   }
 
@@ -83,7 +85,7 @@ public struct Compiler: Hashable, Sendable {
   }
 
   /// What the program returns for an action; nil is the default one.
-  public func code(_ action: Action?, _ policy: Policy) -> UInt32 {
+  package func code(_ action: Action?, _ policy: Policy) -> UInt32 {
     let action = action ?? (logs ? .kill : defaultAction ?? policy.defaultAction ?? .kill)
     switch action {
     case .kill, .killThread, .killProcess:
@@ -96,7 +98,7 @@ public struct Compiler: Hashable, Sendable {
   }
 
   /// What the program must return for a call: the policy read directly, for tests and for who asks.
-  public func code(for call: CallData, _ policy: Policy) -> UInt32 {
+  package func code(for call: CallData, _ policy: Policy) -> UInt32 {
     guard call.architecture == policy.architecture.auditNumber else {
       return Action.kill.code(killsProcess: killsProcess && hasActionKillProcess)
     }
@@ -148,11 +150,11 @@ public struct Compiler: Hashable, Sendable {
 }
 
 /// A policy that comes to more than the kernel takes.
-public struct CompileError: Error, Hashable, Sendable, CustomStringConvertible {
+package struct CompileError: Error, Hashable, Sendable, CustomStringConvertible {
   /// Nil when the policy was so large that no program was made.
-  public let instructionCount: Int?
+  package let instructionCount: Int?
 
-  public var description: String {
+  package var description: String {
     let count = instructionCount.map { "\($0)" } ?? "far more"
     return "the policy needs \(count) instructions; the kernel takes \(FilterProgram.lengthLimit)"
   }

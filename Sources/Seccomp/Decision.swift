@@ -1,9 +1,9 @@
 /// What a policy says to a call, and the line that says so.
-public struct Decision: Hashable, Sendable {
+package struct Decision: Hashable, Sendable {
   /// Nil for the default action.
-  public let action: Action?
+  package let action: Action?
   /// Nil when no rule names the call.
-  public let place: Place?
+  package let place: Place?
 }
 
 extension Comparison {
@@ -18,11 +18,11 @@ extension Comparison {
 }
 
 extension Policy {
-  public func rule(for number: UInt32) -> Rule? { rules.first { $0.call.number == number } }
+  package func rule(for number: UInt32) -> Rule? { rules.first { $0.call.number == number } }
 
   /// Reads the policy as a person would: the first clause that holds. The call is taken to come
   /// from the policy's architecture.
-  public func decision(_ call: CallData) -> Decision {
+  package func decision(_ call: CallData) -> Decision {
     guard let rule = rule(for: call.number) else { return Decision(action: nil, place: nil) }
     for clause in rule.clauses {
       let holds = clause.condition.contains { group in

@@ -1,29 +1,29 @@
 /// What is wrong at one place of a policy.
-public struct Diagnostic: Hashable, Sendable, CustomStringConvertible {
+package struct Diagnostic: Hashable, Sendable, CustomStringConvertible {
   /// The step that the reference names in front of its messages, such as `compile_atom`.
-  public let step: String
+  package let step: String
   /// Nil when the file as a whole is meant.
-  public let place: Place?
-  public let file: String
+  package let place: Place?
+  package let file: String
   /// Counted from 1, in bytes.
-  public let column: Int
+  package let column: Int
   /// The line, or what is around the column of a long one; nothing that a terminal would obey.
-  public let excerpt: String
+  package let excerpt: String
   /// Where the column is in the excerpt, counted from 0, in characters.
-  public let excerptColumn: Int
-  public let message: String
+  package let excerptColumn: Int
+  package let message: String
   /// A line of its own before it, as the reference has for a constant.
-  public let detail: String?
+  package let detail: String?
 
-  public var line: Int? { place?.line }
+  package var line: Int? { place?.line }
 
   /// `compile_atom: FILE(LINE): invalid constant 'X'`.
-  public var description: String {
+  package var description: String {
     "\(step): \(place.map(\.description) ?? file): \(message)"
   }
 
   /// The detail, the message, the line and a mark under the column.
-  public var lines: [String] {
+  package var lines: [String] {
     var lines = [detail, description].compactMap { $0 }
     if !excerpt.isEmpty {
       lines += [excerpt, String(repeating: " ", count: excerptColumn) + "^"]
@@ -35,16 +35,16 @@ public struct Diagnostic: Hashable, Sendable, CustomStringConvertible {
 /// Everything that is wrong with a policy.
 public struct PolicyError: Error, Sendable, CustomStringConvertible {
   /// What was asked for.
-  public let file: String
+  package let file: String
   /// In the order in which they were found, at most ``limit``.
-  public let diagnostics: [Diagnostic]
-  public let warnings: [Diagnostic]
+  package let diagnostics: [Diagnostic]
+  package let warnings: [Diagnostic]
 
   /// A file that is wrong in more places is no policy.
-  public static let limit = 1000
+  package static let limit = 1000
 
   /// As the reference reports them, from the places to the file.
-  public var lines: [String] {
+  package var lines: [String] {
     var lines: [String] = []
     for diagnostic in diagnostics {
       lines += diagnostic.lines
@@ -56,6 +56,7 @@ public struct PolicyError: Error, Sendable, CustomStringConvertible {
     ]
   }
 
+  /// One line for each mistake, with file and line, the text of the policy and a mark below it.
   public var description: String { lines.joined(separator: "\n") }
 }
 

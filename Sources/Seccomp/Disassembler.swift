@@ -1,6 +1,6 @@
 extension FilterProgram {
   /// The program as text, one line for each instruction, with names where the table has them.
-  public func assembly(for architecture: Architecture?) -> String {
+  package func assembly(for architecture: Architecture?) -> String {
     var names: [UInt32: String] = [:]
     for call in architecture?.systemCalls ?? [] where names[call.number] == nil {
       names[call.number] = call.name

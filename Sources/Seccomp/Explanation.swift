@@ -1,18 +1,18 @@
 /// Why a call gets what it gets.
-public struct Explanation: Hashable, Sendable, CustomStringConvertible {
-  public let call: SystemCall
-  public let arguments: [UInt64]
+package struct Explanation: Hashable, Sendable, CustomStringConvertible {
+  package let call: SystemCall
+  package let arguments: [UInt64]
   /// What the kernel is told.
-  public let action: Action
+  package let action: Action
   /// No rule decides: the call is not named, or its rule leaves it to the default action.
-  public let isDefault: Bool
+  package let isDefault: Bool
   /// The line that decides; nil when no rule names the call.
-  public let place: Place?
+  package let place: Place?
   /// How many instructions that takes.
-  public let steps: Int
+  package let steps: Int
 
   /// `ioctl(0, 0x5401): allow, by test.policy(3), in 11 instructions`.
-  public var description: String {
+  package var description: String {
     let words = arguments.map { $0 < 10 ? "\($0)" : "0x\(String($0, radix: 16))" }
     let verdict =
       switch action {
@@ -27,7 +27,7 @@ public struct Explanation: Hashable, Sendable, CustomStringConvertible {
 
 extension Compiler {
   /// What a call with these arguments comes to; those left out are 0.
-  public func explain(
+  package func explain(
     _ policy: Policy, call: SystemCall, arguments: [UInt64]
   ) throws(CompileError) -> Explanation {
     let data = CallData(

@@ -1,17 +1,20 @@
-/// A program that the kernel would take: checked when it is made.
+/// A program of classic BPF that the kernel would take: checked when it is made.
 public struct FilterProgram: Hashable, Sendable {
-  public let instructions: [Instruction]
+  package let instructions: [Instruction]
 
   /// BPF_MAXINSNS of <linux/bpf_common.h>.
-  public static let lengthLimit = 4096
+  package static let lengthLimit = 4096
 
   /// - Throws: ``ProgramError`` for what seccomp(2) would refuse with EINVAL, and says why.
-  public init(_ instructions: [Instruction]) throws(ProgramError) {
+  package init(_ instructions: [Instruction]) throws(ProgramError) {
     try Self.check(instructions)
     self.instructions = instructions
   }
 
-  /// Reads what `--seccomp-bpf-binary` takes: instructions of 8 bytes, little-endian.
+  /// Reads what `--seccomp-bpf-binary` takes: instructions of 8 bytes, little-endian, 1 to 4096 of
+  /// them (`struct sock_filter` of <linux/filter.h>).
+  ///
+  /// - Throws: ``ProgramError`` for what seccomp(2) would refuse with EINVAL.
   public init(bytes: [UInt8]) throws(ProgramError) {
     guard bytes.count % 8 == 0 else { throw ProgramError(.partial(bytes: bytes.count)) }
     guard bytes.count <= Self.lengthLimit * 8 else { throw ProgramError(.long(bytes.count / 8)) }
@@ -29,7 +32,7 @@ public struct FilterProgram: Hashable, Sendable {
   }
 
   /// The same bytes again: what seccomp(2) takes and a file of a program holds.
-  public var bytes: [UInt8] {
+  package var bytes: [UInt8] {
     var bytes: [UInt8] = []
     bytes.reserveCapacity(instructions.count * 8)
     for instruction in instructions {
@@ -46,7 +49,7 @@ public struct FilterProgram: Hashable, Sendable {
 
   /// A C header with the program as bytes and a `{count, pointer}` pair, as the compile tool writes
   /// it. `name` becomes part of identifiers: what C does not allow there becomes `_`.
-  public func cHeader(name: String) -> String {
+  package func cHeader(name: String) -> String {
     var identifier = ""
     for character in name.utf8 {
       let scalar = Unicode.Scalar(character)
@@ -80,7 +83,7 @@ public struct FilterProgram: Hashable, Sendable {
 
 /// Why the kernel would not take a program.
 public struct ProgramError: Error, Hashable, Sendable, CustomStringConvertible {
-  public enum Reason: Hashable, Sendable {
+  package enum Reason: Hashable, Sendable {
     case empty
     case partial(bytes: Int)
     case long(Int)
@@ -94,15 +97,16 @@ public struct ProgramError: Error, Hashable, Sendable, CustomStringConvertible {
     case noReturn
   }
 
-  public let reason: Reason
+  package let reason: Reason
   /// The instruction at fault, counted from 0.
-  public let index: Int?
+  package let index: Int?
 
   init(_ reason: Reason, at index: Int? = nil) {
     self.reason = reason
     self.index = index
   }
 
+  /// The instruction at fault, counted from 0, and the reason, in one line.
   public var description: String {
     let text =
       switch reason {

@@ -1,12 +1,12 @@
 /// One instruction of classic BPF: `struct sock_filter` of <linux/filter.h>.
-public struct Instruction: Hashable, Sendable {
-  public let code: UInt16
+package struct Instruction: Hashable, Sendable {
+  package let code: UInt16
   /// How many instructions to skip when a condition holds, and when it does not.
-  public let jumpTrue: UInt8
-  public let jumpFalse: UInt8
-  public let operand: UInt32
+  package let jumpTrue: UInt8
+  package let jumpFalse: UInt8
+  package let operand: UInt32
 
-  public init(code: UInt16, jumpTrue: UInt8 = 0, jumpFalse: UInt8 = 0, operand: UInt32) {
+  package init(code: UInt16, jumpTrue: UInt8 = 0, jumpFalse: UInt8 = 0, operand: UInt32) {
     self.code = code
     self.jumpTrue = jumpTrue
     self.jumpFalse = jumpFalse
@@ -15,49 +15,49 @@ public struct Instruction: Hashable, Sendable {
 }
 
 /// The operation codes of classic BPF, composed as <linux/bpf_common.h> does.
-public enum OperationCode {
+package enum OperationCode {
   /// A = 32 bits of `seccomp_data` at the operand.
-  public static let loadAbsolute: UInt16 = 0x20
+  package static let loadAbsolute: UInt16 = 0x20
   /// A or X = operand.
-  public static let loadImmediate: UInt16 = 0x00
-  public static let loadIndexImmediate: UInt16 = 0x01
+  package static let loadImmediate: UInt16 = 0x00
+  package static let loadIndexImmediate: UInt16 = 0x01
   /// A or X = size of `seccomp_data`.
-  public static let loadLength: UInt16 = 0x80
-  public static let loadIndexLength: UInt16 = 0x81
+  package static let loadLength: UInt16 = 0x80
+  package static let loadIndexLength: UInt16 = 0x81
   /// A or X = a word of the scratch memory, and back.
-  public static let loadMemory: UInt16 = 0x60
-  public static let loadIndexMemory: UInt16 = 0x61
-  public static let store: UInt16 = 0x02
-  public static let storeIndex: UInt16 = 0x03
-  public static let jump: UInt16 = 0x05
-  public static let jumpEqual: UInt16 = 0x15
-  public static let jumpGreater: UInt16 = 0x25
-  public static let jumpGreaterOrEqual: UInt16 = 0x35
+  package static let loadMemory: UInt16 = 0x60
+  package static let loadIndexMemory: UInt16 = 0x61
+  package static let store: UInt16 = 0x02
+  package static let storeIndex: UInt16 = 0x03
+  package static let jump: UInt16 = 0x05
+  package static let jumpEqual: UInt16 = 0x15
+  package static let jumpGreater: UInt16 = 0x25
+  package static let jumpGreaterOrEqual: UInt16 = 0x35
   /// If A and the operand have a common bit.
-  public static let jumpSet: UInt16 = 0x45
-  public static let returnOperand: UInt16 = 0x06
-  public static let returnAccumulator: UInt16 = 0x16
-  public static let negate: UInt16 = 0x84
-  public static let accumulatorToIndex: UInt16 = 0x07
-  public static let indexToAccumulator: UInt16 = 0x87
+  package static let jumpSet: UInt16 = 0x45
+  package static let returnOperand: UInt16 = 0x06
+  package static let returnAccumulator: UInt16 = 0x16
+  package static let negate: UInt16 = 0x84
+  package static let accumulatorToIndex: UInt16 = 0x07
+  package static let indexToAccumulator: UInt16 = 0x87
   /// With this bit the second operand is X.
-  public static let fromIndex: UInt16 = 0x08
+  package static let fromIndex: UInt16 = 0x08
   /// ADD, SUB, MUL, DIV, OR, AND, LSH, RSH and XOR with a constant.
-  public static let arithmetic: [UInt16] = [
+  package static let arithmetic: [UInt16] = [
     0x04, 0x14, 0x24, 0x34, 0x44, 0x54, 0x64, 0x74, 0xa4,
   ]
-  public static let conditions = [jumpEqual, jumpGreater, jumpGreaterOrEqual, jumpSet]
+  package static let conditions = [jumpEqual, jumpGreater, jumpGreaterOrEqual, jumpSet]
 }
 
 /// What the kernel shows to a filter: `struct seccomp_data` of <linux/seccomp.h>.
-public struct CallData: Hashable, Sendable {
-  public var number: UInt32
-  public var architecture: UInt32
-  public var instructionPointer: UInt64
+package struct CallData: Hashable, Sendable {
+  package var number: UInt32
+  package var architecture: UInt32
+  package var instructionPointer: UInt64
   /// Six, whatever the call takes.
-  public private(set) var arguments: [UInt64]
+  package private(set) var arguments: [UInt64]
 
-  public init(
+  package init(
     number: UInt32, architecture: UInt32, instructionPointer: UInt64 = 0, arguments: [UInt64] = []
   ) {
     self.number = number

@@ -1,6 +1,6 @@
 /// What a reviewer should look at in a policy that is correct.
-public struct LintFinding: Hashable, Sendable, CustomStringConvertible {
-  public enum Kind: String, Hashable, Sendable {
+package struct LintFinding: Hashable, Sendable, CustomStringConvertible {
+  package enum Kind: String, Hashable, Sendable {
     /// A call that gives much away, without a comment that says why.
     case dangerous
     /// A rule, or a part of one, that never decides anything.
@@ -9,26 +9,26 @@ public struct LintFinding: Hashable, Sendable, CustomStringConvertible {
     case constant
   }
 
-  public let kind: Kind
-  public let place: Place
-  public let call: SystemCall
-  public let message: String
+  package let kind: Kind
+  package let place: Place
+  package let call: SystemCall
+  package let message: String
 
   /// `FILE(LINE): ioctl: …`.
-  public var description: String { "\(place): \(call.name): \(message)" }
+  package var description: String { "\(place): \(call.name): \(message)" }
 }
 
 extension Policy {
   /// Calls that need a comment on the line before their rule (blank lines between are fine), or at
   /// its end: the list of the reference's tool.
-  public static let dangerousCalls = [
+  package static let dangerousCalls = [
     "bpf", "clone", "execve", "execveat", "getrandom", "ioctl", "kill", "mmap", "mmap2", "mount",
     "mprotect", "prctl", "ptrace", "setns", "socket", "swapoff", "swapon",
   ]
 
   /// Findings in the order of the rules. `isCommented` tells whether a line has a comment: see
   /// ``CommentedLines``.
-  public func lint(
+  package func lint(
     dangerousCalls: [String] = Policy.dangerousCalls, isCommented: (Place) -> Bool
   ) -> [LintFinding] {
     var findings: [LintFinding] = []
@@ -130,10 +130,10 @@ extension Comparison {
 }
 
 /// Which lines of a file have a comment: at their end, or on the last line before that is not blank.
-public struct CommentedLines: Hashable, Sendable {
+package struct CommentedLines: Hashable, Sendable {
   private var numbers: Set<Int> = []
 
-  public init(_ bytes: [UInt8]) {
+  package init(_ bytes: [UInt8]) {
     var isAfterComment = false
     for line in SourceLines(bytes) where !line.text.isEmpty {
       if line.isComment {
@@ -145,5 +145,5 @@ public struct CommentedLines: Hashable, Sendable {
     }
   }
 
-  public func contains(line: Int) -> Bool { numbers.contains(line) }
+  package func contains(line: Int) -> Bool { numbers.contains(line) }
 }

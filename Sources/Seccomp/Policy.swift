@@ -1,15 +1,15 @@
 /// Where a rule or a mistake stands.
-public struct Place: Hashable, Sendable, CustomStringConvertible {
-  public let file: String
+package struct Place: Hashable, Sendable, CustomStringConvertible {
+  package let file: String
   /// Counted from 1, as an editor does: a joined line counts as many times as it has parts.
-  public let line: Int
+  package let line: Int
 
-  public init(file: String, line: Int) {
+  package init(file: String, line: Int) {
     self.file = file
     self.line = line
   }
 
-  public var description: String { "\(file)(\(line))" }
+  package var description: String { "\(file)(\(line))" }
 }
 
 /// Which of two languages a policy is in. They are the same but for what follows a filter's
@@ -22,19 +22,19 @@ public enum Dialect: String, CaseIterable, Hashable, Sendable {
   case compileTool = "compile-tool"
 }
 
-/// What a policy says, with every name resolved for one architecture.
+/// What a policy says, with every name resolved for one architecture. A ``PolicyParser`` makes it.
 public struct Policy: Sendable {
-  public let architecture: Architecture
+  package let architecture: Architecture
   /// In the order of the file, each system call once.
-  public var rules: [Rule]
+  package var rules: [Rule]
   /// From `@default`; what the compiler is told wins over it.
-  public var defaultAction: Action?
+  package var defaultAction: Action?
   /// How often calls are made, by number, from `@frequency`.
-  public var frequencies: [UInt32: UInt64]
+  package var frequencies: [UInt32: UInt64]
   /// What is accepted, and should be looked at.
-  public var warnings: [Diagnostic]
+  package var warnings: [Diagnostic]
 
-  public init(
+  package init(
     architecture: Architecture, rules: [Rule] = [], defaultAction: Action? = nil,
     frequencies: [UInt32: UInt64] = [:], warnings: [Diagnostic] = []
   ) {
@@ -47,17 +47,17 @@ public struct Policy: Sendable {
 }
 
 /// What happens to one system call: the first clause that holds decides, else `otherwise`.
-public struct Rule: Hashable, Sendable {
-  public let call: SystemCall
-  public var clauses: [Clause]
+package struct Rule: Hashable, Sendable {
+  package let call: SystemCall
+  package var clauses: [Clause]
   /// Nil for the default action.
-  public var otherwise: Action?
+  package var otherwise: Action?
   /// Where the call is first named.
-  public let place: Place
+  package let place: Place
   /// Where `otherwise` is from, if it is not the same line.
-  public var otherwisePlace: Place
+  package var otherwisePlace: Place
 
-  public init(
+  package init(
     call: SystemCall, clauses: [Clause] = [], otherwise: Action?, place: Place,
     otherwisePlace: Place? = nil
   ) {
@@ -70,20 +70,20 @@ public struct Rule: Hashable, Sendable {
 }
 
 /// An expression and what happens where it holds.
-public struct Clause: Hashable, Sendable {
+package struct Clause: Hashable, Sendable {
   /// Holds if all comparisons of any one group do.
-  public let condition: [[Comparison]]
-  public let action: Action
-  public let place: Place
+  package let condition: [[Comparison]]
+  package let action: Action
+  package let place: Place
 
-  public init(condition: [[Comparison]], action: Action, place: Place) {
+  package init(condition: [[Comparison]], action: Action, place: Place) {
     self.condition = condition
     self.action = action
     self.place = place
   }
 }
 
-public enum Operator: String, CaseIterable, Hashable, Sendable {
+package enum Operator: String, CaseIterable, Hashable, Sendable {
   case equal = "=="
   case notEqual = "!="
   case less = "<"
@@ -110,13 +110,13 @@ public enum Operator: String, CaseIterable, Hashable, Sendable {
 }
 
 /// One argument against one value, unsigned.
-public struct Comparison: Hashable, Sendable {
+package struct Comparison: Hashable, Sendable {
   /// 0 to 5.
-  public let argument: Int
-  public let operation: Operator
-  public let value: Value
+  package let argument: Int
+  package let operation: Operator
+  package let value: Value
 
-  public init(argument: Int, operation: Operator, value: Value) {
+  package init(argument: Int, operation: Operator, value: Value) {
     self.argument = argument
     self.operation = operation
     self.value = value
@@ -124,17 +124,17 @@ public struct Comparison: Hashable, Sendable {
 }
 
 /// A value as it was written, and what it comes to.
-public struct Value: Hashable, Sendable {
-  public let text: String
-  public let bits: UInt64
+package struct Value: Hashable, Sendable {
+  package let text: String
+  package let bits: UInt64
   /// Only the lower 32 bits are compared: see ``Constant/isNegativeInt``.
-  public let isInt: Bool
+  package let isInt: Bool
 
-  public init(text: String, bits: UInt64, isInt: Bool = false) {
+  package init(text: String, bits: UInt64, isInt: Bool = false) {
     self.text = text
     self.bits = bits
     self.isInt = isInt
   }
 
-  public init(_ bits: UInt64) { self.init(text: "0x\(String(bits, radix: 16))", bits: bits) }
+  package init(_ bits: UInt64) { self.init(text: "0x\(String(bits, radix: 16))", bits: bits) }
 }

@@ -1,18 +1,18 @@
 /// Makes a policy from the calls of traces.
-public struct PolicyGenerator: Sendable {
-  public let architecture: Architecture
+package struct PolicyGenerator: Sendable {
+  package let architecture: Architecture
   private var counts: [String: Int] = [:]
   /// For a call with an argument worth keeping: the values that were seen.
   private var values: [String: Set<String>] = [:]
   /// Calls whose argument could not be read at least once.
   private var open: Set<String> = []
   /// Lines of a trace that name calls this architecture does not have.
-  public private(set) var unknownCalls: Set<String> = []
+  package private(set) var unknownCalls: Set<String> = []
 
-  public init(architecture: Architecture) { self.architecture = architecture }
+  package init(architecture: Architecture) { self.architecture = architecture }
 
   /// The argument by which a call is filtered.
-  public static func keptArgument(of name: String) -> Int? {
+  package static func keptArgument(of name: String) -> Int? {
     switch name {
     case "socket", "prctl": 0
     case "ioctl": 1
@@ -28,7 +28,7 @@ public struct PolicyGenerator: Sendable {
   ]
 
   /// Adds a call that was made so many times.
-  public mutating func add(_ call: TracedCall, times: Int = 1) {
+  package mutating func add(_ call: TracedCall, times: Int = 1) {
     var name = call.name
     // strace shows the parts of the one call that programs for i386 make.
     let isSocketCall = architecture == .i386 && Self.socketCalls.contains(name)
@@ -49,7 +49,7 @@ public struct PolicyGenerator: Sendable {
   /// Adds each line of a trace that shows a call, and returns how many did. `command` is needed for
   /// audit logs.
   @discardableResult
-  public mutating func add(trace bytes: [UInt8], command: String?) -> Int {
+  package mutating func add(trace bytes: [UInt8], command: String?) -> Int {
     let reader = command.map { AuditReader(architecture: architecture, command: $0) }
     var count = 0
     for line in bytes.split(separator: UInt8(ascii: "\n")) {
@@ -76,7 +76,7 @@ public struct PolicyGenerator: Sendable {
 
   /// The policy: calls in the order of their counts, most frequent first, then of their names; or
   /// with `byName`, of their names alone. The same traces give the same text.
-  public func text(byName: Bool = false) -> String {
+  package func text(byName: Bool = false) -> String {
     var counts = counts
     for name in ["restart_syscall", "exit", "exit_group", "rt_sigreturn"]
     where counts[name] == nil && architecture.number(ofCall: name) != nil {
@@ -91,7 +91,7 @@ public struct PolicyGenerator: Sendable {
   }
 
   /// Lines `name: count`, for `@frequency`.
-  public func frequencyText() -> String {
+  package func frequencyText() -> String {
     "# Made from traces.\n" + counts.keys.sorted().map { "\($0): \(counts[$0] ?? 0)\n" }.joined()
   }
 

@@ -1,27 +1,36 @@
-/// Why a file could not be read.
+/// Why a ``PolicyParser/Reader`` could not read a file.
 public struct ReadFailure: Error, Hashable, Sendable {
   /// There is no such file: the next place is tried.
-  public let isMissing: Bool
-  public let reason: String
+  package let isMissing: Bool
+  package let reason: String
 
+  /// - Parameters:
+  ///   - isMissing: whether there is no such file. For an included file, the parser then asks for
+  ///     the next place; any other failure ends the parsing.
+  ///   - reason: the end of the message, as strerror(3) has it.
   public init(isMissing: Bool, reason: String) {
     self.isMissing = isMissing
     self.reason = reason
   }
 }
 
-/// Reads policies: text to ``Policy``. It does no I/O of its own.
+/// Reads policies, the language of minijail0(5): text to ``Policy``. It does no I/O of its own.
 public struct PolicyParser {
-  /// Gives a file's bytes; it should refuse what is no regular file or larger than
-  /// ``PolicyLimits/fileBytes``.
+  /// Gives a file's bytes, for a path as the policy writes it or relative to the including file. It
+  /// should refuse what is no regular file or larger than 16 MiB, which the parser refuses too.
   public typealias Reader = (_ path: String) throws(ReadFailure) -> [UInt8]
 
-  public let architecture: Architecture
-  public let dialect: Dialect
+  package let architecture: Architecture
+  package let dialect: Dialect
   /// A name that the architecture does not have is a warning: what `minijail0 -L` does.
-  public let toleratesUnknownCalls: Bool
+  package let toleratesUnknownCalls: Bool
   let read: Reader
 
+  /// - Parameters:
+  ///   - architecture: whose numbers and constants the names stand for.
+  ///   - toleratesUnknownCalls: whether a call that the architecture does not have is a warning and
+  ///     not an error, as with `minijail0 -L`.
+  ///   - read: called during a parse, for the policy's file and each file that it includes.
   public init(
     architecture: Architecture, dialect: Dialect = .minijail, toleratesUnknownCalls: Bool = false,
     read: @escaping Reader
@@ -34,7 +43,9 @@ public struct PolicyParser {
 
   /// Reads a policy and what it includes.
   ///
-  /// - Throws: ``PolicyError`` with everything that is wrong, not only the first.
+  /// - Parameter file: the path that the reader is asked for, and that messages name.
+  /// - Throws: ``PolicyError`` with everything that is wrong, not only the first mistake; also when
+  ///   the reader fails, or the files are larger than 64 MiB together.
   public func parse(file: String) throws(PolicyError) -> Policy {
     var run = ParserRun(self)
     do throws(ReadFailure) {
@@ -48,6 +59,8 @@ public struct PolicyParser {
 
   /// Reads a policy from memory; `name` stands for it in messages, and its includes are relative
   /// to where that would be.
+  ///
+  /// - Throws: ``PolicyError``, as for a file.
   public func parse(_ bytes: [UInt8], name: String) throws(PolicyError) -> Policy {
     var run = ParserRun(self)
     run.parse(bytes, file: name)
@@ -57,13 +70,13 @@ public struct PolicyParser {
 
 /// What bounds the work that a policy can cause. A program holds 4096 instructions, so nothing
 /// that could be loaded comes near them.
-public enum PolicyLimits {
-  public static let fileBytes = 16 << 20
+package enum PolicyLimits {
+  package static let fileBytes = 16 << 20
   /// All files of one policy together.
-  public static let totalBytes = 64 << 20
-  public static let lineBytes = 1 << 20
-  public static let includeDepth = 32
-  public static let includes = 1000
+  package static let totalBytes = 64 << 20
+  package static let lineBytes = 1 << 20
+  package static let includeDepth = 32
+  package static let includes = 1000
 }
 
 /// The state of reading one policy.

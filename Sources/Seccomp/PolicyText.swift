@@ -1,7 +1,7 @@
 extension Policy {
   /// The policy as text, which reads back to the same meaning in that dialect. What `@frequency`
   /// said is not in it, nor are comments.
-  public func text(_ dialect: Dialect = .minijail) -> String {
+  package func text(_ dialect: Dialect = .minijail) -> String {
     var lines: [String] = []
     if let defaultAction { lines.append("@default \(defaultAction.word)") }
     for rule in rules {

@@ -1,19 +1,19 @@
 /// What a program says to a call, and at what cost.
-public struct RunResult: Hashable, Sendable {
+package struct RunResult: Hashable, Sendable {
   /// SECCOMP_RET_… with its data.
-  public let code: UInt32
+  package let code: UInt32
   /// How many instructions were executed.
-  public let steps: Int
+  package let steps: Int
   /// The instruction that returned, counted from 0.
-  public let index: Int
+  package let index: Int
 
   /// Nil for a value that the kernel does not define.
-  public var action: Action? { Action(code: code) }
+  package var action: Action? { Action(code: code) }
 }
 
 extension FilterProgram {
   /// Runs the program as the kernel does. It ends: jumps lead forward only.
-  public func run(_ call: CallData) -> RunResult {
+  package func run(_ call: CallData) -> RunResult {
     var accumulator: UInt32 = 0
     var index: UInt32 = 0
     var memory: [UInt32] = []

@@ -13,22 +13,22 @@
 /// - Where the comparisons do not suffice, calls between two allowed ones are allowed as well: those
 ///   that do the least harm, listed in ``extra``.
 /// - All others get what the policy gives them.
-public struct StartupFilter: Hashable, Sendable {
-  public let program: FilterProgram
+package struct StartupFilter: Hashable, Sendable {
+  package let program: FilterProgram
   /// What is loaded when the loader is done: the policy, but for the look at the architecture, which
   /// ``program`` takes at every call. Without that in force it means nothing.
-  public let completion: FilterProgram
-  public let architecture: Architecture
+  package let completion: FilterProgram
+  package let architecture: Architecture
   /// Allowed though neither the policy nor the loader asks for it.
-  public let extraNumbers: [UInt32]
+  package let extraNumbers: [UInt32]
 
   /// The same with names, in the order of the numbers.
-  public var extra: [SystemCall] {
+  package var extra: [SystemCall] {
     architecture.systemCalls.filter { extraNumbers.contains($0.number) }
   }
 
   /// How many instructions a call costs that the policy allows.
-  public static let stepLimit = 8
+  package static let stepLimit = 8
 
   /// What glibc 2.31 to 2.40 calls from execve(2) to main(), as strace(1) shows it for static,
   /// position-independent and other programs and for scripts, with a preloaded library; what the
@@ -36,7 +36,7 @@ public struct StartupFilter: Hashable, Sendable {
   /// and to report; what the initialisers of common libraries ask (whether SELinux is there, how much
   /// memory and how many processors); and how a loader that fails says so. It opens files for
   /// reading only.
-  public static let loaderPolicy = """
+  package static let loaderPolicy = """
     execve: 1
     brk: 1
     {mmap, mmap2, mprotect, munmap}: 1
@@ -79,7 +79,7 @@ extension Compiler {
   ///
   /// - Throws: ``CompileError`` for a policy that names more than a thousand numbers, or as
   ///   ``compile(_:)`` does.
-  public func startupFilter(for policy: Policy) throws(CompileError) -> StartupFilter {
+  package func startupFilter(for policy: Policy) throws(CompileError) -> StartupFilter {
     let architecture = policy.architecture
     let parser = PolicyParser(architecture: architecture, toleratesUnknownCalls: true) {
       _ throws(ReadFailure) in throw ReadFailure(isMissing: true, reason: "no file")

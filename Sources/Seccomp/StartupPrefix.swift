@@ -1,7 +1,7 @@
 extension FilterProgram {
   /// What a dynamic loader needs (``StartupFilter/loaderPolicy``), and for everything else what this
   /// program says: the start-up filter of a program that no policy is known of.
-  public func allowingLoader(on architecture: Architecture) throws(CompileError) -> FilterProgram {
+  package func allowingLoader(on architecture: Architecture) throws(CompileError) -> FilterProgram {
     let parser = PolicyParser(architecture: architecture, toleratesUnknownCalls: true) {
       _ throws(ReadFailure) in throw ReadFailure(isMissing: true, reason: "no file")
     }

@@ -1,10 +1,10 @@
 /// One call of a trace: what a policy can be made from.
-public struct TracedCall: Hashable, Sendable {
-  public let name: String
+package struct TracedCall: Hashable, Sendable {
+  package let name: String
   /// The arguments as they stand there, as far as they could be told apart.
-  public let arguments: [String]
+  package let arguments: [String]
 
-  public init(name: String, arguments: [String]) {
+  package init(name: String, arguments: [String]) {
     self.name = name
     self.arguments = arguments
   }
@@ -15,9 +15,9 @@ public struct TracedCall: Hashable, Sendable {
 /// A line may begin with `[pid N]` or a number (`-f`), and with a time stamp (`-t`, `-tt`, `-ttt`,
 /// `-r`). A call that another thread interrupts counts where it is unfinished; its `resumed` line
 /// counts for nothing, like signals and exits.
-public enum StraceReader {
+package enum StraceReader {
   /// Nil for a line that shows no call.
-  public static func call(in line: ArraySlice<UInt8>) -> TracedCall? {
+  package static func call(in line: ArraySlice<UInt8>) -> TracedCall? {
     var rest = line.trimmed
     while let shorter = withoutPrefix(rest) { rest = shorter }
     let name = rest.prefix { isWord($0) }
@@ -93,23 +93,23 @@ public enum StraceReader {
 
 /// Takes calls out of an audit log: SECCOMP records for calls without arguments worth keeping,
 /// SYSCALL records, which have them, for the others.
-public struct AuditReader: Sendable {
-  public let architecture: Architecture
+package struct AuditReader: Sendable {
+  package let architecture: Architecture
   /// Only what a process of this name did.
-  public let command: String
+  package let command: String
 
-  public init(architecture: Architecture, command: String) {
+  package init(architecture: Architecture, command: String) {
     self.architecture = architecture
     self.command = command
   }
 
   /// Whether a line is from such a log.
-  public static func isRecord(_ line: ArraySlice<UInt8>) -> Bool {
+  package static func isRecord(_ line: ArraySlice<UInt8>) -> Bool {
     fields(line).contains { $0 == "type" && ($1 == "SYSCALL" || $1 == "SECCOMP" || $1 == "1326") }
   }
 
   /// Nil for other records, other processes, and other architectures.
-  public func call(in line: ArraySlice<UInt8>) -> TracedCall? {
+  package func call(in line: ArraySlice<UInt8>) -> TracedCall? {
     var values: [String: String] = [:]
     for (key, value) in Self.fields(line) where values[key] == nil { values[key] = value }
     let isSyscall = values["type"] == "SYSCALL"

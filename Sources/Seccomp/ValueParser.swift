@@ -166,7 +166,7 @@ struct Number {
 }
 
 /// A constant expression, as `arg0 ==` and the mount flags of minijail0 take it; nil if it is none.
-public func constantExpression(_ text: String, on architecture: Architecture) -> UInt64? {
+package func constantExpression(_ text: String, on architecture: Architecture) -> UInt64? {
   let bytes = Array(text.utf8)
   guard
     let value = try? ValueParser.value(

@@ -1,9 +1,17 @@
 import CDaemonStoreLinux
 import Glibc
 
-/// mount_namespaces(7), shared subtrees.
+/// How mounts and unmounts spread between a mount and its peers: mount_namespaces(7), "Shared
+/// subtrees".
 public enum Propagation: String, Sendable, CaseIterable {
-  case shared, slave, `private`, unbindable
+  /// Sends to its peer group and receives from it.
+  case shared
+  /// Receives from its master, and sends nothing.
+  case slave
+  /// Neither sends nor receives.
+  case `private`
+  /// As private, and cannot be the source of a bind mount.
+  case unbindable
 
   var flag: Int {
     switch self {

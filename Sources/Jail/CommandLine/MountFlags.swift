@@ -1,30 +1,48 @@
 import DaemonStoreKernel
 import Seccomp
 
-/// The flags of mount(2), as `-k` takes them.
+/// The flags of mount(2), as `-k` takes them, with the names of the options in mount(8).
 public struct MountFlags: OptionSet, Hashable, Sendable {
+  /// The sum of `MS_…` constants.
   public let rawValue: UInt64
+  /// Makes flags of `MS_…` constants, and does not check them.
   public init(rawValue: UInt64) { self.rawValue = rawValue }
 
+  /// `ro`: nothing can be written through the mount.
   public static let readOnly = Self(rawValue: 1)
+  /// `nosuid`: set-user-ID, set-group-ID and file capabilities have no effect.
   public static let noSetID = Self(rawValue: 2)
+  /// `nodev`: devices cannot be opened.
   public static let noDevices = Self(rawValue: 4)
+  /// `noexec`: programs cannot be executed.
   public static let noExecution = Self(rawValue: 8)
+  /// `remount`: changes a mount that is there.
   public static let remount = Self(rawValue: 0x20)
+  /// `nosymfollow`: symbolic links are not followed. Linux 5.10.
   public static let noSymlinkFollow = Self(rawValue: 0x100)
+  /// `noatime`: reading changes no access time.
   public static let noAccessTime = Self(rawValue: 0x400)
+  /// `nodiratime`: listing a directory changes no access time.
   public static let noDirectoryAccessTime = Self(rawValue: 0x800)
+  /// `bind`: shows a directory or a file that exists.
   public static let bind = Self(rawValue: 0x1000)
+  /// `move`: moves a mount to another place.
   public static let move = Self(rawValue: 0x2000)
+  /// The `r` of `rbind` and `rshared`: with all mounts below.
   public static let recursive = Self(rawValue: 0x4000)
+  /// `relatime`: access times change after a write, and once a day.
   public static let relativeAccessTime = Self(rawValue: 0x20_0000)
+  /// `strictatime`: each reading changes the access time.
   public static let strictAccessTime = Self(rawValue: 0x100_0000)
 
   /// What `-k` takes when it is given none, and for 0.
   public static let standard: Self = [.noSetID, .noDevices, .noExecution]
+  /// `slave`: MS_SLAVE, as ``Propagation/slave``.
   public static let slave = Self(rawValue: 0x8_0000)
+  /// `shared`: MS_SHARED, as ``Propagation/shared``.
   public static let shared = Self(rawValue: 0x10_0000)
-  public static let propagation = Self(rawValue: 0x1e_0000)
+  /// All flags of propagation.
+  package static let propagation = Self(rawValue: 0x1e_0000)
 
   /// MS_… of mount(2), for messages.
   static let names: [(String, UInt64)] = [
@@ -38,7 +56,7 @@ public struct MountFlags: OptionSet, Hashable, Sendable {
   ]
 
   /// A constant expression of minijail0(5), without blanks; nil when the text is none.
-  public init?(expression: String) {
+  package init?(expression: String) {
     guard let architecture = Architecture.current,
       let value = constantExpression(expression, on: architecture)
     else { return nil }

@@ -8,9 +8,13 @@ import DaemonStoreKernel
 public struct JailConfiguration: Equatable, Sendable {
   /// A user or a group: the number counts, the name is for messages and for `-G`.
   public struct Identity: Equatable, Sendable {
+    /// The id: with a new user namespace, one inside it.
     public let number: UInt32
+    /// The name of the account; nil where it is not known, and messages have the number then.
     public let name: FilePath?
 
+    /// Makes an identity. The account database is not looked at: the name need not be that of the
+    /// number.
     public init(number: UInt32, name: FilePath? = nil) {
       self.number = number
       self.name = name
@@ -20,8 +24,9 @@ public struct JailConfiguration: Equatable, Sendable {
     var shown: String { name.map { "\($0)" } ?? "\(number)" }
   }
 
-  /// pid_namespaces(7): who is process 1.
+  /// The pid namespace of the program, and its process 1: pid_namespaces(7).
   public enum ProcessNamespace: Equatable, Sendable {
+    /// The caller's.
     case inherited
     /// A new one, with an init of ours that reaps and forwards signals.
     case withInit
@@ -31,17 +36,22 @@ public struct JailConfiguration: Equatable, Sendable {
 
   /// What happens to the propagation of all mounts in a new mount namespace.
   public enum PropagationChange: Equatable, Sendable {
+    /// All of them get this propagation.
     case set(Propagation)
     /// Peers stay peers: what is mounted in the jail appears on the host.
     case unchanged
   }
 
+  /// The root directory of the program, which is its working directory too.
   public enum RootChange: Equatable, Sendable {
+    /// The caller's, and the caller's working directory.
     case none
+    /// chroot(2) to this directory. The old root's mounts stay in the jail.
     case changeRoot(FilePath)
+    /// pivot_root(2) to this directory: nothing of the old root stays in the jail.
     case pivotRoot(FilePath)
 
-    public var path: FilePath? {
+    package var path: FilePath? {
       switch self {
       case .none: nil
       case .changeRoot(let path), .pivotRoot(let path): path
@@ -49,15 +59,20 @@ public struct JailConfiguration: Equatable, Sendable {
     }
   }
 
+  /// Whether a program has a dynamic loader: ld.so(8).
   public enum Linkage: String, Equatable, Sendable {
-    case `static`, dynamic
+    /// The program has none: the jail is complete before execve(2).
+    case `static`
+    /// The loader runs first: what it cannot work under comes into force at the entry point.
+    case dynamic
   }
 
-  public enum Logging: String, Equatable, Sendable, CaseIterable {
+  /// Where `minijail0` writes its messages.
+  package enum Logging: String, Equatable, Sendable, CaseIterable {
     case auto, syslog, stderr
   }
 
-  /// Who does what must wait for the dynamic loader of a program.
+  /// What completes the jail of a dynamic program when its loader is done.
   public enum Completion: String, Equatable, Sendable, CaseIterable {
     /// The launcher, from outside, with ptrace(2), at the program's entry point.
     case trace
@@ -68,9 +83,11 @@ public struct JailConfiguration: Equatable, Sendable {
 
   // MARK: Who the program is
 
+  /// The real, effective, saved and file-system user; nil: the caller's.
   public var user: Identity?
+  /// The same of the group; nil: the caller's.
   public var group: Identity?
-  /// nil: as the caller's.
+  /// All supplementary groups, by number; nil: the caller's, whatever ``user`` is.
   public var supplementaryGroups: [UInt32]?
   /// The permitted, effective, inheritable and bounding set; nil: whatever the change of user
   /// leaves.
@@ -79,98 +96,130 @@ public struct JailConfiguration: Equatable, Sendable {
   /// inherit. Without it, they are cleared before the program's `main`.
   public var raisesAmbient = false
   /// Bits that are left as they are where ``capabilities`` would set them.
-  public var skippedSecureBits: SecureBits = []
+  package var skippedSecureBits: SecureBits = []
+  /// Whether no execve(2) gives privileges, by set-user-ID or otherwise: PR_SET_NO_NEW_PRIVS of
+  /// prctl(2). A dynamic program with a ``filter``, or with ``fileAccess`` that its loader could
+  /// not work under, has it in any case.
   public var noNewPrivileges = true
 
   // MARK: What it is in
 
+  /// The kinds that the program gets new ones of. `.process` goes together with
+  /// ``processNamespace``.
   public var namespaces: NamespaceKinds = []
+  /// What is process 1 of a new pid namespace.
   public var processNamespace = ProcessNamespace.inherited
-  /// Together with `.user` in ``namespaces``: which ids there are in it.
+  /// The users of a new user namespace (`.user` in ``namespaces``), at most 340 ranges; nil: none
+  /// is mapped, and all show as 65534. A caller without CAP_SETUID needs newuidmap(1) for any but
+  /// its own.
   public var userMap: [IDRange]?
+  /// The same for groups, CAP_SETGID and newgidmap(1).
   public var groupMap: [IDRange]?
-  /// Whether nobody in the namespace may change supplementary groups: a caller without CAP_SETGID
-  /// may map a group only then.
+  /// Whether setgroups(2) is denied in the new user namespace: a caller without CAP_SETGID may map
+  /// a group only then.
   public var deniesGroupChange = false
   /// A network namespace to enter instead of a new one.
   public var networkNamespaceFile: FilePath?
   /// A mount namespace to enter first. With `.mount` in ``namespaces``, a copy of it.
   public var mountNamespaceFile: FilePath?
+  /// The host name in a new UTS namespace (`.uts` in ``namespaces``), at most 64 bytes; nil: as
+  /// outside.
   public var hostName: RawArgument?
+  /// Whether the program gets an empty session keyring: session-keyring(7).
   public var newSessionKeyring = false
 
   // MARK: What it sees
 
+  /// What happens to all mounts of a new mount namespace (`.mount` in ``namespaces``) before any of
+  /// ``mounts``.
   public var propagation = PropagationChange.set(.private)
-  /// In this order.
+  /// What is mounted, in this order. They need a mount namespace or a new root: otherwise they
+  /// would be the host's, and a plan throws.
   public var mounts: [JailMount] = []
+  /// The root directory, after ``mounts``.
   public var root = RootChange.none
+  /// Whether `/dev` is a new tmpfs with null, zero, full, urandom, tty, links and an empty shm.
   public var minimalDevices = false
+  /// Whether `/proc` is a new one of the program's pid namespace, read-only.
   public var freshProcesses = false
-  /// Bytes of the tmpfs on `/tmp`; nil for none.
+  /// Size in bytes of the tmpfs on `/tmp`; nil for none.
   public var temporaryBytes: UInt64?
-  /// The daemon stores that the program sees, with every login's folder, now and later.
+  /// The names of the daemon stores that the program sees, with the folder of each user who is
+  /// logged in, now and later. A store that does not exist is an error of the start.
   public var daemonStores: [FilePath] = []
-  /// Whether other mounts of user data are taken out of the jail.
+  /// Whether mounts of users' data other than ``daemonStores`` are taken out of the jail.
   public var removesUserData = false
   /// What it may reach of what it sees: landlock(7); nil for everything.
   public var fileAccess: FileAccess?
 
   // MARK: What it may call
 
+  /// The system calls that the program, and all that it starts, may make; nil for all.
   public var filter: SystemCallFilter?
   /// The calls of the program are recorded, and a policy of them goes to this file.
-  public var learnedPolicy: FilePath?
+  package var learnedPolicy: FilePath?
 
   // MARK: How it runs
 
+  /// Resource limits, each kind once at most.
   public var limits: [ResourceLimit] = []
-  /// In this order, to the caller's environment.
+  /// Changes of the caller's environment, in this order.
   public var environment: [EnvironmentEdit] = []
-  /// Descriptors that the program inherits though they close on exec.
+  /// The numbers of descriptors that the program inherits though they close on exec. Those that are
+  /// not so marked are inherited anyway.
   public var preservedDescriptors: [CInt] = []
   /// Another system call table of the kernel's: `PR_ALT_SYSCALL` of ChromeOS.
-  public var systemCallTable: RawArgument?
-  public var pidFile: FilePath?
-  public var background = false
-  public var forwardsSignals = true
+  package var systemCallTable: RawArgument?
+  package var pidFile: FilePath?
+  package var background = false
+  package var forwardsSignals = true
+  /// Whether the jail starts a new session, if the caller has a terminal: setsid(2). Otherwise the
+  /// program keeps that terminal, and can read what is typed there.
   public var newSessions = true
-  /// Whether the program gets a terminal of its own as standard input, output and error, which the
-  /// launcher shows on the caller's.
+  /// Whether the program gets a new terminal as standard input, output and error, which
+  /// ``RunningJail/wait(forwarding:)`` shows on the caller's standard input and output.
   public var ownTerminal = false
   /// nil: found out from the program's file, which must then be executable.
   public var linkage: Linkage?
+  /// What a dynamic program's jail is completed by.
   public var completion = Completion.trace
-  /// How many seconds a program may take until the jail is complete, from execve(2) to its entry
-  /// point; nil for any time.
+  /// How many seconds a program may take until the jail is complete, from the start of the jail to
+  /// the program's entry point; it is killed then. nil for any time.
   public var startTimeout: Int? = 90
   /// The library of ``Completion/preload``; nil: beside the launcher.
   public var preloadLibrary: FilePath?
-  public var logging = Logging.auto
+  package var logging = Logging.auto
   /// Whether the jail does not start where there would only be a warning, as about what this kernel
   /// lacks.
   public var isStrict = false
 
-  /// Exactly as typed; looked up inside the new root.
+  /// The path of the program, looked up inside the new root; `PATH` is not searched. It is also the
+  /// first word of the program's arguments, exactly as given.
   public var program = RawArgument(bytes: [])
+  /// The words after ``program``, with no NUL in them.
   public var arguments: [RawArgument] = []
 
+  /// A jail that changes nothing but no_new_privs, and has no program yet.
   public init() {}
 }
 
 /// One line of a map of ids: user_namespaces(7).
 public struct IDRange: Equatable, Sendable, CustomStringConvertible {
-  /// The first id in the namespace, the first outside, and how many.
+  /// The first id in the namespace.
   public let inside: UInt32
+  /// The first id in the caller's user namespace.
   public let outside: UInt32
+  /// How many ids follow each other from there on, on both sides.
   public let count: UInt32
 
+  /// Makes a range. The kernel refuses a count of 0 and ranges that overlap.
   public init(inside: UInt32, outside: UInt32, count: UInt32) {
     self.inside = inside
     self.outside = outside
     self.count = count
   }
 
+  /// The line of `/proc/PID/uid_map`, without its end.
   public var description: String { "\(inside) \(outside) \(count)" }
 }
 
@@ -178,8 +227,37 @@ public struct IDRange: Equatable, Sendable, CustomStringConvertible {
 public struct ResourceLimit: Equatable, Sendable {
   /// What is limited: `RLIMIT_…`, with its number on all architectures that are supported.
   public enum Kind: CInt, Sendable, CaseIterable {
-    case cpuTime, fileSize, data, stack, core, residentSet, processes, openFiles, lockedMemory
-    case addressSpace, fileLocks, pendingSignals, messageQueues, nicePriority, realTimePriority
+    /// RLIMIT_CPU: seconds of processor time of the process.
+    case cpuTime
+    /// RLIMIT_FSIZE: bytes of a file that is written.
+    case fileSize
+    /// RLIMIT_DATA: bytes of data segment, heap and private writable memory.
+    case data
+    /// RLIMIT_STACK: bytes of the stack.
+    case stack
+    /// RLIMIT_CORE: bytes of a core dump; 0 for none.
+    case core
+    /// RLIMIT_RSS: bytes of resident memory; Linux ignores it.
+    case residentSet
+    /// RLIMIT_NPROC: threads of the process's user.
+    case processes
+    /// RLIMIT_NOFILE: one more than the greatest number of a descriptor.
+    case openFiles
+    /// RLIMIT_MEMLOCK: bytes of locked memory.
+    case lockedMemory
+    /// RLIMIT_AS: bytes of the address space.
+    case addressSpace
+    /// RLIMIT_LOCKS: locks and leases of files; Linux ignores it.
+    case fileLocks
+    /// RLIMIT_SIGPENDING: queued signals of the process's user.
+    case pendingSignals
+    /// RLIMIT_MSGQUEUE: bytes in POSIX message queues of the process's user.
+    case messageQueues
+    /// RLIMIT_NICE: 20 minus the lowest nice value that can be set.
+    case nicePriority
+    /// RLIMIT_RTPRIO: the highest real-time priority that can be set.
+    case realTimePriority
+    /// RLIMIT_RTTIME: microseconds of real-time processor time without a blocking call.
     case realTimeRuntime
 
     /// As in getrlimit(2).
@@ -192,11 +270,15 @@ public struct ResourceLimit: Equatable, Sendable {
     }
   }
 
+  /// What is limited, and in which unit.
   public let kind: Kind
-  /// `UInt64.max` for no limit.
+  /// What the kernel enforces; `UInt64.max` for no limit.
   public let soft: UInt64
+  /// What the program can raise the soft limit to; `UInt64.max` for no limit.
   public let hard: UInt64
 
+  /// Makes a limit. setrlimit(2) refuses a soft limit above the hard one, and without
+  /// CAP_SYS_RESOURCE a hard limit above the caller's.
   public init(_ kind: Kind, soft: UInt64, hard: UInt64) {
     self.kind = kind
     self.soft = soft
@@ -204,11 +286,12 @@ public struct ResourceLimit: Equatable, Sendable {
   }
 }
 
-/// A change of the environment.
+/// A change of the environment: environ(7).
 public enum EnvironmentEdit: Equatable, Sendable {
   /// Forgets all of it.
   case reset
-  /// Replaces the variable, or adds it at the end.
+  /// Replaces the variable, the first of that name, or adds it at the end. Neither is checked for
+  /// `=` or NUL.
   case set(name: RawArgument, value: RawArgument)
 }
 

@@ -1,14 +1,18 @@
 import DaemonStoreKernel
 
-/// One `-b` or `-k`, or one that a profile brings.
+/// One mount of a jail: mount(2), or a bind of what the host has.
 public struct JailMount: Equatable, Sendable {
+  /// What is bound, looked up outside the new root through symbolic links; else as mount(2) takes
+  /// it.
   public let source: FilePath
-  /// Absolute, as the program sees it.
+  /// Absolute, as the program sees it: looked up inside the new root, and made where it is missing.
   public let target: FilePath
+  /// What kind of mount it is, with its flags.
   public let kind: Kind
   /// Whether a missing source is skipped with a warning.
   public var isOptional = false
 
+  /// A bind of the common sort, or whatever mount(2) can do.
   public enum Kind: Equatable, Sendable {
     /// `-b`: never recursive, and read-only unless it says otherwise, whatever the source is.
     case bind(writable: Bool)
@@ -16,6 +20,7 @@ public struct JailMount: Equatable, Sendable {
     case filesystem(type: RawArgument, flags: MountFlags, data: RawArgument)
   }
 
+  /// Makes a mount, and looks at nothing.
   public init(source: FilePath, target: FilePath, kind: Kind, isOptional: Bool = false) {
     self.source = source
     self.target = target
@@ -24,7 +29,7 @@ public struct JailMount: Equatable, Sendable {
   }
 
   /// Whether something that exists is shown at the target, not a new file system or a change.
-  public var isBind: Bool {
+  package var isBind: Bool {
     switch kind {
     case .bind: true
     case .filesystem(_, let flags, _): flags.contains(.bind) && !flags.contains(.remount)
@@ -32,12 +37,12 @@ public struct JailMount: Equatable, Sendable {
   }
 
   /// Whether the mounts below the source come along.
-  public var isRecursive: Bool {
+  package var isRecursive: Bool {
     if case .filesystem(_, let flags, _) = kind { flags.contains(.recursive) } else { false }
   }
 
   /// Whether it changes mounts that are there, and adds none.
-  public var isChange: Bool {
+  package var isChange: Bool {
     guard case .filesystem(_, let flags, _) = kind else { return false }
     return flags.contains(.remount)
       || (!flags.contains(.bind) && !flags.isDisjoint(with: .propagation))

@@ -5,27 +5,34 @@ import Seccomp
 public struct SystemCallFilter: Equatable, Sendable {
   /// Where it comes from, for messages.
   public let name: String
-  public let program: FilterProgram
+  package let program: FilterProgram
   /// In force from before `execve` in a dynamic program, whose loader needs more than the program:
   /// ``completion`` follows when the loader is done. nil until ``prepareForLoader()``.
-  public private(set) var startup: FilterProgram?
+  package private(set) var startup: FilterProgram?
   /// With ``startup`` in force it is the same as ``program``, and it may be cheaper.
-  public private(set) var completion: FilterProgram
+  package private(set) var completion: FilterProgram
   /// What a violation is to the launcher.
-  public var isStrictMode = false
+  package var isStrictMode = false
   package var flags: SystemCallFilters.Flags = []
 
   /// A program as it is, `--seccomp-bpf-binary`. Nothing is known of what it allows.
+  ///
+  /// - Parameter name: for messages.
   public init(binary program: FilterProgram, name: String) {
     self.name = name
     self.program = program
     completion = program
   }
 
-  /// Makes the start-up filter, for a program that has a loader.
+  /// Makes the start-up filter, which is in force until the dynamic loader is done. A dynamic
+  /// program does not start without it; a static one needs none.
   ///
-  /// - Parameter policy: what ``program`` was compiled from, where that is known: it makes the
-  ///   cheaper filter.
+  /// - Parameters:
+  ///   - policy: what this filter was compiled from, where that is known: it makes the cheaper
+  ///     start-up filter.
+  ///   - compiler: as for the filter itself.
+  /// - Throws: if the filter comes to more than 4096 instructions with what a loader needs, and on
+  ///   a machine without tables of system calls.
   public mutating func prepareForLoader(
     _ policy: Policy? = nil, compiler: Compiler = Compiler()
   ) throws(JailError) {
@@ -72,7 +79,10 @@ public struct SystemCallFilter: Equatable, Sendable {
     return filter
   }
 
-  /// A policy, `-S`.
+  /// Compiles a policy, `-S`.
+  ///
+  /// - Parameter name: of the policy's file, for messages.
+  /// - Throws: if the policy comes to more than 4096 instructions, the most that the kernel takes.
   public init(
     policy: Policy, name: String, compiler: Compiler = Compiler()
   ) throws(JailError) {

@@ -2,7 +2,8 @@ import DaemonStoreKernel
 
 extension JailConfiguration {
   /// Habits that are allowed, and that are usually mistakes: of user data that never arrives, or
-  /// that arrives where it should not. `--strict` makes errors of them.
+  /// that arrives where it should not: a line for each, in words for a person. Nothing else looks
+  /// at them: neither a plan nor ``isStrict``.
   public var warnings: [String] {
     let session =
       "--no-new-sessions: the program keeps the caller's terminal and can read what is typed there; "

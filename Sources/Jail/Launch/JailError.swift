@@ -1,14 +1,16 @@
 import Glibc
 import DaemonStoreKernel
 
-/// Why a jail was not started, in one line, and the exit status that says so.
+/// Why a jail was not started, or a process not confined.
 public struct JailError: Error, Equatable, CustomStringConvertible {
+  /// One line that names the step, the thing and the kernel's reason.
   public let description: String
-  public let status: CInt
+  /// What `minijail0` exits with.
+  package let status: CInt
   /// Lines that lead to it, where there is more than one thing to say: the mistakes of a policy.
   public let details: [String]
   /// The command line could not even be taken apart: the help goes to standard output.
-  public let showsHelp: Bool
+  package let showsHelp: Bool
 
   init(
     _ description: String, status: CInt = ExitStatus.failure, showsHelp: Bool = false,
@@ -26,21 +28,26 @@ public struct JailError: Error, Equatable, CustomStringConvertible {
   }
 }
 
-/// The exit statuses that are the launcher's own; all others are the program's.
+/// The exit statuses of a jail that are not the program's, as `minijail0` has them. The program can
+/// exit with the same.
 public enum ExitStatus {
+  /// The set-up failed in the child: the program has not run, and a line on standard error says
+  /// why.
   public static let failure: CInt = 1
+  /// execve(2) refused the program for another reason than ENOENT.
   public static let notExecutable: CInt = 126
+  /// There is no such program in the jail, or no such interpreter or loader: ENOENT.
   public static let notFound: CInt = 127
-  /// A `-b` or `-k` mount could not be done.
+  /// One of ``JailConfiguration/mounts`` could not be done; the program has not run.
   public static let mountFailed: CInt = 251
   /// What had to be done inside the program was not done: it was ended.
-  public static let noJail: CInt = 252
+  package static let noJail: CInt = 252
   /// The program was killed by SIGSYS: a violation of its seccomp policy.
-  public static let policyViolation: CInt = 253
-  /// With `-p`: the program was killed by a signal, whichever.
+  package static let policyViolation: CInt = 253
+  /// With an init (``JailConfiguration/ProcessNamespace/withInit``): a signal killed the program.
   public static let killedInside: CInt = 254
   /// The program was killed by this signal.
-  public static func killed(by signal: CInt) -> CInt { 128 + signal }
+  package static func killed(by signal: CInt) -> CInt { 128 + signal }
 }
 
 /// Runs one step of the set-up; a refusal of the kernel becomes an error that says which.

@@ -10,7 +10,13 @@ extension JailPlan {
   /// What goes wrong while the jail is set up, in the child, is one line on standard error there,
   /// and the exit status of the jail (``ExitStatus``): the program has not run then.
   ///
-  /// - Precondition: this process has one thread, as fork(2) asks.
+  /// When this returns, the jail is complete and the program runs, or has ended already; with
+  /// ``JailConfiguration/Completion/preload`` it is complete while
+  /// ``RunningJail/wait(forwarding:)`` waits. SIGCHLD has its default action from here on.
+  ///
+  /// - Precondition: this process has one thread, as fork(2) asks, and no other part of it reaps
+  ///   children.
+  /// - Throws: when a part that this process does failed; the jail is ended.
   public func start() throws(JailError) -> RunningJail {
     let mask = try step("block signals") { () throws(SystemError) in try SignalMask.blockAll() }
     defer { try? mask.restore() }
@@ -19,6 +25,8 @@ extension JailPlan {
 
   /// What `minijail0 --explain` prints: what the program would be, the steps, and the mounts that
   /// it would see. Everything that the plan names is looked up; nothing is started.
+  ///
+  /// - Throws: when something of that is missing or cannot be read.
   public func explanation() throws(JailError) -> String { try Explanation(self).text }
 }
 
@@ -27,11 +35,12 @@ extension JailConfiguration {
   /// limits, access to files and system calls, in the order of a ``JailPlan``.
   ///
   /// What concerns a program that is executed is refused: ``program``, ``arguments``,
-  /// ``environment``, ``preservedDescriptors``, ``pidFile``, ``background``, ``forwardsSignals``,
-  /// ``ownTerminal``, ``linkage``, ``completion``, ``startTimeout``, ``preloadLibrary``,
-  /// ``learnedPolicy`` and ``logging``. A new pid or user namespace needs a child: ``JailPlan/start()``.
+  /// ``environment``, ``preservedDescriptors``, ``ownTerminal``, ``linkage``, ``completion``,
+  /// ``startTimeout`` and ``preloadLibrary``. A new pid or user namespace needs a child:
+  /// ``JailPlan/start()``.
   ///
-  /// - Throws: after an error the process may be confined in part. Its only way is to end.
+  /// - Throws: also for a process of more than one thread. After an error the process may be
+  ///   confined in part, and has to end.
   public func confine() throws(JailError) {
     guard processNamespace == .inherited, namespaces.isDisjoint(with: [.process, .user]) else {
       throw JailError("a process cannot enter a new pid or user namespace itself; start a child")

@@ -22,7 +22,8 @@ public final class RunningJail {
     case failed(String)
   }
 
-  /// The program, or the init of its pid namespace.
+  /// The pid of the program, or of the init of its pid namespace, as this process sees it. It stays
+  /// valid until ``wait(forwarding:)`` returns, which reaps it.
   public let process: pid_t
 
   private let configuration: JailConfiguration
@@ -65,9 +66,11 @@ public final class RunningJail {
     if case .interrupted(let signal) = start { signal } else { nil }
   }
 
-  /// Waits for the end.
+  /// Waits for the end of the jail, and reaps its first process. To be called once.
   ///
-  /// - Parameter forwarding: whether blocked signals that arrive here meanwhile go to the jail.
+  /// - Parameter forwarding: whether signals that are blocked in the calling thread, and arrive
+  ///   meanwhile, go to the jail.
+  /// - Throws: when the waiting itself failed, as when another waitpid(2) has reaped the process.
   public func wait(forwarding: Bool = false) throws(JailError) -> End {
     try learn(forwarding: forwarding).end
   }

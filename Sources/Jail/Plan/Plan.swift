@@ -2,12 +2,14 @@ import CDaemonStoreLinux
 import DaemonStoreKernel
 
 /// What is done to start a jail, as a value: computed from the configuration alone, printed by
-/// `--explain`, and carried out by ``Launcher``.
+/// `--explain`, and carried out by ``start()``.
 public struct JailPlan: Equatable, Sendable {
-  public let configuration: JailConfiguration
+  package let configuration: JailConfiguration
   let steps: JailSteps
 
-  /// - Throws: what makes no sense in any jail; nothing of the system is looked at.
+  /// Computes the steps. Nothing of the system is looked at or changed.
+  ///
+  /// - Throws: for a combination that makes no sense in any jail.
   public init(_ configuration: JailConfiguration) throws(JailError) {
     try configuration.check()
     self.configuration = configuration

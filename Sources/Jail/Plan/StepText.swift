@@ -145,6 +145,7 @@ extension ProgramStep: CustomStringConvertible {
 }
 
 extension JailMount: CustomStringConvertible {
+  /// The mount in words, on one line, as `--explain` prints it.
   public var description: String {
     switch kind {
     case .bind(let writable):
