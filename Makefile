@@ -139,9 +139,10 @@ test: build ## Runs every test, those that need root too, and each fuzz target f
 	$(call require,test,$(TEST_PACKAGES))
 	$(SWIFT) build --build-tests
 	SWIFT="$(SWIFT)" python3 -B tools/api.py .build/debug/Modules docs/api.txt
-	$(RUN_TESTS) --skip '$(CROWDING_TESTS)' --skip HungInspectionTests
+	$(RUN_TESTS) --skip '$(CROWDING_TESTS)' --skip HungInspectionTests --skip SharedTimeTests
 	$(RUN_TESTS) --filter '$(CROWDING_TESTS)'
 	$(RUN_TESTS) --filter HungInspectionTests
+	$(RUN_TESTS) --filter SharedTimeTests
 	$(MAKE) --no-print-directory fuzz-short
 
 api: check-build ## Records the public interface of the Swift libraries in docs/api.txt.

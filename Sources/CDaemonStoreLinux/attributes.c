@@ -16,6 +16,9 @@
 #ifndef NS_GET_USERNS
 #define NS_GET_USERNS _IO(0xb7, 1)
 #endif
+#ifndef NS_GET_PARENT
+#define NS_GET_PARENT _IO(0xb7, 2)
+#endif
 #ifndef NS_GET_OWNER_UID
 #define NS_GET_OWNER_UID _IO(0xb7, 4)
 #endif
@@ -82,5 +85,28 @@ int linux_namespace_owner(int file, uid_t *user) {
     int code = errno;
     close(space);
     errno = code;
+    return result;
+}
+
+int linux_user_namespace_maker(int file, uid_t *user) {
+    // Of a user namespace NS_GET_USERNS gives the one around it, as NS_GET_PARENT does.
+    int isBelow = 0;
+    int space = dup(file);
+    while (space >= 0) {
+        int around = ioctl(space, NS_GET_PARENT);
+        if (around < 0) break;
+        isBelow = ioctl(space, NS_GET_OWNER_UID, user) == 0;
+        close(space);
+        space = around;
+    }
+    if (space >= 0) close(space);
+    return isBelow;
+}
+
+int linux_namespace_maker(int file, uid_t *user) {
+    int space = ioctl(file, NS_GET_USERNS);
+    if (space < 0) return 0;
+    int result = linux_user_namespace_maker(space, user);
+    close(space);
     return result;
 }

@@ -104,8 +104,9 @@ extension LogoutReport {
       lock = try vault?.lock()
       switch lock {
       case .locked:
-        // No file of it is open anywhere, whatever could not be looked at: the kernel says so.
+        // No file of it is open or mounted anywhere, whatever could not be looked at: the kernel says so.
         files.removeAll(where: \.isDoubt)
+        mounts.removeAll { $0.isDoubt || $0.hold == .closedNamespace }
       case .busy where mounts.isEmpty && !removals.contains(where: \.isHeld):
         try explainBusy(vault, home, until: deadline)
       default: break

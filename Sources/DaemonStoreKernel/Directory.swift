@@ -211,6 +211,17 @@ extension Directory {
     return FilePath(truncating: buffer[..<count].lazy.map { UInt8(bitPattern: $0) })
   }
 
+  /// The beginning of what the symbolic link `name` leads to, as far as there is room.
+  ///
+  /// - Returns: the number of bytes.
+  package func target(
+    ofLink name: FilePath, into buffer: inout [CChar]
+  ) throws(SystemError) -> Int {
+    try check(
+      "readlink", path(of: name),
+      readlinkat(descriptor.number, name.cString, &buffer, buffer.count))
+  }
+
   /// Makes a symbolic link.
   package func makeLink(
     _ name: FilePath, to target: FilePath, owner: uid_t, group: gid_t

@@ -7,23 +7,35 @@ extension Directory {
 
   /// - Parameter limit: stop after so many; while others go on making files, a directory may not end.
   package func unsortedNames(atMost limit: Int = .max) throws(SystemError) -> [FilePath] {
+    var names: [FilePath] = []
+    guard limit > 0 else { return names }
+    try forEachName { name in
+      names.append(name)
+      return names.count < limit
+    }
+    return names
+  }
+
+  /// Calls `body` with each name as it is read, until that returns false: some directories of `/proc` have
+  /// a million.
+  package func forEachName(
+    _ body: (FilePath) throws(SystemError) -> Bool
+  ) throws(SystemError) {
     let readable = try file(".", flags: O_RDONLY | O_DIRECTORY)
     guard let stream = fdopendir(readable.number) else {
       throw SystemError(operation: "opendir", path: path, code: errno)
     }
     _ = readable.release()  // the stream's now
     defer { closedir(stream) }
-    var names: [FilePath] = []
-    while names.count < limit {
+    while true {
       errno = 0
       guard let entry = readdir(stream) else { break }
       let name = withUnsafeBytes(of: &entry.pointee.d_name) { FilePath(truncating: $0) }
-      if name != "." && name != ".." { names.append(name) }
+      if name != "." && name != "..", try !body(name) { return }
     }
-    guard names.count >= limit || errno == 0 else {
+    guard errno == 0 else {
       throw SystemError(operation: "readdir", path: path, code: errno)
     }
-    return names
   }
 
   /// Calls `body` with each file in this directory, at all depths but not in other mounts, and with

@@ -58,6 +58,19 @@ extension Descriptor {
     var user: uid_t = 0
     return linux_namespace_owner(number, &user) == 0 ? user : nil
   }
+
+  /// Who made the outermost user namespace below our own that the namespace open here belongs to; nil for
+  /// one that belongs to our own.
+  package var namespaceMaker: uid_t? {
+    var user: uid_t = 0
+    return linux_namespace_maker(number, &user) != 0 ? user : nil
+  }
+
+  /// The same of a user namespace, and what is in it.
+  package var userNamespaceMaker: uid_t? {
+    var user: uid_t = 0
+    return linux_user_namespace_maker(number, &user) != 0 ? user : nil
+  }
 }
 
 /// Makes the mount that the working directory is the root of the root of this mount namespace,

@@ -18,14 +18,21 @@ func startAgain(
     descriptors: descriptors)
 }
 
-/// Locks the vaults of users whose sessions have all ended, where this is the namespace that they are in,
-/// and for ten seconds at most. What fails here fails again for a command that is about that user, and is
-/// reported then.
+/// Locks the vaults of users whose sessions have all ended, where this is the namespace that they are in. That
+/// takes a moment as a rule; what takes longer than two seconds goes on without this process, which is about
+/// another user. What fails here fails again for a command that is about that user, and is reported then.
 func lockEndedSessions() {
   guard InitNamespace.isOther != true,
     let users = try? Sessions.usersWithEndedSessions(.system), !users.isEmpty
   else { return }
-  _ = lockEnded(users, ["--now"], isHeard: false, until: .now + .seconds(10))
+  let deadline = ContinuousClock.now + .seconds(2)
+  for (_, process) in begin(users, ["--now"], isHeard: false) {
+    // None is killed: it may be in the middle of a logout, and ends by itself.
+    guard case .success(let number) = process, let handle = try? Descriptor(process: number),
+      (try? isReadable(handle.number, until: deadline)) == true
+    else { continue }
+    _ = try? wait(for: number)
+  }
 }
 
 /// Has the vaults of these users locked, each by a process: the vault of one user cannot keep the others
@@ -37,18 +44,8 @@ func lockEnded(
   _ users: [ObfuscatedUsername], _ options: [String], isHeard: Bool,
   until deadline: ContinuousClock.Instant
 ) -> Bool {
-  let processes = users.map { user in
-    (
-      user,
-      Result { () throws(SystemError) in
-        try startAgain(
-          ["pam", "lock-ended"] + options + ["--", user.description],
-          descriptors: isHeard ? [STDERR_FILENO: STDERR_FILENO] : [:])
-      }
-    )
-  }
   var isComplete = true
-  for (user, process) in processes {
+  for (user, process) in begin(users, options, isHeard: isHeard) {
     do {
       let process = try process.get()
       if try end(of: process, until: deadline) != .exited(0) { isComplete = false }
@@ -58,6 +55,20 @@ func lockEnded(
     }
   }
   return isComplete
+}
+
+/// Starts the processes, one for each user.
+private func begin(
+  _ users: [ObfuscatedUsername], _ options: [String], isHeard: Bool
+) -> [(user: ObfuscatedUsername, process: Result<pid_t, SystemError>)] {
+  users.map { user in
+    let process = Result { () throws(SystemError) in
+      try startAgain(
+        ["pam", "lock-ended"] + options + ["--", user.description],
+        descriptors: isHeard ? [STDERR_FILENO: STDERR_FILENO] : [:])
+    }
+    return (user, process)
+  }
 }
 
 /// How a process ended that this one has started. One that has not ended at `deadline` is killed, and not

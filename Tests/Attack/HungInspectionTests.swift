@@ -34,15 +34,26 @@ import Testing
     /// Starts the server, in a user namespace: it says when the trap is set. When it ends, the kernel
     /// ends its connection, and whoever waits goes on.
     func begin(_ host: Host) throws -> pid_t {
+      try Self.beginServer(
+        host, Self.server.replacing("SILENT", with: self == .lockedSocket ? "1" : "2"), script)
+    }
+
+    static func beginServer(_ host: Host, _ server: String, _ client: String) throws -> pid_t {
       let devices = try host.script(
         "mkdir -p /mnt/dev && mount -t tmpfs -o mode=755,dev none /mnt/dev "
           + "&& mknod -m 666 /mnt/dev/fuse c 10 229 && mount --bind /mnt/dev/fuse /dev/fuse")
       guard devices.status == 0 else { throw Problem("\(devices)") }
       return try host.helpers.start(
         "setpriv", "--reuid=1009", "--regid=1009", "--clear-groups", "python3", "-c",
-        Self.server.replacing("BODY", with: script)
-          .replacing("SILENT", with: self == .lockedSocket ? "1" : "2"))
+        server.replacing("BODY", with: client))
     }
+
+    /// One that answers, but takes its time when a file is closed.
+    static let slowServer =
+      server.replacing("code in (2, 25, 36, 42)", with: "code in (2, 36, 42)")
+      .replacing("if code == 1:", with: "if code == 25: time.sleep(0.5)\n  elif code == 1:")
+      .replacing("SILENT", with: "9")
+      .replacing("import ctypes", with: "import time, ctypes")
 
     private static let server = """
       import ctypes, os, signal, socket, struct, sys, threading

@@ -34,7 +34,7 @@ package final class HolderEnding {
   package func run() throws -> [ProcessName] {
     let lost = Unknowns()
     let found = try Inspection.run(
-      .files, keeping: subtree.descriptors, until: subtree.deadline, lost
+      .files, keeping: subtree.descriptors, for: subtree.owner, until: subtree.deadline, lost
     ) {
       try look()
     }

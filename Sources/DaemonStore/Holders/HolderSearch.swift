@@ -63,14 +63,6 @@ struct HolderSearch: ~Copyable {
     self.kept = kept
   }
 
-  /// Whether the time of the search is over. What it leaves out then counts as not inspected.
-  func isLate() -> Bool {
-    Inspection.goesOn()
-    guard let deadline, ContinuousClock.now >= deadline else { return false }
-    unknowns.add("all processes within the time of a logout")
-    return true
-  }
-
   /// One entry for each kind of use and process, this process left out, and one for each thing that
   /// could not be inspected.
   ///
@@ -87,6 +79,7 @@ struct HolderSearch: ~Copyable {
   /// ones are looked at, until no process has ended meanwhile, or two seconds are over.
   private mutating func look() throws(SystemError) -> [Holder] {
     var holders: [Holder] = []
+    var isKnown: Set<Holder> = []
     var hidden: [pid_t] = []
     var seen = Inspection.ownProcesses
     var round = 0
@@ -94,32 +87,33 @@ struct HolderSearch: ~Copyable {
     repeat {
       var isComplete = round > 0
       round += 1
-      for process in try Processes.all() where seen.insert(process).inserted {
-        if isLate() { return holders + Self.entry(for: hidden) + unknowns.holders }
-        guard !Inspection.isInspecting(process), Inspection.begins(at: "\(process)") else {
-          continue
-        }
+      let new = try Processes.all().filter { seen.insert($0).inserted }
+      // A look that took too long is made again.
+      try Inspection.inTurns(new, unknowns) { process in
+        guard !Inspection.isInspecting(process), Inspection.begins(at: "\(process)") else { return }
         do throws(SystemError) {
           let directory = try Directory(opening: "/proc/\(process)")
           // Before anything else: what it had says nothing when the process cannot be known.
           guard try pins?.meet(process, directory) != false else {
             isComplete = false
-            continue
+            return
           }
           if Processes.isHidden(process, directory) {
-            hidden.append(process)
-            continue
+            if !hidden.contains(process) { hidden.append(process) }
+            return
           }
           holders += uses(of: process, in: directory).map {
             Holder(keeper: .process(ProcessName(process)), hold: $0)
-          }
+          }.filter { isKnown.insert($0).inserted }
           if hasEnded(process) { isComplete = false }
         } catch {
           isComplete = false
           unknowns.add(error, about: "/proc/\(process)")
         }
       }
-      if isComplete { return holders + Self.entry(for: hidden) + unknowns.holders }
+      if isComplete || Inspection.shares.isLate {
+        return holders + Self.entry(for: hidden) + unknowns.holders
+      }
     } while round < 2 || ContinuousClock.now < enough
     return holders + Self.entry(for: hidden) + unknowns.holders
       + [Holder(keeper: nil, hold: .fugitive)]
@@ -146,6 +140,7 @@ struct HolderSearch: ~Copyable {
     var isSuspect = false
     var mayBind = false
     for thread in Processes.threads(of: process, unknowns) {
+      guard Inspection.goesOn() else { break }
       do throws(SystemError) {
         let task = try directory.directory("task/\(thread)")
         // Namespaces are a thread's own, and one that has ended is in none.
@@ -246,24 +241,33 @@ struct HolderSearch: ~Copyable {
   private func descriptors(
     _ task: borrowing Directory, _ look: inout DescriptorLook
   ) throws(SystemError) {
-    let process = look.task.process
     let links = try task.directory("fd")
-    for (index, name) in try links.names().enumerated() {
-      if index % 256 == 255, isLate() { break }
-      guard let status = status(behind: name, links) else { continue }
-      if status.mode & S_IFMT == S_IFSOCK {
-        lookAtSocket(name, status, task, &look)
-      } else if let watches, watches.isAnonymous(status) {
-        watches.forEachMark(of: name, in: task) { file, name, own in
-          if isHeld(file, name, own, by: process, .watch("")) {
-            look.watch = look.watch ?? shownPath(of: name, own)
-          }
+    // A million files can be open: each is looked at as its name is read.
+    try links.forEachName { name throws(SystemError) in
+      guard Inspection.goesOn() else { return false }
+      lookAtDescriptor(name, links, task, &look)
+      return true
+    }
+  }
+
+  private func lookAtDescriptor(
+    _ name: FilePath, _ links: borrowing Directory, _ task: borrowing Directory,
+    _ look: inout DescriptorLook
+  ) {
+    let process = look.task.process
+    guard let status = status(behind: name, links) else { return }
+    if status.mode & S_IFMT == S_IFSOCK {
+      lookAtSocket(name, status, task, &look)
+    } else if let watches, watches.isAnonymous(status) {
+      watches.forEachMark(of: name, in: task) { file, name, own in
+        if isHeld(file, name, own, by: process, .watch("")) {
+          look.watch = look.watch ?? shownPath(of: name, own)
         }
-      } else if look.file == nil, isHeld(status, name, links, by: process, .openFile("")) {
-        look.file = shownPath(of: name, links)
-      } else if look.isUsers, status.isDirectory, look.unseen.isEmpty {
-        look.unseen += detached(name, links)
       }
+    } else if look.file == nil, isHeld(status, name, links, by: process, .openFile("")) {
+      look.file = shownPath(of: name, links)
+    } else if look.isUsers, status.isDirectory, look.unseen.isEmpty {
+      look.unseen += detached(name, links)
     }
   }
 

@@ -13,6 +13,7 @@ extension HolderSearch {
       var isAlive = false
       for thread in Processes.threads(of: process, unknowns) {
         let path = directory.path(of: "task/\(thread)")
+        guard Inspection.goesOn() else { return found }
         do throws(SystemError) {
           let task = try directory.directory("task/\(thread)")
           let state = try ProcessStat(parsing: kernelFile(task.path(of: "stat")))
@@ -56,7 +57,6 @@ extension HolderSearch {
     let links = try Directory(opening: "/proc/\(thread)").directory("map_files")
     var mapping = linux_mapping()
     var place = 0
-    var looks = 0
     var seen: Set<FileIdentity> = []
     while linux_next_mapping(text, text.count, &place, &mapping) != 0 {
       let file = FileIdentity(
@@ -64,8 +64,7 @@ extension HolderSearch {
       guard !seen.contains(file) else { continue }
       let range = text[mapping.range..<(mapping.range + mapping.length)]
       let name = Self.entry(of: range.map { UInt8(bitPattern: $0) })
-      looks += 1
-      if looks % 256 == 0, isLate() { break }
+      guard Inspection.goesOn() else { break }
       // One that was changed meanwhile has another name by now.
       guard let status = status(behind: name, links) else { continue }
       // On btrfs maps has one device for all subvolumes, and numbers are given again in each.

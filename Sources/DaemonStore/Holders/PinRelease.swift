@@ -28,7 +28,9 @@ extension UserSubtree {
   ///     an earlier logout has emptied.
   package func uses(_ rest: UnmountAudit.Rest, strictly: Bool = false) throws -> Uses {
     let lost = Unknowns()
-    let uses = try Inspection.run(.files, keeping: descriptors, until: deadline, lost) {
+    let uses = try Inspection.run(
+      .files, keeping: descriptors, for: owner, until: deadline, lost
+    ) {
       try lookForUses(rest, strictly: strictly)
     }
     guard var uses else {

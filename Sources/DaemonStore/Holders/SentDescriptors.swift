@@ -52,6 +52,7 @@ enum SentDescriptors {
     guard let number: CInt = name.bytes.number() else { return nil }
     do throws(SystemError) {
       for round in 1... {
+        guard Inspection.goesOn() else { return nil }
         let waiting = try count(task.path(of: "fdinfo/\(number)")) ?? 0
         guard waiting > 0 else { return nil }
         let copy = linux_get_descriptor(owner.process, owner.thread, number)
@@ -106,13 +107,20 @@ enum SentDescriptors {
     guard received >= 0 else { return .sentUnseen(waiting) }
     var unseen = waiting - Int(received)
     var found: FilePath?
-    // All are closed at the end, whatever happens to one.
+    // All are closed at the end, whatever happens to one. Where each takes its time, as on FUSE, the rest is
+    // left to the end of this process, which no other one waits for.
     defer {
-      for number in numbers.prefix(Int(received)) { close(number) }
+      for number in numbers.prefix(Int(received)) where number >= 0 && Inspection.goesOn() {
+        close(number)
+      }
     }
-    for number in numbers.prefix(Int(received)) {
+    for (index, number) in numbers.prefix(Int(received)).enumerated() {
+      guard Inspection.goesOn() else { break }
       if let status = try own.status(behind: "\(number)"), test(status, "\(number)", own) {
         found = found ?? shownPath(of: "\(number)", own)
+        // It keeps no file of a vault open while it closes others.
+        close(number)
+        numbers[index] = -1
       } else if case let inner = try count("/proc/\(getpid())/fdinfo/\(number)") ?? 0, inner > 0 {
         // A socket that was sent can have been sent something itself.
         switch depth > 0 ? try look(at: number, inner, depth: depth - 1, where: test) : nil {

@@ -20,7 +20,7 @@ package final class UserSubtree {
   /// The namespaces that have shown it, but for our own.
   private var namespaceIDs: Set<UInt64> = []
   /// Whom the files of the user's home belong to.
-  private let owner: uid_t?
+  let owner: uid_t?
   /// What the path of a file of it names, wherever it is seen.
   private let names: [FilePath]
   /// The file systems of all mounts that any namespace shows, by the ids of the mounts: read when
@@ -156,7 +156,8 @@ package final class UserSubtree {
   func views(_ isWanted: (Mount) -> Bool = { _ in true }) throws -> [NamespaceView] {
     guard !parts.isEmpty else { return [] }
     return views(
-      in: try MountNamespace.all(containing: needles, unknownMounts, until: deadline), isWanted)
+      in: try MountNamespace.all(
+        containing: needles, unknownMounts, for: owner, until: deadline), isWanted)
   }
 
   /// Those of `namespaces`, which were looked at for the needles.
@@ -259,13 +260,12 @@ package final class UserSubtree {
 
   /// The mounts of directories that an earlier logout has emptied and removed, in all namespaces.
   func removedPins() throws -> [(keeper: MountNamespace.Keeper, user: uid_t, path: FilePath)] {
-    try MountNamespace.all(containing: [DirectoryRenewal.removedPrefix], unknownMounts)
-      .flatMap { namespace in
-        (namespace.table?.mounts ?? []).filter { mount in
-          parts.contains { $0.isRemovedPin(mount) }
-        }
+    try MountNamespace.all(
+      containing: [DirectoryRenewal.removedPrefix], unknownMounts, for: owner, until: deadline
+    ).flatMap { namespace in
+      (namespace.table?.mounts ?? []).filter { mount in parts.contains { $0.isRemovedPin(mount) } }
         .map { (namespace.keeper, namespace.owner ?? 0, $0.target) }
-      }
+    }
   }
 
   /// The path of a mount's root below the vault: `/root/D`; nil when it shows something else.

@@ -290,9 +290,10 @@ final class VaultPart {
   /// The same of a file that is known by its number alone.
   func lists(_ file: FileIdentity) -> Bool {
     guard let path else { return false }
-    let listing = self.listing ?? TreeListing("\(path)")
-    self.listing = listing
-    return listing.isIncomplete || listing.files.contains(file)
+    // The directory is not that of the user whose process has the file.
+    Inspection.shares.inTime(of: 0) { listing = listing ?? TreeListing("\(path)") }
+    guard let listing, !listing.isIncomplete else { return true }
+    return listing.files.contains(file)
   }
 
   /// Whether files with this `st_dev` can be in it.
@@ -318,7 +319,7 @@ private struct TreeListing {
   private(set) var isIncomplete = false
 
   init(_ path: FilePath) {
-    do {
+    do throws(SystemError) {
       let directory = try Directory(opening: path)
       files.insert(try directory.status().identity)
       try read(directory)
@@ -328,7 +329,9 @@ private struct TreeListing {
   }
 
   private mutating func read(_ directory: borrowing Directory) throws(SystemError) {
-    Inspection.goesOn()
+    guard Inspection.goesOn() else {
+      throw SystemError(operation: "read", path: directory.path, code: ETIMEDOUT)
+    }
     for name in try directory.names() {
       guard let file = try directory.status(of: name), !file.isMountRoot else { continue }
       files.insert(file.identity)

@@ -41,6 +41,7 @@ struct Watches {
       let own = try Directory(opening: "/proc/\(getpid())/fd")
       let text = try kernelFile(task.path(of: "fdinfo/\(name)"))
       for line in text.split(separator: UInt8(ascii: "\n")) {
+        guard Inspection.goesOn() else { return }
         guard let mark = Mark(line) else { continue }
         guard let file = try open(mark.device, mark.type, mark.handle) else { continue }
         if let status = try own.status(behind: "\(file.number)") {

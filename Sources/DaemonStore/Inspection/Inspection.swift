@@ -9,8 +9,10 @@ import DaemonStoreKernel
 /// calls. So no process looks that has a lock or a vault open. The child has neither, says what it is
 /// about to look at, and is left behind when it says nothing more.
 enum Inspection {
-  /// How long a look at one process may take.
+  /// How long nothing may be heard of a look.
   private static let timeout = Duration.seconds(5)
+  /// The same of one that goes on, and does not say so.
+  private static let longTimeout = Duration.seconds(12)
   /// How long an inspection may take where the caller does not say.
   private static let timeToLook = Duration.seconds(30)
   /// How many processes may be left behind, by all commands: no new one is started then.
@@ -19,7 +21,7 @@ enum Inspection {
   /// The pipe to the process that waits for the answer; nil in a process that does not inspect.
   nonisolated(unsafe) private static var output: CInt?
   /// What a child of this process, or of another command, has not come back from.
-  nonisolated(unsafe) private static var culprits: Set<FilePath> = []
+  nonisolated(unsafe) static var culprits: Set<FilePath> = []
   /// Children whose end is not known yet.
   nonisolated(unsafe) private static var children: [pid_t] = []
   /// How many processes were left behind, by other commands and by this one.
@@ -36,7 +38,9 @@ enum Inspection {
     var done: FilePath { "\(rawValue) done" }
   }
 
-  nonisolated(unsafe) private static var kind = Kind.files
+  nonisolated(unsafe) private(set) static var kind = Kind.files
+  /// How its time is divided.
+  nonisolated(unsafe) static var shares = TimeShares(until: .now + timeToLook, favoured: [])
   /// `/proc/self/comm` of an inspecting process.
   nonisolated(unsafe) private static var comm: CInt = -1
 
@@ -62,7 +66,17 @@ enum Inspection {
   }
 
   /// Says that the look at the same goes on.
-  static func goesOn() { if isHere { say("") } }
+  ///
+  /// - Returns: whether it may: there is no more time for this user's things else, and the rest of them is
+  ///   left out.
+  static func goesOn() -> Bool {
+    !isHere || shares.goesOn { say("") }
+  }
+
+  /// Says that the looks are over, and that what was found is put together.
+  static func ends() { if isHere { say(noLabel) } }
+
+  private static let noLabel: FilePath = "-"
 
   private static func say(_ label: FilePath) {
     let line = [UInt8(ascii: "?"), UInt8(label.bytes.count)] + label.bytes
@@ -73,20 +87,29 @@ enum Inspection {
   ///
   /// - Parameters:
   ///   - kept: the descriptors that it needs.
+  ///   - owner: the user whose things come first, beside root's.
   ///   - unknowns: takes up what the child did not come back from.
   /// - Returns: nil where there is no answer: why is in `unknowns`.
   static func run<Value: Transferable>(
-    _ kind: Kind, keeping kept: [CInt] = [], until deadline: ContinuousClock.Instant? = nil,
-    _ unknowns: Unknowns, _ body: () throws -> Value
+    _ kind: Kind, keeping kept: [CInt] = [], for owner: uid_t? = nil,
+    until deadline: ContinuousClock.Instant? = nil, _ unknowns: Unknowns,
+    _ body: () throws -> Value
   ) throws -> Value? {
     if isHere { return try body() }
     let end = deadline ?? .now + timeToLook
+    let favoured = Set([0, getuid()] + (owner.map { [$0] } ?? []))
     var lost = lost ?? leftBehind()
     defer { self.lost = lost }
-    var tries = 3
+    var tries = 4
     while true {
       let named = culprits.filter { $0.dropping(prefix: "\(kind.rawValue) ") != nil }.sorted()
       for label in named { unknowns.add(reason(label)) }
+      // One may be chance.
+      let skipped = Set(
+        Dictionary(grouping: named.compactMap { user(of: $0) }) { $0 }
+          .filter { $0.value.count > 1 }.keys
+      ).subtracting(favoured)
+      for user in skipped.sorted() { unknowns.add("the other processes of user \(user)") }
       guard tries > 0, lost < limit else {
         unknowns.add("\(kind.noun): \(lost) inspections have not ended")
         return nil
@@ -95,31 +118,50 @@ enum Inspection {
         unknowns.add("all \(kind.noun) within the time that there is")
         return nil
       }
-      switch try attempt(kind, keeping: kept, until: end, body) {
+      let start = {
+        shares = TimeShares(until: end, favoured: favoured)
+        shares.skipped = skipped
+      }
+      switch try attempt(kind, keeping: kept, until: end, start, body) {
       case .answer(let answer):
         let found: Value = try value(of: answer)
         return found
       case .silence(let label):
         lost += 1
         if let label { culprits.insert(label) }
-      case .late: unknowns.add("all \(kind.noun) within the time that there is")
+      case .late(let label):
+        // The next inspection of this command does without.
+        if let label { culprits.insert(label) }
+        unknowns.add("all \(kind.noun) within the time that there is")
       case .crash: unknowns.add("\(kind.noun): the inspection was ended")
       }
       tries -= 1
     }
   }
 
+  /// What comes after the kind.
+  private static func subject(of label: FilePath) -> [UInt8] {
+    Array(label.bytes.drop { $0 != UInt8(ascii: " ") }.dropFirst())
+  }
+
+  /// The user who answers for the process that a label is about.
+  private static func user(of label: FilePath) -> uid_t? {
+    subject(of: label).number().flatMap { Processes.responsibleUser(of: $0) }
+  }
+
   private static func reason(_ label: FilePath) -> String {
-    let subject = label.bytes.drop { $0 != UInt8(ascii: " ") }.dropFirst()
+    let subject = subject(of: label)
     let end = "the inspection did not end within \(timeout.components.seconds) s"
-    guard let process: pid_t = subject.number() else { return "\(shownBytes(subject)): \(end)" }
+    guard let process: pid_t = subject.number() else {
+      return "\(shownBytes(subject[...])): \(end)"
+    }
     let user = ProcessName.user(of: process).map { " of user \($0)" } ?? ""
     return "\(ProcessName(process))\(user): \(end)"
   }
 }
 
 extension Inspection.Kind {
-  fileprivate var noun: String {
+  var noun: String {
     switch self {
     case .files: "processes"
     case .namespaces: "mount namespaces"
@@ -132,7 +174,9 @@ extension Inspection {
     case answer([UInt8])
     /// Nothing more was heard after this was begun.
     case silence(FilePath?)
-    case late, crash
+    /// The time is over; most of it went by after this was begun.
+    case late(FilePath?)
+    case crash
   }
 
   private static func value<Value: Transferable>(of bytes: [UInt8]) throws -> Value {
@@ -153,16 +197,18 @@ extension Inspection {
   }
 
   private static func attempt<Value: Transferable>(
-    _ kind: Kind, keeping kept: [CInt], until end: ContinuousClock.Instant,
+    _ kind: Kind, keeping kept: [CInt], until end: ContinuousClock.Instant, _ start: () -> Void,
     _ body: () throws -> Value
   ) throws -> Outcome {
     let pipe = try Pipe()
     let parent = getpid()
     guard let child = try fork() else {
       become(kind, pipe.writing.number, kept, parent)
+      start()
       var answer = Answer([UInt8(ascii: "!")])
       do {
         let value = try body()
+        ends()
         answer.write(number: 0)
         value.write(to: &answer)
       } catch let error as SystemError {
@@ -213,6 +259,8 @@ extension Inspection {
       guard count > 0 else { _exit(1) }
       rest = rest.dropFirst(count)
     }
+    // The answer does not wait for the end of this process, which may have to wait for others.
+    if let output { close(output) }
     _exit(0)
   }
 
@@ -222,6 +270,8 @@ extension Inspection {
   ) throws(SystemError) -> Outcome {
     var bytes: [UInt8] = []
     var label: FilePath?
+    var begun = ContinuousClock.now
+    var heard = begun
     var buffer = [UInt8](repeating: 0, count: 1 << 16)
     while true {
       let now = ContinuousClock.now
@@ -230,11 +280,14 @@ extension Inspection {
       let isHeard = try wait(
         for: [(pipe.number, CInt(POLLIN))], milliseconds: CInt(clamping: timeout.milliseconds))
       guard isHeard[0] else {
-        if now + timeout >= end + .seconds(1) { return .late }
+        if now + timeout >= end + .seconds(1) {
+          return .late(begun.duration(to: .now) > Self.timeout ? label : nil)
+        }
         // On a busy machine it may only lack a processor, and one subject may take long. A call that
         // does not end shows no progress.
         let before = Progress(of: child)
         if try wait(for: [(pipe.number, CInt(POLLIN))], milliseconds: 1000)[0] { continue }
+        if heard.duration(to: .now) > longTimeout { return .silence(label) }
         let after = Progress(of: child)
         if after.isRunning || after.switches != before.switches { continue }
         return .silence(label)
@@ -244,16 +297,21 @@ extension Inspection {
         return bytes.first == UInt8(ascii: "!") ? .answer(Array(bytes.dropFirst())) : .crash
       }
       bytes += buffer[..<count]
+      heard = .now
       while bytes.first == UInt8(ascii: "?"), bytes.count > 1, bytes.count >= 2 + Int(bytes[1]) {
         let length = Int(bytes[1])
-        if length > 0 { label = FilePath(truncating: bytes[2..<(2 + length)]) }
+        if length > 0 {
+          let said = FilePath(truncating: bytes[2..<(2 + length)])
+          label = said == noLabel ? nil : said
+          begun = heard
+        }
         bytes.removeFirst(2 + length)
       }
     }
   }
 
   /// How far a child is, by what the kernel says of it.
-  private struct Progress {
+  struct Progress {
     /// Whether it runs, or waits for a processor.
     let isRunning: Bool
     /// How often it gave its processor up, and lost it (proc_pid_status(5)).
@@ -271,79 +329,6 @@ extension Inspection {
 
   private static func hasEnded(_ child: pid_t) -> Bool {
     if case .noneEnded? = try? reapEnded(child) { false } else { true }
-  }
-
-  /// Finds the inspecting processes that were killed and do not end, of other commands, and notes
-  /// what they are called for: so no other one is lost to the same.
-  private static func leftBehind() -> Int {
-    // Without `/proc` the inspection says so itself.
-    let processes = (try? Directory(opening: "/proc").names()) ?? []
-    var killed = processes.compactMap { Killed($0.bytes.number()) }
-    // Most are about to end: those of a command that was killed, or that had no more time.
-    for _ in 0..<50 where !killed.isEmpty {
-      usleep(20_000)
-      killed.removeAll { $0.goesOn }
-    }
-    culprits.formUnion(killed.map(\.label))
-    return killed.count
-  }
-
-  /// An inspecting process that has got SIGKILL, and has not ended.
-  private struct Killed {
-    let label: FilePath
-    private let process: pid_t
-    private let progress: Progress
-
-    init?(_ process: pid_t?) {
-      guard let process, let label = Inspection.label(of: process),
-        !Kind.allCases.map(\.done).contains(label), Inspection.isKilled(process)
-      else { return nil }
-      self.label = label
-      self.process = process
-      progress = Progress(of: process)
-    }
-
-    /// Whether it runs, has run, or is gone.
-    var goesOn: Bool {
-      let now = Progress(of: process)
-      return now.isRunning || now.switches != progress.switches || !Inspection.isKilled(process)
-    }
-  }
-
-  /// Whether a process is an inspecting one, of any command: it is no holder, and hangs where it looks.
-  /// The name alone says nothing: a link to a set-user-ID program gives it to a process of root's.
-  static func isInspecting(_ process: pid_t) -> Bool {
-    guard label(of: process) != nil, let own = program(of: getpid()) else { return false }
-    return program(of: process) == own
-  }
-
-  /// The file that a process runs; nil when that is gone, or cannot be known.
-  private static func program(of process: pid_t) -> FileIdentity? {
-    do throws(SystemError) {
-      return try Directory(opening: "/proc/\(process)").status(behind: "exe")?.identity
-    } catch {
-      return nil
-    }
-  }
-
-  /// The label of an inspecting process of root's, which is its name; nil for any other process. Another process
-  /// with such a name can make a search incomplete, but cannot make it seem complete.
-  private static func label(of process: pid_t) -> FilePath? {
-    guard process != getpid(),
-      let comm = (try? kernelFile("/proc/\(process)/comm")).flatMap({ FilePath($0.dropLast()) }),
-      comm.dropping(prefix: "look ") != nil || comm.dropping(prefix: "list ") != nil,
-      ProcessName.user(of: process) == 0
-    else { return nil }
-    return comm
-  }
-
-  /// Whether a process has got SIGKILL, and has not ended.
-  private static func isKilled(_ process: pid_t) -> Bool {
-    guard let text = try? kernelFile("/proc/\(process)/status"),
-      let stat = ProcessStat(of: process), !stat.hasEnded
-    else { return false }
-    let pending: UInt64 = text.field("SigPnd")?.number(radix: 16) ?? 0
-    return pending & 1 << UInt64(SIGKILL - 1) != 0 || stat.flags & 0x4 != 0  // PF_EXITING
   }
 }
 

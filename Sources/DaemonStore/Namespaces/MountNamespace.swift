@@ -40,11 +40,12 @@ package struct MountNamespace: Sendable {
   /// - Parameters:
   ///   - needles: a table that contains none of these is not parsed, and comes empty.
   ///   - unknowns: takes up what could not be inspected on the way.
+  ///   - owner: the user whose processes come first, beside root's.
   static func all(
-    containing needles: [FilePath], _ unknowns: Unknowns,
+    containing needles: [FilePath], _ unknowns: Unknowns, for owner: uid_t? = nil,
     until deadline: ContinuousClock.Instant? = nil
   ) throws -> [MountNamespace] {
-    let found = try Inspection.run(.namespaces, until: deadline, unknowns) {
+    let found = try Inspection.run(.namespaces, for: owner, until: deadline, unknowns) {
       let unknowns = Unknowns()
       let namespaces = try walk(containing: needles, unknowns)
       return FoundNamespaces(namespaces: namespaces, unknowns: unknowns.reasons)
@@ -72,33 +73,50 @@ package struct MountNamespace: Sendable {
     containing needles: [FilePath], _ unknowns: Unknowns
   ) throws -> [FoundNamespace] {
     var keepers: [Keeper] = []
-    var namespaces: [FoundNamespace] = []
-    for visit in try NamespaceSurvey.run(needles: needles, unknowns) {
-      let keeper =
+    let visits = try NamespaceSurvey.run(needles: needles, unknowns)
+    for visit in visits {
+      keepers.append(
         visit.link?.keeper
-        ?? .file(visit.path, in: visit.parent == 0 ? nil : keepers[visit.parent])
-      keepers.append(keeper)
-      guard let texts = try visit.texts(needles) else { continue }
+          ?? .file(visit.path, in: visit.parent == 0 ? nil : keepers[visit.parent]))
+    }
+    var namespaces = [FoundNamespace?](repeating: nil, count: visits.count)
+    try forEach(visits, unknowns) { place throws(SystemError) in
+      let (visit, keeper) = (visits[place], keepers[place])
+      guard let texts = try visit.texts(needles) else { return }
       if !texts.isEmpty, let problem = visit.problem {
         unknowns.add("mount namespace of \(keeper): \(problem)")
       }
-      namespaces.append(
-        FoundNamespace(
-          keeper: keeper, id: visit.link?.id, isOwn: visit.isOwn,
-          owner: visit.owner.map { UInt64($0) }, texts: texts.map { KernelBytes($0) },
-          hidden: visit.hidden, listing: visit.listing?.space))
+      // What the reader of the texts needs for them is this user's time, too.
+      guard Inspection.shares.charge(texts.reduce(.zero) { $0 + $1.readingTime }) else { return }
+      namespaces[place] = FoundNamespace(
+        keeper: keeper, id: visit.link?.id, isOwn: visit.isOwn,
+        owner: visit.owner.map { UInt64($0) }, texts: texts.map { KernelBytes($0) },
+        hidden: visit.hidden, listing: visit.listing?.space)
     }
-    return namespaces
+    return namespaces.compactMap { $0 }
+  }
+
+  /// Calls `body` with the place of each visit, in turns of the users whose namespaces these are.
+  private static func forEach(
+    _ visits: [NamespaceSurvey.Visit], _ unknowns: Unknowns,
+    _ body: (Int) throws(SystemError) -> Void
+  ) throws(SystemError) {
+    let items = visits.indices.map { (user: visits[$0].user, item: $0) }
+    Inspection.name(try Inspection.shares.inTurns(items, isRepeatable: false, body), unknowns)
   }
 
   /// The devices of the mounts in all of them, by the ids of the mounts: for an inspecting process.
-  static func allDevices(_ unknowns: Unknowns) throws -> [UInt64: UInt64] {
+  static func allDevices(_ unknowns: Unknowns) throws(SystemError) -> [UInt64: UInt64] {
     var devices: [UInt64: UInt64] = [:]
-    for visit in try NamespaceSurvey.run(needles: [""], unknowns) {
-      for text in try visit.texts([""]) ?? [] {
-        let table = try MountTable(parsing: text, from: "mountinfo of \(visit.path)")
-        for mount in table.mounts + visit.hidden { devices[mount.id] = mount.device }
+    let visits = try NamespaceSurvey.run(needles: [""], unknowns)
+    try forEach(visits, unknowns) { place throws(SystemError) in
+      for text in try visits[place].texts([""]) ?? [] {
+        for line in text.lines where Inspection.goesOn() {
+          guard let mount = Mount(line: line) else { continue }
+          devices[mount.id] = mount.device
+        }
       }
+      for mount in visits[place].hidden { devices[mount.id] = mount.device }
     }
     return devices
   }
@@ -125,8 +143,18 @@ struct NamespaceLink {
   let keeper: MountNamespace.Keeper
   /// Below `/proc`: `12/task/13/ns/mnt`.
   let path: FilePath
+  /// The user who answers for the process.
+  let user: uid_t
   /// Threads in it, one for each root directory: below `/proc`, `12/task/13`.
   fileprivate(set) var threads: [(root: Root, path: FilePath)] = []
+  private var roots: Set<Root> = []
+
+  private init(id: UInt64, process: pid_t, path: FilePath, user: uid_t) {
+    self.id = id
+    keeper = .process(ProcessName(process))
+    self.path = path
+    self.user = user
+  }
 
   /// A root directory: what mountinfo shows is below it.
   struct Root: Hashable {
@@ -151,47 +179,68 @@ struct NamespaceLink {
   static func all(
     of lost: Set<UInt64>? = nil, _ unknowns: Unknowns
   ) throws(SystemError) -> [NamespaceLink] {
+    var found = Found(lost: lost, unknowns: unknowns)
+    found.lookAtThreads(of: getpid())
+    let processes = try Processes.all().filter { !Inspection.isInspecting($0) }
+    try Inspection.inTurns(processes, unknowns) { process in
+      if Inspection.begins(at: "\(process)") { found.lookAtThreads(of: process) }
+    }
+    try Inspection.inTurns(processes, unknowns) { process in
+      if Inspection.begins(at: "\(process)") { found.lookAtDescriptors(of: process) }
+    }
+    return found.links
+  }
+
+  /// The links that were found, each namespace's once, and the threads in each.
+  private struct Found {
     var links: [NamespaceLink] = []
-    var places: [UInt64: Int] = [:]
-    let own = getpid()
-    let processes = [own] + (try Processes.all()).filter { !Inspection.isInspecting($0) }
-    for process in processes where Inspection.begins(at: "\(process)") {
+    private var places: [UInt64: Int] = [:]
+    private let lost: Set<UInt64>?
+    private let unknowns: Unknowns
+
+    init(lost: Set<UInt64>?, unknowns: Unknowns) {
+      self.lost = lost
+      self.unknowns = unknowns
+    }
+
+    private func isWanted(_ id: UInt64) -> Bool { lost?.contains(id) ?? (places[id] == nil) }
+
+    private mutating func add(_ id: UInt64, _ process: pid_t, _ path: FilePath) {
+      places[id] = places[id] ?? links.count
+      links.append(
+        NamespaceLink(
+          id: id, process: process, path: path,
+          user: Processes.responsibleUser(of: process) ?? 0))
+    }
+
+    mutating func lookAtThreads(of process: pid_t) {
       for thread in Processes.threads(of: process, unknowns) {
+        guard Inspection.goesOn() else { return }
         let task: FilePath = "\(process)/task/\(thread)"
-        guard let id = id(at: "\(task)/ns/mnt", of: task, unknowns), lost?.contains(id) != false
+        guard let id = NamespaceLink.id(at: "\(task)/ns/mnt", of: task, unknowns),
+          lost?.contains(id) != false
         else { continue }
-        if lost != nil || places[id] == nil {
-          places[id] = places[id] ?? links.count
-          links.append(
-            NamespaceLink(id: id, keeper: .process(ProcessName(process)), path: "\(task)/ns/mnt"))
-        }
+        if isWanted(id) { add(id, process, "\(task)/ns/mnt") }
         // Mounts above the root of a thread are not in its own table, nor are those below another
         // root in the table of who enters.
         guard let place = places[id], lost != nil || place > 0,
-          let root = root(of: task, unknowns),
-          !links[place].threads.contains(where: { $0.root == root })
+          let root = NamespaceLink.root(of: task, unknowns),
+          links[place].roots.insert(root).inserted
         else { continue }
         links[place].threads.append((root, task))
       }
     }
-    for process in processes where process != own && Inspection.begins(at: "\(process)") {
+
+    mutating func lookAtDescriptors(of process: pid_t) {
+      guard process != getpid() else { return }
+      let unknowns = unknowns
       Processes.forEachDescriptorTable(of: process, unknowns) { thread in
         let task: FilePath = "\(process)/task/\(thread)"
-        for name in descriptors(of: task, unknowns) {
-          let path: FilePath = "\(task)/fd/\(name)"
-          guard let id = id(at: path, of: task, unknowns),
-            lost?.contains(id) ?? (places[id] == nil)
-          else { continue }
-          places[id] = places[id] ?? links.count
-          links.append(
-            NamespaceLink(id: id, keeper: .process(ProcessName(process)), path: path))
+        NamespaceLink.forEachDescriptor(of: task, unknowns) { id, path in
+          if isWanted(id) { add(id, process, path) }
         }
       }
     }
-    for index in links.indices {
-      links[index].threads = places[links[index].id].map { links[$0].threads } ?? []
-    }
-    return links
   }
 }
 
@@ -215,12 +264,28 @@ extension NamespaceLink {
     }
   }
 
-  private static func descriptors(of task: FilePath, _ unknowns: Unknowns) -> [FilePath] {
+  private static func forEachDescriptor(
+    of task: FilePath, _ unknowns: Unknowns, _ body: (_ id: UInt64, _ path: FilePath) -> Void
+  ) {
+    var target = [CChar](repeating: 0, count: 64)
     do throws(SystemError) {
-      return try Directory(opening: "/proc/\(task)/fd").names()
+      let links = try Directory(opening: "/proc/\(task)/fd")
+      // A million files can be open.
+      try links.forEachName { name throws(SystemError) in
+        guard Inspection.goesOn() else { return false }
+        do throws(SystemError) {
+          let count = try links.target(ofLink: name, into: &target)
+          // Most lead elsewhere.
+          guard target[0] == CChar(bitPattern: UInt8(ascii: "m")) else { return true }
+          let text = FilePath(truncating: target[..<count].lazy.map { UInt8(bitPattern: $0) })
+          if let id = NamespaceLink.id(in: text) { body(id, "\(task)/fd/\(name)") }
+        } catch {
+          unknowns.add(error, about: "/proc/\(task)")
+        }
+        return true
+      }
     } catch {
       unknowns.add(error, about: "/proc/\(task)")
-      return []
     }
   }
 }
@@ -234,16 +299,17 @@ extension NamespaceSurvey.Visit {
 
   /// The mount tables of the namespace that contain one of the needles, as seen from its root and
   /// from those of its threads; nil when it is gone, empty when it cannot be looked into.
-  fileprivate func texts(_ needles: [FilePath]) throws -> [[UInt8]]? {
+  fileprivate func texts(_ needles: [FilePath]) throws(SystemError) -> [[UInt8]]? {
     var texts: [[UInt8]] = code == 0 ? [text] : []
     // Who was seen from the root of a thread has seen what that shows.
     if let link {
       for (root, thread) in link.threads where code != 0 || root != self.root {
+        guard Inspection.goesOn() else { break }
         guard let text = try Self.mountinfo(of: thread, in: link.id) else { continue }
         texts.append(text.contains(anyOf: needles) ? text : [])
       }
     }
-    if isGone && texts.isEmpty { return nil }
+    if isGone || isLate, texts.isEmpty { return nil }
     return texts
   }
 
@@ -263,6 +329,19 @@ extension NamespaceSurvey.Visit {
 }
 
 extension [UInt8] {
+  /// How long it takes to read this mount table, about: a line in itself, and each layer of an overlay is
+  /// compared with all mounts.
+  fileprivate var readingTime: Duration {
+    var time = Duration.nanoseconds(100 * Int64(count))
+    guard contains(anyOf: [" - overlay "]) else { return time }
+    let lines = split(separator: UInt8(ascii: "\n"))
+    for line in lines where Array(line).contains(anyOf: [" - overlay "]) {
+      let layers = line.count { $0 == UInt8(ascii: ":") }
+      time += .nanoseconds(50 * Int64(layers + 3) * Int64(lines.count))
+    }
+    return time
+  }
+
   func contains(anyOf needles: [FilePath]) -> Bool {
     needles.contains { linux_contains(self, count, $0.cString) != 0 }
   }

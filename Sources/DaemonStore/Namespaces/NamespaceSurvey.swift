@@ -30,11 +30,15 @@ struct NamespaceSurvey: ~Copyable {
     /// The user who made the user namespace that it belongs to; nil for the namespace of this process
     /// and where the kernel does not say.
     let owner: uid_t?
+    /// The user whose share of the time it takes.
+    let user: uid_t
     /// The directory that it was seen from; nil when it was not.
     let root: NamespaceLink.Root?
 
     /// Whether it went away before it was visited.
     var isGone: Bool { code == ENOENT || code == ESRCH }
+    /// Whether the time was over before all of it was read: its user is named.
+    var isLate: Bool { code == ETIMEDOUT }
   }
 
   private let needles: [FilePath]
@@ -69,7 +73,13 @@ struct NamespaceSurvey: ~Copyable {
     var rounds = 10
     while true {
       var lost = Set(links.map(\.id))
-      for link in links where lost.contains(link.id) && survey.visit(link) { lost.remove(link.id) }
+      let late = try Inspection.shares.inTurns(
+        links.map { (user: $0.user, item: $0) }, isRepeatable: false
+      ) { link in
+        if lost.contains(link.id), survey.visit(link) { lost.remove(link.id) }
+      }
+      Inspection.name(late, unknowns)
+      lost.subtract(late.lazy.map(\.item.id))
       rounds -= 1
       guard !lost.isEmpty else { break }
       if rounds == 0 {
@@ -127,9 +137,16 @@ struct NamespaceSurvey: ~Copyable {
   private mutating func finish() {
     guard let visit = unfinished else { return }
     unfinished = nil
+    // This may be the turn of another user.
+    Inspection.shares.inTime(of: visits[visit].user) { addHidden(to: visit) }
+  }
+
+  private mutating func addHidden(to visit: Int) {
     do throws(SystemError) {
       let hidden =
-        try visits[visit].listing?.mounts(except: Self.identifiers(in: visits[visit].text)) ?? []
+        try visits[visit].listing?.mounts(except: Self.identifiers(in: visits[visit].text)) {
+          Inspection.goesOn()
+        } ?? []
       visits[visit].hidden = hidden
       queueNamespaces(hidden, visit)
     } catch {
@@ -151,6 +168,10 @@ struct NamespaceSurvey: ~Copyable {
   /// False when what has led there does so no more: whoever it was has ended, or is in another
   /// namespace by now, as every survey is in each for a moment. Others may still be there.
   private mutating func visit(_ link: NamespaceLink) -> Bool {
+    // The caller has named the process, if it is to be left alone.
+    if case .process(let process) = link.keeper, !Inspection.begins(at: "\(process.pid)") {
+      return true
+    }
     let file = openNamespace(link.id, at: link.path)
     if case .failure(let error) = file, [ENOENT, ESRCH].contains(error.code) { return false }
     look(into: file, link: link)
@@ -180,7 +201,14 @@ struct NamespaceSurvey: ~Copyable {
 
   private mutating func lookIntoPending() {
     while let next = pending.popLast() {
-      look(into: .success(next.file), parent: next.parent, path: next.path)
+      let user = visits[next.parent].user
+      Inspection.shares.inTime(of: user) {
+        guard Inspection.goesOn() else {
+          close(next.file)
+          return Inspection.name([(user: user, item: ())], unknowns)
+        }
+        look(into: .success(next.file), parent: next.parent, path: next.path)
+      }
     }
   }
 
@@ -189,17 +217,18 @@ struct NamespaceSurvey: ~Copyable {
     into file: Result<CInt, SystemError>?, link: NamespaceLink? = nil, parent: Int = 0,
     path: FilePath = ""
   ) {
-    Inspection.goesOn()
     var text: [UInt8] = []
     var code: CInt = 0
     var listing: MountListing?
     var listingProblem: SystemError?
     var owner: uid_t?
+    var user = link?.user ?? (visits.isEmpty ? getuid() : visits[parent].user)
     var root: NamespaceLink.Root?
     do throws(SystemError) {
       if let file {
         let namespace = Descriptor(owning: try file.get())
         owner = namespace.namespaceOwner
+        if let maker = namespace.namespaceMaker, maker != 0 { user = maker }
         try NamespaceKinds.mount.enter(namespace, shown: path)
         hasLeft = true
         finish()
@@ -210,20 +239,33 @@ struct NamespaceSurvey: ~Copyable {
         }
       }
       root = Self.currentRoot()
-      text =
-        try Descriptor(owning: open("self/mountinfo").get())
-        .read(atMost: .max, shown: "mountinfo") ?? []
+      text = try Self.text(of: Descriptor(owning: open("self/mountinfo").get()))
     } catch {
       code = error.code
     }
     visits.append(
       Visit(
         link: link, isOwn: file == nil, parent: parent, path: path, code: code,
-        hiddenProblem: listingProblem, text: text, listing: listing, owner: owner, root: root))
+        hiddenProblem: listingProblem, text: text, listing: listing, owner: owner, user: user,
+        root: root))
     queueNamespaces(text, visits.count - 1)
     guard code == 0 else { return }
     unfinished = visits.count - 1
     if file == nil { finish() }
+  }
+
+  /// The whole file; `ETIMEDOUT` when the user's time is over before its end.
+  private static func text(of file: borrowing Descriptor) throws(SystemError) -> [UInt8] {
+    var text: [UInt8] = []
+    var part = [UInt8](repeating: 0, count: 1 << 16)
+    while true {
+      let count = try check("read", "mountinfo", read(file.number, &part, part.count))
+      if count == 0 { return text }
+      text += part[..<count]
+      guard Inspection.goesOn() else {
+        throw SystemError(operation: "read", path: "mountinfo", code: ETIMEDOUT)
+      }
+    }
   }
 
   /// The root directory that this process has now; nil where its file system does not say, and then
@@ -247,7 +289,7 @@ struct NamespaceSurvey: ~Copyable {
   }
 
   private mutating func queueNamespaces(_ mounts: [Mount], _ parent: Int) {
-    for mount in mounts where mount.fileSystem == "nsfs" {
+    for mount in mounts where mount.fileSystem == "nsfs" && Inspection.goesOn() {
       guard let id = NamespaceLink.id(in: mount.root) else { continue }
       if missed.contains(id), spare[id] == nil,
         case .success(let file) = namespaceFile(id, at: mount.target)
@@ -262,7 +304,8 @@ struct NamespaceSurvey: ~Copyable {
       case .failure(let error):
         let visit = Visit(
           link: nil, isOwn: false, parent: parent, path: mount.target, code: error.code,
-          hiddenProblem: nil, text: [], listing: nil, owner: nil, root: nil)
+          hiddenProblem: nil, text: [], listing: nil, owner: nil, user: visits[parent].user,
+          root: nil)
         covered.append((id, visit))
       }
     }

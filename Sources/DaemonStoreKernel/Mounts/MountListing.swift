@@ -29,10 +29,17 @@ package struct MountListing: Sendable {
 
   /// The mounts of the namespace but those whose id, that of mountinfo, is in `known`. This process must
   /// be in another namespace.
-  package func mounts(except known: Set<UInt64>) throws(SystemError) -> [Mount] {
+  ///
+  /// - Parameter goesOn: asked before each mount; `ETIMEDOUT` when it says no.
+  package func mounts(
+    except known: Set<UInt64>, while goesOn: () -> Bool = { true }
+  ) throws(SystemError) -> [Mount] {
     guard let ids = try all() else { return [] }
     var missing: [Mount] = []
     for id in ids.below {
+      guard goesOn() else {
+        throw SystemError(operation: "listmount", path: nil, code: ETIMEDOUT)
+      }
       guard let (status, strings) = try details(of: id), !known.contains(UInt64(status.id_old))
       else { continue }
       missing.append(Mount(status, strings))
