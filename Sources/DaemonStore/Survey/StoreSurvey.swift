@@ -33,7 +33,7 @@ package struct StoreSurvey: Sendable {
     let unknowns = Unknowns()
     let namespaces = try MountNamespace.all(
       containing: ["/daemon-store"] + (isThorough ? bases : []), unknowns)
-    let tables = try MountTables(namespaces, isThorough: isThorough)
+    let tables = try MountTables(namespaces, isThorough: isThorough, unknowns)
     var stores: [SurveyedStore] = []
     for template in templates.valid {
       for tree in StoreTree.allCases where !plans.contains(where: { $0.tree == tree }) {
@@ -128,7 +128,7 @@ private struct MountTables {
   /// Of each namespace the users who run something in it, each with one process.
   private let owners: [UInt64: [uid_t: pid_t]]
 
-  init(_ namespaces: [MountNamespace], isThorough: Bool) throws {
+  init(_ namespaces: [MountNamespace], isThorough: Bool, _ unknowns: Unknowns) throws {
     own = try MountTable.current()
     children = Dictionary(grouping: own.mounts, by: \.parent)
     others = namespaces.compactMap { namespace in
@@ -137,7 +137,7 @@ private struct MountTables {
     }
     groups = PeerGroups(namespaces.lazy.compactMap(\.table))
     self.isThorough = isThorough
-    owners = isThorough ? try Processes.owners() : [:]
+    owners = isThorough ? try NamespaceUsers.all(unknowns) : [:]
   }
 
   /// The users' folders that are mounted at the place of a store.
@@ -215,25 +215,5 @@ private struct SeenBase {
           users: [], daemon: daemon)
       }
     }
-  }
-}
-
-extension Processes {
-  /// Of each mount namespace the users who run something in it, each with one process.
-  static func owners() throws(SystemError) -> [UInt64: [uid_t: pid_t]] {
-    var owners: [UInt64: [uid_t: pid_t]] = [:]
-    for process in try all() {
-      do throws(SystemError) {
-        let directory = try Directory(opening: "/proc/\(process)")
-        let owner = try directory.status().owner
-        let link = try linkTarget(of: directory.path(of: "ns/mnt"))
-        guard let id = NamespaceLink.id(in: link), owners[id]?[owner] == nil else { continue }
-        owners[id, default: [:]][owner] = process
-      } catch {
-        // One that is gone, or hidden: the latter are named in the survey.
-        guard [ENOENT, ESRCH, EACCES, EPERM].contains(error.code) else { throw error }
-      }
-    }
-    return owners
   }
 }

@@ -277,6 +277,37 @@ extension Host {
     }
   }
 
+  /// A namespace that one thread of a process is in, as the owner of the store: the first thread is elsewhere,
+  /// as another user.
+  @Test func aThreadThatNoLoginReachesIsNamed() async {
+    await #expect(processExitsWith: .success) {
+      let schema = try Schema("doctor")
+      inHost(.isolated) { host in
+        try host.template("alpha", owner: 5, group: 60, mode: 0o700)
+        // unshare(CLONE_NEWNS), mount(MS_REC | MS_PRIVATE), setresuid of the thread alone, PR_SET_DUMPABLE.
+        let daemon = try host.helpers.start(
+          "python3", "-c",
+          """
+          import ctypes, os, signal, threading
+          libc = ctypes.CDLL(None, use_errno=True)
+          call = 147 if os.uname().machine == 'aarch64' else 117
+          def work():
+            if libc.unshare(0x20000) or libc.mount(None, b'/', None, 0x44000, None): return
+            if libc.syscall(call, 5, 5, 5) or libc.prctl(4, 1, 0, 0, 0): return
+            os.write(1, b'ready\\n'); signal.pause()
+          threading.Thread(target=work).start()
+          signal.pause()
+          """)
+        try host.succeed("daemon-store", "startup")
+        let findings = try host.expect(["daemon-bare-directory"], schema)
+        #expect(findings[0].subject == (try shownName(of: daemon)), "\(findings)")
+        #expect(findings[0].evidence.contains("it runs as the owner of the store"))
+        try host.helpers.stop(daemon)
+        try host.expect([], schema)
+      }
+    }
+  }
+
   /// The same namespace, with nobody in it who could want the store.
   @Test func whoWantsNoStoreIsLeftAlone() async {
     await #expect(processExitsWith: .success) {
