@@ -23,11 +23,36 @@ import Testing
     }
   }
 
+  /// The daemon sees nothing of a user who was there before it, nor of one who comes later.
   @Test func permissionBroker() throws {
     let outcome = try SmallRoot.run(
-      UpstartJob.script("permission_broker"),
-      files: ["/usr/bin/permission_broker": "cat /proc/$$/status; id -G"])
-    #expect(outcome.status == 0, "\(outcome)")
+      """
+      mkdir /etc/daemon-store/notes; daemon-store startup > /dev/null
+      cryptohome mount early --vault ephemeral --owner 5:5 > /dev/null 2>&1
+      until test -p /run/udev/go; do sleep 0.01; done
+      (\(UpstartJob.script("permission_broker"))) & broker=$!
+      read line < /run/udev/up
+      cryptohome mount late --vault ephemeral --owner 5:5 > /dev/null 2>&1
+      echo go > /run/udev/go
+      wait $broker; echo "status $?"
+      ls /home/user | sed "s/^/host /"
+      """,
+      files: [
+        "/usr/bin/permission_broker": """
+        cat /proc/$$/status; touch /etc/x 2>&- && echo writes
+        echo up > /run/udev/up; read line < /run/udev/go
+        sed 's/^/mount /' /proc/self/mountinfo
+        ls -d /run/* /home/* | sed 's/^/sees /'
+        """
+      ],
+      services: ["mkfifo -m 666 $R/run/udev/up $R/run/udev/go"])
+    #expect(outcome.lines.contains("status 0") && !outcome.lines.contains("writes"), "\(outcome)")
+    #expect(lines(outcome, "sees /run/") == ["sees /run/dbus", "sees /run/udev"], "\(outcome)")
+    let hashes = lines(outcome, "host ").map { $0.dropFirst(5) }
+    #expect(hashes.count == 2, "\(outcome)")
+    for hash in hashes {
+      #expect(lines(outcome, "mount ").filter { $0.contains(hash) }.isEmpty, "\(outcome)")
+    }
     for line in [
       "Uid:\t230\t230\t230\t230", "Gid:\t0\t0\t0\t0", "CapPrm:\t0000000000000009",
       "CapEff:\t0000000000000009", "CapInh:\t0000000000000009", "CapBnd:\t0000000000000009",
