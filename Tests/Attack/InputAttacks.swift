@@ -83,10 +83,30 @@ import Testing
     #expect(outcome.output == " 30 0\n" && outcome.errors.isEmpty, "\(outcome)")
   }
 
+  /// The control, for all pipes here: a reader that does not wait takes the pipe for empty before the writer
+  /// has come, and fails before it has written.
+  @Test func naiveReaderFailsBeforeLateWriter() throws {
+    let outcome = try CommandLine.run(
+      """
+      cat > naive.py <<'END'
+      import os
+      print(os.read(os.open("fifo2", os.O_RDONLY | os.O_NONBLOCK), 100))
+      END
+      mkfifo fifo2; python3 naive.py
+      exec 3<> fifo2; python3 naive.py 2>&1 | tail -n 1
+      """)
+    #expect(
+      outcome.output == "b''\nBlockingIOError: [Errno 11] Resource temporarily unavailable\n",
+      "\(outcome)")
+  }
+
   @Test func pipeLongerThanLimitIsRefused() throws {
     let outcome = try CommandLine.run(
-      "mkfifo fifo2; yes '# x' > fifo2 & minijail0 --config fifo2 -- /bin/true")
-    #expect(outcome.status == 1 && outcome.errors.contains("longer than"), "\(outcome)")
+      "mkfifo fifo2; yes '# x' > fifo2 & minijail0 --config fifo2 -- /bin/true; echo $?; "
+        // The control: a reader without a limit.
+        + "yes '# x' > fifo2 & timeout 2 cat fifo2 > /dev/null; echo $?")
+    #expect(outcome.output == "1\n124\n", "\(outcome)")
+    #expect(outcome.errors.contains("longer than"), "\(outcome)")
   }
 
   // MARK: Growth
@@ -132,5 +152,14 @@ import Testing
   func workGrowsWithInput(_ setUp: String, _ options: String) throws {
     let ratio = try growth(setUp, "minijail0 \(options) > /dev/null")
     #expect(ratio < 24, "\(options): eight times the input takes \(ratio) times as long")
+  }
+
+  /// The control: a program that takes byte after byte from the front of its input.
+  @Test func workOfNaiveProgramGrowsWithItsSquare() throws {
+    let ratio = try growth(
+      "head -c $(($1 * 40000)) /dev/zero > c; printf 'text = open(\"c\", \"rb\").read()\\n"
+        + "while text: text = text[1:]\\n' > naive.py",
+      "python3 -IS naive.py")
+    #expect(ratio > 24, "eight times the input takes \(ratio) times as long")
   }
 }

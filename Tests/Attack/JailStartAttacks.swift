@@ -48,9 +48,10 @@ import Testing
     "--fs-path-rw /mnt/user --fs-path-rx /usr --fs-path-rx /lib --fs-path-rx /lib64 "
     + "--fs-path-rx /mnt/attack"
 
-  /// Compiles an attack whose `early` runs before every other initialiser, and runs a script with it.
-  private func attack(_ source: String, _ script: String, as user: Int = 0) throws -> Outcome {
-    let compile = try CommandLine.run(
+  /// Compiles an attack whose `early` runs before every other initialiser, and runs a script with it: as an
+  /// ordinary user, whose program is in a jail that root starts with `$jail`, or that user with minijail0.
+  private func attack(_ source: String, _ script: String) throws -> Outcome {
+    try CommandLine.run(
       """
       printf '\(Self.policy)' > policy
       cat > attack.c <<'END'
@@ -60,11 +61,10 @@ import Testing
       static void (*const first[])(int, char **) = {early};
       END
       cc -w -o attack attack.c -pthread && chmod 755 attack || exit 99
-      \(user == 0 ? "" : "chown 1000 . ; setpriv --reuid 1000 --regid 1000 --clear-groups sh <<'END'")
+      jail="minijail0 -u 1000 -g 1000 -n"
+      as="setpriv --reuid 1000 --regid 1000 --clear-groups"
       \(script)
-      \(user == 0 ? "" : "END")
       """)
-    return compile
   }
 
   #if arch(x86_64)
@@ -142,7 +142,7 @@ import Testing
     func restartableSequenceChangesNoCall(_ kind: String, _ options: String) throws {
       for more in ["", "-p"] {
         let outcome = try attack(
-          Self.sequence, "minijail0 -n \(more) \(options) -- /mnt/attack \(kind); echo end")
+          Self.sequence, "$jail \(more) \(options) -- /mnt/attack \(kind); echo end")
         #expect(outcome.output.hasSuffix("end\n"), "\(more): \(outcome)")
         for (part, text) in [("filter", "made"), ("bare", "made"), ("files", "read")]
         where part == kind { #expect(!outcome.output.contains(text), "\(more): \(outcome)") }
@@ -156,8 +156,8 @@ import Testing
       let outcome = try attack(
         Self.sequence,
         """
-        ./attack accomplice & accomplice=$!
-        minijail0 -n \(Self.files) --start-timeout 2 -- /mnt/attack files shared; echo $?
+        $as ./attack accomplice & accomplice=$!
+        $jail \(Self.files) --start-timeout 2 -- /mnt/attack files shared; echo $?
         kill $accomplice
         """)
       #expect(!outcome.output.contains("read"), "\(outcome)")
@@ -169,8 +169,8 @@ import Testing
     @Test func restartableSequenceIsNoneWithoutAsking() throws {
       let outcome = try attack(
         Self.sequence,
-        "minijail0 -n -c 1 -S policy \(Self.files) -- /mnt/attack; "
-          + "./attack; ./attack bare & wait $!")
+        "$jail -c 1 -S policy \(Self.files) -- /mnt/attack; "
+          + "$as ./attack; $as ./attack bare & wait $!")
       #expect(
         outcome.output.hasPrefix(
           "main: mkdir denied, file denied, ambient 0\nmain: mkdir made, file read, ambient 0\n"),
@@ -235,7 +235,7 @@ import Testing
       for options in ["", "-p"] {
         let outcome = try attack(
           Self.hidden,
-          "minijail0 -n \(options) \(Self.files) --start-timeout 1 -- /mnt/attack \(kind); "
+          "$jail \(options) \(Self.files) --start-timeout 1 -- /mnt/attack \(kind); "
             + "status=$?; sleep 1.2; exit $status")
         #expect(outcome.status == status, "\(options): \(outcome)")
         #expect(!outcome.output.contains("left:"), "\(options): \(outcome)")
@@ -259,7 +259,7 @@ import Testing
         }
         int main(void) { for (int i = 0; i < 100; i++) { attempt("main"); usleep(100000); } }
         """,
-        "minijail0 -n -S policy \(Self.files) --start-timeout 1 -- /mnt/attack $$; echo $?; "
+        "$jail -S policy \(Self.files) --start-timeout 1 -- /mnt/attack $$; echo $?; "
           + "pgrep -fc \"^/mnt/attack $$\"")
       #expect(outcome.lines.suffix(2) == ["252", "0"], "\(outcome)")
       #expect(outcome.lines.first?.contains("file read") == true, "\(outcome)")
@@ -268,7 +268,7 @@ import Testing
 
     /// The control: nothing restricts them without a jail.
     @Test func hiddenOnesReadWithoutAJail() throws {
-      let outcome = try attack(Self.hidden, "./attack threads; ./attack process; sleep 1")
+      let outcome = try attack(Self.hidden, "$as ./attack threads; $as ./attack process; sleep 1")
       #expect(!outcome.output.hasPrefix("0 threads"), "\(outcome)")
       #expect(outcome.output.contains("left: mkdir made, file read"), "\(outcome)")
     }
@@ -292,7 +292,7 @@ import Testing
         printf("%d %d\\n", made, errno == ENOSYS);
         return 0;
       }
-      """, "minijail0 -n -c 1 \(Self.files) --fs-path-rx /bin -- /mnt/attack")
+      """, "$jail -c 1 \(Self.files) --fs-path-rx /bin -- /mnt/attack")
     #expect(outcome.output == "thread\nprocess\n-1 1\n", "\(outcome)")
   }
 
@@ -337,7 +337,7 @@ import Testing
         attempt("main");
         return 0;
       }
-      """, "./attack; minijail0 -n \(Self.files) -- /mnt/attack")
+      """, "$as ./attack; $jail \(Self.files) -- /mnt/attack")
     let lines = outcome.lines
     #expect(lines.count(where: { $0 == "text 1" }) == 1, "control: \(outcome)")
     #expect(lines.contains("no ring") && lines.contains("text 0"), "\(outcome)")
@@ -357,7 +357,7 @@ import Testing
     let outcome = try attack(
       Self.forking,
       """
-      timeout -s KILL 10 minijail0 \(options) -n \(Self.files) --start-timeout 1 -- /mnt/attack $$
+      timeout -s KILL 10 $jail \(options) \(Self.files) --start-timeout 1 -- /mnt/attack $$
       echo $?; pgrep -fc "^/mnt/attack $$"
       """)
     #expect(outcome.output == "252\n0\n", "\(outcome)")
@@ -365,7 +365,7 @@ import Testing
     let signalled = try attack(
       Self.forking,
       """
-      minijail0 -p -n \(Self.files) -- /mnt/attack $$ & launcher=$!
+      $jail -p \(Self.files) -- /mnt/attack $$ & launcher=$!
       until pgrep -f "^/mnt/attack $$" > pids; do :; done
       kill $launcher; timeout 10 tail --pid $launcher -f /dev/null && echo gone
       wait $launcher; pgrep -fc "^/mnt/attack $$"
@@ -383,7 +383,7 @@ import Testing
       """
       cat > caller <<'EOT'
       (for i in $(seq 20); do (exec -a orphan sleep 5.$PPID &); sleep 0.01; done) &
-      exec minijail0 -n \(Self.files) -- /mnt/attack
+      exec minijail0 -u 1000 -g 1000 -n \(Self.files) -- /mnt/attack
       EOT
       bash caller; sleep 0.5; pgrep -fc "^orphan 5.$$"; kill $(pgrep -f "^orphan 5.$$")
       """)
@@ -400,7 +400,7 @@ import Testing
       }
       int main(void) { return 0; }
       """,
-      "minijail0 -n -S policy \(Self.files) --start-timeout 1 -- /mnt/attack $$ > log; "
+      "$as minijail0 -n -S policy \(Self.files) --start-timeout 1 -- /mnt/attack $$ > log; "
         + "echo $?; sleep 0.3; wc -l < log; pgrep -fc \"^/mnt/attack $$\"")
     let lines = outcome.lines.compactMap { Int($0) }
     #expect(lines.count == 3 && lines[0] == 137 && lines[2] == 0, "\(outcome)")
@@ -431,7 +431,7 @@ import Testing
         return 3;
       }
       """,
-      "{ timeout -s KILL 6 minijail0 --pty -- /mnt/attack $$ < /dev/null; echo $? > status; } | "
+      "{ timeout -s KILL 6 $jail --pty -- /mnt/attack $$ < /dev/null; echo $? > status; } | "
         + "bash -c 'while read -rN 4096 text; do sleep 0.02; done'; cat status; "
         + "pkill -f \"^/mnt/attack $$\"")
     #expect(outcome.output == "3\n", "\(outcome)")

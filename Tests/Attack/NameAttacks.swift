@@ -59,6 +59,33 @@ import Testing
     #expect(outcome.errors.isEmpty, "\(outcome)")
   }
 
+  /// The control: what treats names as text. It repairs them, or splits or joins them elsewhere than bytes do,
+  /// takes two for one, or writes them to a terminal or the next line as they are.
+  @Test(arguments: names)
+  func textIsNotTheName(_ name: String) throws {
+    let printed = try CommandLine.run("printf '\(name).'").output
+    let bytes = try CommandLine.run("printf '\(name)' | od -An -v -tu1").output
+      .split(whereSeparator: \.isWhitespace).compactMap { UInt8($0) }
+    let text = String(decoding: bytes, as: UTF8.self)
+    let path = "/d\(text)/\(text)"
+    let raw = Array("/d".utf8) + bytes + Array("/".utf8) + bytes
+    let isRepaired = Array(path.utf8) != raw
+    let isSplitElsewhere =
+      path.split(separator: "/").map { Array($0.utf8) }
+      != raw.split(separator: UInt8(ascii: "/")).map { Array($0) }
+    let isJoined =
+      path.split(separator: "\n").count != raw.split(separator: UInt8(ascii: "\n")).count
+    let isTakenForOther = path == "/d\u{e9}/\u{e9}"
+    // As a shell reads and shows it.
+    let shell = try CommandLine.run(
+      "printf '\(name)\\n' | while read line; do echo \"$line\"; done")
+    let isReadOtherwise = shell.lines.count != 1 || Array(shell.output.utf8) != bytes + [10]
+    let isShownRaw = printed.utf8.contains(27)
+    #expect(
+      isRepaired || isSplitElsewhere || isJoined || isTakenForOther || isReadOtherwise
+        || isShownRaw)
+  }
+
   /// A configuration file has lines, so that two of the names cannot be in one.
   @Test(arguments: names.filter { !$0.contains("\\n") && !$0.hasSuffix("\\\\") })
   func configurationFilesWorkByteForByte(_ name: String) throws {
@@ -98,11 +125,31 @@ import Testing
     #expect(outcome.output.isEmpty, "\(outcome)")
   }
 
+  /// The control: the message of a shell about a name with a line feed is two lines, and one with an escape
+  /// sequence reaches the terminal.
+  @Test func messagesOfShellAreNotOneLine() throws {
+    let outcome = try CommandLine.run(
+      """
+      for n in 'a\\nb' '\\033[31m'; do
+        sh -c '. "$0"' "/mnt/$(printf "$n")" 2>&1
+      done | cat -v
+      """)
+    #expect(outcome.lines.count > 2 && outcome.output.contains("^[[31m"), "\(outcome)")
+  }
+
   @Test func zeroByteInConfigurationIsRefused() throws {
     let outcome = try CommandLine.run(
       "printf '%% minijail-config-file v0\\nbind-mount = /etc\\0x\\n' > c; "
         + "minijail0 -v --config c -- /bin/true")
     #expect(outcome.status == 1, "\(outcome)")
     #expect(outcome.errors == "minijail0: c: there is a zero byte in it\n", "\(outcome)")
+    // The control: a program that reads lines as C has them takes the rest for the end.
+    let naive = try CommandLine.run(
+      """
+      printf 'bind-mount = /etc\\0x\\n' > c
+      printf '#include <stdio.h>\\nint main(void) { char t[99]; fgets(t, 99, stdin); puts(t); }' > n.c
+      cc -w -o n n.c && ./n < c
+      """)
+    #expect(naive.output == "bind-mount = /etc\n", "\(naive)")
   }
 }

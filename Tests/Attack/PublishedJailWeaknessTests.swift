@@ -65,7 +65,8 @@ import Testing
     let outcome = try run(
       Self.sleeper + """
         mkdir -p /mnt/outside /mnt/root/mnt/outside
-        ln -s \(target) /mnt/root\(mount.place)
+        chown nobody /mnt/root
+        setpriv --reuid 65534 --clear-groups ln -s \(target) /mnt/root\(mount.place)
         minijail0 -v -C /mnt/root \(mount.option) -T static -f /mnt/pid -- /pause &
         launcher=$!
         for try in $(seq 500); do
@@ -95,11 +96,20 @@ import Testing
   }
 
   /// CVE-2022-29162 (runc), CVE-2022-24769 (containerd): inheritable capabilities.
-  @Test(arguments: [("", "0000000000000000"), ("-c 0x400 --ambient", "0000000000000400")])
+  @Test(arguments: [("-c 0", "0000000000000000"), ("-c 0x400 --ambient", "0000000000000400")])
   func inheritableCapabilitiesAreThoseAskedFor(options: String, expected: String) throws {
+    // From a caller that has some, as containers of that time did. The control: setpriv(1) leaves them.
     let outcome = try run(
-      "minijail0 -u nobody -g nogroup \(options) -- /bin/grep CapInh /proc/self/status")
-    #expect(outcome.lines == ["CapInh:\t\(expected)"], "\(outcome)")
+      """
+      minijail0 -u nobody -g nogroup -- /bin/grep CapInh /proc/self/status
+      caller="setpriv --inh-caps=+chown,+net_raw"
+      $caller minijail0 -u nobody -g nogroup \(options) -- /bin/grep CapInh /proc/self/status
+      $caller setpriv --reuid 65534 --clear-groups grep CapInh /proc/self/status
+      """)
+    #expect(
+      outcome.lines == [
+        "CapInh:\t0000000000000000", "CapInh:\t\(expected)", "CapInh:\t0000000000002001",
+      ], "\(outcome)")
   }
 
   /// CVE-2022-31214 (firejail): joining what belongs to another.
@@ -116,7 +126,10 @@ import Testing
           minijail0 $options -V /proc/$other/ns/mnt -- /bin/echo entered 2>/dev/null
         echo "user: $?"
       done
-      minijail0 -V /proc/$other/ns/mnt -- /bin/echo "control: entered"
+      # The control: a set-uid program that enters for its caller, as firejail is one.
+      cp $(command -v nsenter) /mnt/naive; chmod 4755 /mnt/naive
+      setpriv --reuid 1000 --regid 1000 --clear-groups \
+        /mnt/naive --mount=/proc/$other/ns/mnt /bin/echo "control: entered"
       kill $other
       """)
     #expect(!outcome.lines.contains("entered"), "\(outcome)")
@@ -163,13 +176,14 @@ import Testing
   @Test func libraryBesideLinkedLauncherIsNotTrusted() throws {
     let outcome = try run(
       """
-      mkdir -p -m 755 /mnt/user/bin /mnt/user/lib/daemon-store
+      as="setpriv --reuid 1000 --regid 1000 --clear-groups"
+      $as mkdir -p -m 755 /mnt/user/bin /mnt/user/lib/daemon-store
       cat > /mnt/evil.c <<'END'
       #include <unistd.h>
       __attribute__((constructor)) static void run(void) { write(1, "evil __MINIJAIL_FD\\n", 19); }
       END
-      cc -shared -fPIC -o /mnt/user/lib/daemon-store/libminijailpreload.so /mnt/evil.c
-      ln -s /mnt/programs/minijail0 /mnt/user/bin/minijail0
+      $as cc -shared -fPIC -o /mnt/user/lib/daemon-store/libminijailpreload.so /mnt/evil.c
+      $as ln -s /mnt/programs/minijail0 /mnt/user/bin/minijail0
       echo 'write: 1' > /mnt/policy
       /mnt/user/bin/minijail0 -u nobody -g nogroup -n -L -S /mnt/policy -- /bin/true
       LD_PRELOAD=/mnt/user/lib/daemon-store/libminijailpreload.so /bin/true

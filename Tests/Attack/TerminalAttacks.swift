@@ -51,8 +51,8 @@ import Testing
 
   @Test(arguments: [
     "minijail0 -u nobody -g nogroup -n -c 0 --ambient -- /mnt/tools/inject",
-    "minijail0 -p -v -d -P /var/empty -b /,/ -b /mnt/tools,/mnt -- /mnt/inject",
-    "minijail0 --profile=minimalistic-mountns-nodev -b /mnt/tools,/mnt -b /dev -- /mnt/inject",
+    "minijail0 -u nobody -g nogroup -p -v -d -P /var/empty -b /,/ -b /mnt/tools,/mnt -- /mnt/inject",
+    "minijail0 -u nobody -g nogroup --profile=minimalistic-mountns-nodev -b /mnt/tools,/mnt -b /dev -- /mnt/inject",
     "minijail0 -U -m -M -- /mnt/tools/inject",
   ])
   func typesNothingForCaller(_ command: String) throws {
@@ -62,7 +62,7 @@ import Testing
 
   @Test(arguments: [
     "setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs /mnt/tools/inject",
-    "unshare --mount --pid --fork /mnt/tools/inject",
+    "setpriv --reuid 65534 --regid 65534 --clear-groups unshare -Ur --mount --pid --fork /mnt/tools/inject",
   ])
   func otherProgramsLetItType(_ command: String) throws {
     let outcome = try whatCallerReads(command)
@@ -72,7 +72,7 @@ import Testing
   @Test(arguments: ["", "--no-default-runtime-environment"])
   func sharedSessionDeniesTyping(_ options: String) throws {
     let outcome = try whatCallerReads(
-      "minijail0 --no-new-sessions \(options) -- /mnt/tools/inject")
+      "minijail0 -u nobody -g nogroup --no-new-sessions \(options) -- /mnt/tools/inject")
     #expect(
       outcome.lines.filter { !$0.contains("warning") } == [
         "read:", "TIOCSTI Operation not permitted", "TIOCLINUX Operation not permitted",
@@ -93,7 +93,7 @@ import Testing
         + """
         cat > session <<'E'
         stty -echo
-        minijail0 --pty -p -v -- /mnt/tools/inject > /mnt/log
+        minijail0 -u nobody -g nogroup --pty -p -v -- /mnt/tools/inject > /mnt/log
         echo "opened its own:$?"
         echo over > /mnt/ended
         line=; read -r line
