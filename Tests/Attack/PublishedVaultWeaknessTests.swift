@@ -26,6 +26,15 @@ import Testing
             outcome.complaints.count == 1 && outcome.complains(of: "vault.json"), "\(outcome)")
         }
         try host.expectGone(Host.alice, from: ["alpha"])
+        // The control: a program that reads the whole of what is there, wherever it leads.
+        try writeFile("/etc/shadow", "{}")
+        let naive = try host.script(
+          "ulimit -v 500000; timeout 3 python3 -IS -c 'import json, sys; json.load(open(sys.argv[1]))' "
+            + "/home/.shadow/\(Host.alice)/vault.json")
+        let isFollowed = command.utf8.starts(with: "ln ".utf8)
+        #expect(
+          isFollowed ? naive.status == 0 : naive.status == 124 || naive.complaints.count > 1,
+          "\(naive)")
       }
     }
   }
@@ -49,6 +58,11 @@ import Testing
         let prepared = try host.script(
           "sed -i 's|^\\(alice:.*\\):/home/user:|\\1:\(home):|' /etc/passwd; \(preparation)")
         #expect(prepared.status == 0, "\(prepared)")
+        // The control: mount(8) covers what the path leads to, and a shell that opens a pipe waits for ever.
+        let naive = try host.script(
+          "timeout 1 unshare --mount sh -c ': < $0; mount -t tmpfs naive $0' '\(home)'; echo $?")
+        let isPipe = preparation.utf8.reversed().starts(with: "mkfifo /home/alice".utf8.reversed())
+        #expect(naive.lines == (isPipe ? ["124"] : ["0"]), "\(naive)")
         let before = try host.table().count
         let made = try host.run(lines: "secret", arguments: "create", "alice", "--home")
         let outcome = try host.run(lines: "secret", arguments: "mount", "alice")
@@ -74,7 +88,22 @@ import Testing
           try makeDirectory(place)
           try mountFilesystem(source, place, "tmpfs")
         }
+        // The same by an ordinary user, in a namespace that a logout looks at too.
+        let mallory = try host.helpers.start(
+          "setpriv", "--reuid=1009", "--regid=1009", "--clear-groups", "unshare", "-Urm", "sh",
+          "-c",
+          "mount -t tmpfs \(vault) /mnt/source && mount -t tmpfs none '/mnt/\(Host.alice)' "
+            + "&& echo ready && kill -STOP $$")
+        let theirs = try mountTable(of: mallory).below("/mnt").count
+        // The control: umount(8) for each line of the table that names alice.
+        let naive = try host.script(
+          "unshare --mount sh -c 'grep \(Host.alice) /proc/self/mountinfo | cut -d\" \" -f5 | "
+            + "while read -r place; do umount -l \"$(printf \"$place\")\"; done 2>/dev/null; "
+            + "cut -d\" \" -f5 /proc/self/mountinfo | grep -c ^/mnt/'")
+        #expect((naive.lines.first.flatMap { Int($0) } ?? 5) < 5, "\(naive)")
         try host.logout("alice")
+        #expect(try mountTable(of: mallory).below("/mnt").count == theirs)
+        try host.helpers.stop(mallory)
         try host.expectMounted(Host.bob, in: ["alpha"])
         let decoys = try host.table().filter { $0.target.utf8.starts(with: "/mnt/".utf8) }
         #expect(decoys.count >= 5, "\(decoys)")  // with /mnt/programs
@@ -154,7 +183,10 @@ import Testing
       inEncryptedPamMachine { machine in
         try writeFile("/mnt/client.py", Self.client)
         let outcome = try machine.run("python3", "/mnt/client.py", PamMachine.password)
-        #expect(outcome.lines == ["opened", "same", "closed", "same"], "\(outcome)")
+        // The control: a program that changes its ids for a while, and forgets its groups.
+        #expect(
+          outcome.lines == ["opened", "same", "closed", "same", "control: not the same"],
+          "\(outcome)")
       }
     }
   }
@@ -203,6 +235,9 @@ import Testing
     now = state()
     print("same" if now == before else [pair for pair in zip(before, now) if pair[0] != pair[1]])
     libpam.pam_end(handle, 0)
+    os.setgroups([5]); before = state()
+    os.setgroups([1000]); os.setegid(1000); os.seteuid(1000); os.seteuid(0); os.setegid(0)
+    print("control:", "not the same" if state() != before else "same")
     """
 
   /// CVE-2022-25328 (fscrypt): a completion script runs what a name says.
