@@ -57,7 +57,7 @@ COMPLETIONS := $(foreach program,$(PROGRAMS),$(foreach shell,bash zsh fish,$(BIN
 VERSION := $(shell sed -n 's/^package let version = "\(.*\)"/\1/p' Sources/DaemonStoreKernel/Version.swift)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps check-build build links demo test api test-sample test-full flood faults model bench docs fuzz fuzz-short \
+.PHONY: help deps check-build build links demo test api test-sample test-full flood soak faults model bench docs fuzz fuzz-short \
   lint format install install-client deb image test-package test-boot dist clean
 
 help: ## Lists the verbs.
@@ -133,7 +133,7 @@ demo: build ## Shows the main job, in namespaces of its own: the host is not tou
 
 RUN_TESTS = $(SUDO) env $(if $(CI),CI="$(CI)" NO_COLOR=1) DAEMON_STORE_BUILD="$(BIN)" $(TESTS) --testing-library swift-testing
 # All machines of the tests see the processes of all: these have so many, or wait so long, that others suffer.
-CROWDING_TESTS := PinningTests|LogoutExhaustionTests|helperThatDoesNotEndIsKilled|takesNothingEmptiedForAUse
+CROWDING_TESTS := PinningTests|LogoutExhaustionTests|RenewalRaceTests|helperThatDoesNotEndIsKilled|takesNothingEmptiedForAUse
 
 test: build ## Runs every test, those that need root too, and each fuzz target for a few seconds.
 	$(call require,test,$(TEST_PACKAGES))
@@ -153,23 +153,34 @@ api: check-build ## Records the public interface of the Swift libraries in docs/
 # Which commands, and for how many seconds; all of them and everything when left out.
 FAULTS_COMMANDS ?=
 FAULTS_SECONDS ?= 0
+# Where each case that was judged is kept: it is not tried again.
+FAULTS_LOG ?= .build/faults.jsonl
 
 faults: build ## Fails and kills each command at each of its system calls, and judges what is left.
 	$(call require,faults,$(TEST_PACKAGES))
 	$(SUDO) env DAEMON_STORE_BUILD="$(BIN)" python3 -B Tests/Campaigns/faults.py --commands "$(FAULTS_COMMANDS)" \
-	  --seconds $(FAULTS_SECONDS) --log .build/faults.jsonl
+	  --seconds $(FAULTS_SECONDS) --log "$(FAULTS_LOG)"
 
-# How many random steps `make model` takes.
+# How many random steps `make model` takes, or for how many seconds.
 MODEL_STEPS ?= 2000
+MODEL_SECONDS ?= 0
 
 model: build ## Runs random sequences of commands, and compares each step with a small model.
 	$(call require,model,$(TEST_PACKAGES))
-	$(SUDO) env DAEMON_STORE_BUILD="$(BIN)" python3 -B Tests/Campaigns/model.py --steps $(MODEL_STEPS)
+	$(SUDO) env DAEMON_STORE_BUILD="$(BIN)" python3 -B Tests/Campaigns/model.py --steps $(MODEL_STEPS) \
+	  --seconds $(MODEL_SECONDS)
 
-test-sample: ## Fuzzes, models and injects faults for a few minutes each.
-	$(MAKE) fuzz FUZZ_SECONDS=12
-	$(MAKE) model
-	$(MAKE) faults FAULTS_SECONDS=300
+SOAK_SECONDS ?= 120
+
+soak: build ## Logs users in and out for SOAK_SECONDS, and looks whether anything grows or is left.
+	$(call require,soak,$(TEST_PACKAGES))
+	$(SUDO) env DAEMON_STORE_BUILD="$(BIN)" python3 -B Tests/Campaigns/soak.py --seconds $(SOAK_SECONDS)
+
+test-sample: ## Fuzzes, soaks, models and injects faults: 3, 2, 5 and 5 minutes.
+	$(MAKE) fuzz FUZZ_SECONDS=11
+	$(MAKE) soak
+	$(MAKE) model MODEL_SECONDS=300
+	$(MAKE) faults FAULTS_SECONDS=300 FAULTS_LOG=
 
 # How many seconds one user floods the bus.
 FLOOD_SECONDS ?= 60
@@ -180,12 +191,8 @@ flood: build ## Floods the bus for FLOOD_SECONDS as one user, and looks at the l
 	$(SUDO) env CI=true NO_COLOR=1 DAEMON_STORE_BUILD="$(BIN)" DAEMON_STORE_FLOOD_SECONDS=$(FLOOD_SECONDS) \
 	  $(TESTS) --testing-library swift-testing --filter floodOfOneUserDelaysNoLogoutByRoot
 
-test-full: ## Runs what takes long: packages and boots in a Debian, a flood, faults, a long model run. By hand.
-	$(MAKE) test-package
-	$(MAKE) test-boot
-	$(MAKE) flood
-	$(MAKE) model MODEL_STEPS=100000
-	$(MAKE) faults
+test-full: ## Runs what takes long: packages, boots, a flood, a soak, the model, all faults. By hand; resumes.
+	@sh Tests/Campaigns/full.sh
 
 bench: build ## Measures the programs that policies are compiled to, and how quickly a wait ends.
 	$(call require,bench,$(TEST_PACKAGES))

@@ -340,9 +340,23 @@ def main():
     if options.case:
         _, call, number, what = options.case.split(":")
         cases = [(names[0], (call, int(number), what))]
+    table = collections.defaultdict(collections.Counter)
+    failed = []
+
+    def count(result):
+        row = table[result["case"][0]]
+        row[result["kind"]] += 1
+        row["all"] += 1
+        if result["complaints"]:
+            failed.append(result)
+
     done = set()
     if options.log and os.path.exists(options.log):
-        done = {tuple(json.loads(line)["case"]) for line in open(options.log)}
+        # One that failed is tried again; the others count as they did.
+        for result in map(json.loads, open(options.log)):
+            if not result["complaints"] and result["case"][0] in names and tuple(result["case"]) not in done:
+                done.add(tuple(result["case"]))
+                count(result)
     cases = [case for case in cases if (case[0], *case[1]) not in done]
     end = None
     if options.seconds:
@@ -350,8 +364,6 @@ def main():
         print(f"seed {seed}, {len(cases)} cases to choose from")
         random.Random(seed).shuffle(cases)
         end = time.monotonic() + options.seconds
-    table = collections.defaultdict(collections.Counter)
-    failed = []
 
     def run(case):
         if end and time.monotonic() > end:
@@ -363,11 +375,8 @@ def main():
         for result in pool.map(run, cases):
             if result is None:
                 continue
-            row = table[result["case"][0]]
-            row[result["kind"]] += 1
-            row["all"] += 1
+            count(result)
             if result["complaints"]:
-                failed.append(result)
                 print("FAILED", ":".join(str(part) for part in result["case"][:4]), f"status {result.get('status')}",
                       "; ".join(result["complaints"]), *result.get("lines", []), sep="\n   ", flush=True)
             if options.log:

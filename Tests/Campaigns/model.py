@@ -365,6 +365,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--programs", default=os.environ.get("DAEMON_STORE_BUILD", f"{HERE}/../../.build/release"))
     parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--seconds", type=int, default=0, help="begin programs for so long, and not so many steps")
     parser.add_argument("--length", type=int, default=100, help="steps of one program")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
@@ -387,11 +388,20 @@ def main():
     must("true")
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}", flush=True)
-    count = max(1, options.steps // options.length)
-    bad, steps = 0, 0
+    count = 10 * options.seconds or max(1, options.steps // options.length)
+    end = time.monotonic() + options.seconds if options.seconds else None
+    bad, steps, programs_run = 0, 0, 0
+
+    def run(number):
+        if end and time.monotonic() > end:
+            return None
+        return inside(["generate", programs, seed + number, options.length])
+
     with ThreadPoolExecutor(options.jobs) as pool:
-        arguments = [["generate", programs, seed + number, options.length] for number in range(count)]
-        for result in pool.map(inside, arguments):
+        for result in pool.map(run, range(count)):
+            if result is None:
+                continue
+            programs_run += 1
             steps += len(result["steps"])
             if not result["failed"]:
                 continue
@@ -399,7 +409,7 @@ def main():
             print("FAILED", *result["failed"], sep="\n   ")
             if result["steps"] and bad <= 5:
                 print(json.dumps(shrink(programs, result["steps"])), flush=True)
-    print(f"{steps} steps in {count} programs, {bad} failed")
+    print(f"{steps} steps in {programs_run} programs, {bad} failed")
     return 1 if bad else 0
 
 
