@@ -112,8 +112,8 @@ import Testing
     }
   }
 
-  /// How often bob tries, with each of five delays twice. On the first version a try stopped the helper whenever
-  /// it came before the helper's end: one shows it with 95 %.
+  /// How often bob tries, with each of five delays twice. On the first version 10 of 10 tries stopped the
+  /// helper, so one try shows it.
   private static let tries = 10
 
   /// Ctrl-Z on a terminal, at any moment of a change of password.
