@@ -107,7 +107,7 @@ public struct JailConfiguration: Equatable, Sendable {
   /// The kinds that the program gets new ones of. `.process` goes together with
   /// ``processNamespace``.
   public var namespaces: NamespaceKinds = []
-  /// What is process 1 of a new pid namespace.
+  /// Which process is process 1 of a new pid namespace; without one, `.inherited`.
   public var processNamespace = ProcessNamespace.inherited
   /// The users of a new user namespace (`.user` in ``namespaces``), at most 340 ranges; nil: none
   /// is mapped, and all show as 65534. A caller without CAP_SETUID needs newuidmap(1) for any but
@@ -161,7 +161,7 @@ public struct JailConfiguration: Equatable, Sendable {
 
   // MARK: How it runs
 
-  /// Resource limits, each kind once at most.
+  /// Resource limits, set in this order: setrlimit(2).
   public var limits: [ResourceLimit] = []
   /// Changes of the caller's environment, in this order.
   public var environment: [EnvironmentEdit] = []
@@ -181,7 +181,7 @@ public struct JailConfiguration: Equatable, Sendable {
   public var ownTerminal = false
   /// nil: found out from the program's file, which must then be executable.
   public var linkage: Linkage?
-  /// What a dynamic program's jail is completed by.
+  /// What completes the jail of a dynamic program.
   public var completion = Completion.trace
   /// How many seconds a program may take until the jail is complete, from the start of the jail to
   /// the program's entry point; it is killed then. nil for any time.

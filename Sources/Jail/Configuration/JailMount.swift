@@ -12,7 +12,7 @@ public struct JailMount: Equatable, Sendable {
   /// Whether a missing source is skipped with a warning.
   public var isOptional = false
 
-  /// A bind of the common sort, or whatever mount(2) can do.
+  /// A plain bind, or any call of mount(2).
   public enum Kind: Equatable, Sendable {
     /// `-b`: never recursive, and read-only unless it says otherwise, whatever the source is.
     case bind(writable: Bool)
