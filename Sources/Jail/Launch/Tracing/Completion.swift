@@ -41,7 +41,6 @@ extension StartingJail {
     try calls.leave()
     try calls.finish()
     try tracing { () throws(SystemError) in try self.detachAll() }
-    if stopsLater { kill(main.number, SIGTSTP) }
     learning?.programStarts()
     return true
   }

@@ -260,6 +260,9 @@ extension StartingJail {
   }
 
   func detachAll() throws(SystemError) {
+    // While it is stopped: it stops before it runs again.
+    if stopsLater, let program { kill(program, SIGTSTP) }
+    stopsLater = false
     for (number, state) in threads {
       let signal: CInt = if case .stopped(let signal) = state { signal } else { 0 }
       do throws(SystemError) { try TracedThread(number).detach(delivering: signal) } catch {
