@@ -132,7 +132,7 @@ demo: build ## Shows the main job, in namespaces of its own: the host is not tou
 	@$(SUDO) env PATH="$(BIN):$$PATH" sh docs/demo.sh
 
 RUN_TESTS = $(SUDO) env $(if $(CI),CI="$(CI)" NO_COLOR=1) DAEMON_STORE_BUILD="$(BIN)" $(TESTS) --testing-library swift-testing
-# All machines of the tests see the processes of all: these have so many, or wait so long, that others suffer.
+# All machines of the tests see the processes of all: these have so many, or wait so long, that others suffer, and each other.
 CROWDING_TESTS := PinningTests|LogoutExhaustionTests|RenewalRaceTests|helperThatDoesNotEndIsKilled|takesNothingEmptiedForAUse
 
 test: build ## Runs every test, those that need root too, and each fuzz target for a few seconds.
@@ -140,7 +140,7 @@ test: build ## Runs every test, those that need root too, and each fuzz target f
 	$(SWIFT) build --build-tests
 	SWIFT="$(SWIFT)" python3 -B tools/api.py .build/debug/Modules docs/api.txt
 	$(RUN_TESTS) --skip '$(CROWDING_TESTS)' --skip HungInspectionTests --skip SharedTimeTests
-	$(RUN_TESTS) --filter '$(CROWDING_TESTS)'
+	$(RUN_TESTS) --no-parallel --filter '$(CROWDING_TESTS)'
 	$(RUN_TESTS) --filter HungInspectionTests
 	$(RUN_TESTS) --filter SharedTimeTests
 	$(MAKE) --no-print-directory fuzz-short

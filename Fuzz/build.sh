@@ -45,7 +45,7 @@ compile() {
     -I $out/modules -I "$built/Modules" -module-name "$module" -emit-module \
     -emit-module-path "$out/modules/$module.swiftmodule" -c -o "$object" "$@"
 }
-for module in DaemonStoreKernel DaemonStoreAccounts Seccomp DaemonStoreClient DaemonStore Jail ServiceAudit \
+for module in DaemonStoreKernel MountAdvice DaemonStoreAccounts Seccomp DaemonStoreClient DaemonStore Jail ServiceAudit \
   Cryptohome DaemonStoreBus DaemonStoreProgram; do
   # shellcheck disable=SC2046  # no name of ours has a blank in it
   compile $module $(find Sources/$module -name '*.swift' | sort)
