@@ -22,10 +22,10 @@ declarations=$(grep -nE "^ *(public|package) .*\b($words)\)?: *(\[?String|Set<St
   grep -nE "^ *(public|package) .*\b_ ($words): *String" -r Sources --include='*.swift')
 # Lines of a parameter list that stands on lines of its own, of anything that is not private.
 parameters=$(grep -nE "^    (_|[a-z]+)?( ?($words)): *(\[?String|Set<String>)" -r \
-  Sources/DaemonStoreKernel Sources/MountTable Sources/DaemonStoreAccounts Sources/DaemonStore Sources/Cryptohome \
+  Sources/DaemonStoreKernel Sources/MountAdvice Sources/DaemonStoreAccounts Sources/DaemonStore Sources/Cryptohome \
   Sources/Jail Sources/ServiceAudit --include='*.swift')
 graphemes=$(grep -nE '\.hasPrefix\("|\.hasSuffix\("|split\(separator: "|\.contains\("' -r \
-  Sources/DaemonStoreKernel Sources/MountTable Sources/DaemonStoreAccounts Sources/DaemonStore Sources/Cryptohome \
+  Sources/DaemonStoreKernel Sources/MountAdvice Sources/DaemonStoreAccounts Sources/DaemonStore Sources/Cryptohome \
   Sources/cryptohome Sources/cryptohomed Sources/daemon-store --include='*.swift')
 
 found=$(printf '%s\n%s\n%s\n' "$declarations" "$parameters" "$graphemes" | grep . | allowed | sort -u)
