@@ -252,7 +252,7 @@ extension LockedHome {
     }
   }
 
-  /// Takes a vault away that was made for a login that failed. Nobody has seen it yet.
+  /// Removes a vault that was made for a login that failed. It was never shown.
   private func discard(_ vault: any Vault) {
     // The error of the login is the one that counts, so what fails here is not reported.
     _ = try? vault.close()

@@ -70,7 +70,7 @@ extension VaultKind {
   }
 }
 
-/// `/home/.shadow` and `…/H`, made or repaired: nobody but root can put anything there.
+/// `/home/.shadow` and `…/H`, made or repaired: only root can put anything there.
 struct MadeHome: ~Copyable {
   let shadow: OwnedDirectory
   let home: OwnedDirectory

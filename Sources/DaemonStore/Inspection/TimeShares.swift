@@ -4,7 +4,7 @@ import DaemonStoreKernel
 /// The time of an inspection, divided among the users whose processes and mount namespaces it looks at. What
 /// one user's millions of descriptors take is taken from that user's share.
 ///
-/// Root and the user whom the inspection is for come first, and have half of the time. All others have a
+/// Root and the user whom the inspection is for come first, and have half of the time. All others have an
 /// eighth of it: first a small part each, and then those who need more divide what is left.
 final class TimeShares {
   private let end: ContinuousClock.Instant
@@ -92,10 +92,10 @@ final class TimeShares {
   ) throws(SystemError) -> [(user: uid_t, item: Item)] {
     var rest: [(user: uid_t, item: Item)] = []
     let outer = (look, isOver)
-    settle()
+    recordTime()
     defer { goBack(to: outer) }
     for (user, item) in items where !skipped.contains(user) {
-      settle()
+      recordTime()
       let limit =
         favoured.contains(user)
         ? spent[user, default: .zero] + favouredTime - favouredSpent : limit(user)
@@ -113,10 +113,10 @@ final class TimeShares {
     return rest
   }
 
-  /// Runs `body` in what is left of the time of a user, whoever's turn it is.
+  /// Runs `body` in what is left of the time of a user, also in the turn of another user.
   func inTime(of user: uid_t, _ body: () -> Void) {
     let outer = (look, isOver)
-    settle()
+    recordTime()
     defer { goBack(to: outer) }
     look = Look(user: user, limit: limits[user] ?? favouredTime, begun: time)
     isOver = skipped.contains(user)
@@ -125,7 +125,7 @@ final class TimeShares {
   }
 
   private func goBack(to outer: (look: Look?, isOver: Bool)) {
-    settle()
+    recordTime()
     look = outer.look
     look?.begun = time
     isOver = outer.isOver
@@ -137,7 +137,7 @@ final class TimeShares {
   }
 
   /// Notes what the look has taken until now.
-  private func settle() {
+  private func recordTime() {
     guard let current = look else { return }
     let now = time
     spent[current.user, default: .zero] += now - current.begun
